@@ -1,0 +1,1 @@
+"""The service: ingest, store, settlement, billing, rollout, web."""

@@ -1,0 +1,1 @@
+"""From settled days to acknowledged batches."""

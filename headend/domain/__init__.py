@@ -1,0 +1,1 @@
+"""Frozen types and rules that every stage shares; no input or output here."""

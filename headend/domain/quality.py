@@ -1,0 +1,47 @@
+"""Reading quality (how an interval's energy came to be) and the validation flags that it carries (DOMAIN: VEE)."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+
+class Quality(IntEnum):
+    """How an interval's energy came to be; ordered: the larger, the less it rests on the meter."""
+
+    ABSENT = 0
+    """No number: never a zero."""
+    MEASURED = 1
+    """Both registers were read at the grid instants."""
+    INTERPOLATED = 2
+    """Registers on both sides lie within the tolerance; the grid instant is on the straight line between."""
+    ESTIMATED = 3
+    """Made by a rule and scaled to the register difference where the next good register is known."""
+    EDITED = 4
+    """Set by a person, with name and reason."""
+    ZERO_BY_EVENT = 5
+    """Power had failed."""
+
+
+class ValidationFlag(IntFlag):
+    """What validation said of an interval; 0 is: nothing."""
+
+    NONE = 0
+    REGISTER_DECREASED = 1
+    ROLLOVER = 2
+    RESET = 4
+    ABOVE_CAPACITY = 8
+    MISSING = 16
+    DUPLICATE_OTHER_VALUE = 32
+    IN_FUTURE = 64
+    BEFORE_INSTALLATION = 128
+    VOLTAGE_BAND = 256
+    METER_SWAP = 512
+    SPIKE = 1024
+    ZERO_DAYS = 2048
+    CONSTANT = 4096
+    CLOCK_DRIFT = 8192
+
+
+def is_measured(quality: int) -> bool:
+    """Whether a value of this quality rests on registers read around its own interval."""
+    return quality in (Quality.MEASURED, Quality.INTERPOLATED)

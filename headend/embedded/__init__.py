@@ -1,0 +1,1 @@
+"""What `headend demo` starts instead of servers."""

@@ -1,0 +1,230 @@
+"""Settings: one TOML file, checked whole before anything starts; `HEADEND_<SECTION>__<KEY>` in the environment wins.
+
+A wrong value names file, key, value and what would be right. Secrets come from the environment or from a file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the message lists every wrong key."""
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as unknown:
+        raise ValueError(f"{name!r} is no time zone of the IANA database, such as Asia/Shanghai") from unknown
+    return name
+
+
+def _loopback(host: str) -> str:
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as wrong:
+        raise ValueError(f"{host!r} is no IP address; only a loopback address such as 127.0.0.1 is allowed") from wrong
+    if not address.is_loopback:
+        raise ValueError(
+            f"{host!r} would be reachable from outside; there is no login yet, so only 127.0.0.1 is allowed"
+        )
+    return host
+
+
+class Section(BaseModel):
+    """A table of the file; an unknown key is an error, not a shrug."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(Section):
+    """Where the store is."""
+
+    dsn: str = Field(
+        min_length=1, description="libpq connection string of PostgreSQL >= 15, with or without TimescaleDB"
+    )
+    pool_max: int = Field(8, ge=1, le=100, description="connections of one process at the most")
+    prepare: bool = Field(True, description="server-side prepared statements; off behind a transaction pooler")
+
+
+class Mqtt(Section):
+    """The broker that meters and concentrators publish to."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(1883, ge=1, le=65535)
+    client_id: str = Field(
+        "headend-ingest", min_length=1, description="names the persistent session: one per ingest process"
+    )
+    prefix: str = Field(
+        "headend/v1", pattern=r"^[^#+/]+(/[^#+/]+)*$", description="topic prefix, without a slash at the end"
+    )
+    receive_maximum: int = Field(
+        200, ge=1, le=65535, description="un-acknowledged messages that the broker may send us"
+    )
+    session_expiry_s: int = Field(
+        7 * 86400, ge=0, description="how long the broker keeps our session while we are away"
+    )
+    keepalive_s: int = Field(30, ge=5, le=3600)
+    username: str | None = None
+    password: SecretStr | None = None
+
+
+class Ingest(Section):
+    """The write path."""
+
+    flush_rows: int = Field(20_000, ge=1, description="a batch is written when it has so many readings")
+    flush_age_s: float = Field(0.5, gt=0, le=60, description="... or when its oldest message is so old")
+    future_tolerance_s: int = Field(600, ge=0, description="readings stamped later than this from now are refused")
+    oldest_days: int = Field(
+        800, ge=1, description="readings older than this are refused (partitions are made on demand)"
+    )
+
+
+class Poll(Section):
+    """Modbus polling."""
+
+    period_s: int = Field(
+        900, ge=1, le=86400, description="all meters of a bus once each period, on the UTC grid of it"
+    )
+    timeout_s: float = Field(1.0, gt=0, le=60)
+    retries: int = Field(1, ge=0, le=10)
+    models_dir: Path | None = Field(
+        None, description="a directory with register maps of your own, besides the built-in ones"
+    )
+
+
+class Settlement(Section):
+    """Intervals, balances, findings."""
+
+    zone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"
+    interval_s: Literal[300, 900, 1800, 3600] = 900
+    tolerance_s: int = Field(
+        900, ge=0, description="registers this close on both sides of a grid instant give an interpolated value"
+    )
+    line_gap_s: int = Field(
+        7200, ge=0, description="gaps up to this are estimated by a straight line, longer ones by reference days"
+    )
+    high_loss_rate: float = Field(0.07, gt=0, lt=1)
+    negative_loss_rate: float = Field(-0.01, gt=-1, lt=0)
+    coverage_limit: float = Field(
+        0.9, gt=0, le=1, description="share of metering-point intervals below which a balance is not computable"
+    )
+    grace_days: int = Field(3, ge=0, le=60, description="an incomplete day becomes final after so many days")
+    window_days: int = Field(28, ge=3, le=400, description="days that the reconciliation looks at")
+    silent_concentrator_s: int = Field(
+        3600, ge=1, description="a concentrator silent for so long no longer holds its area's history open"
+    )
+    quiet_s: float = Field(
+        1.0, ge=0, description="a touched area-day is settled once no reading has touched it for so long"
+    )
+
+
+class Billing(Section):
+    """The billing system's import endpoint."""
+
+    endpoint_url: str | None = Field(None, description="POST target of batches; unset: batches are made and wait")
+    secret: SecretStr | None = Field(None, description="key of the signature; from the environment or secret_file")
+    secret_file: Path | None = None
+    timeout_s: float = Field(10.0, gt=0, le=300)
+    retry_first_s: float = Field(1.0, gt=0)
+    retry_most_s: float = Field(300.0, gt=0)
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.endpoint_url and not (self.secret or self.secret_file):
+            raise ValueError("endpoint_url is set but neither secret nor secret_file: batches are always signed")
+        return self
+
+    def key(self) -> bytes:
+        """The signing key. Raises SettingsError when the file cannot be read or is empty."""
+        if self.secret is not None:
+            return self.secret.get_secret_value().encode()
+        if self.secret_file is None:
+            raise SettingsError("billing.secret and billing.secret_file are both unset")
+        try:
+            key = self.secret_file.read_bytes().strip()
+        except OSError as error:
+            raise SettingsError(f"billing.secret_file {self.secret_file}: {error.strerror}") from error
+        if not key:
+            raise SettingsError(f"billing.secret_file {self.secret_file} is empty")
+        return key
+
+
+class Web(Section):
+    """Pages and API."""
+
+    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    port: int = Field(8080, ge=1, le=65535)
+
+
+class Log(Section):
+    """Logs go to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Settings(BaseSettings):
+    """Everything the service can be told."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="HEADEND_", env_nested_delimiter="__")
+
+    database: Database
+    mqtt: Mqtt = Mqtt()
+    ingest: Ingest = Ingest()
+    poll: Poll = Poll()
+    settlement: Settlement = Settlement()
+    billing: Billing = Billing()
+    web: Web = Web()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 the framework names them
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; nothing else is read."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read and check the whole file. Raises SettingsError naming file, key, value and what would be right."""
+    where = str(path) if path else "environment"
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return Settings(**data)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaint(where, e) for e in error.errors())) from None
+
+
+def _complaint(where: str, error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    value = error["input"]
+    shown = (
+        ""
+        if isinstance(value, dict) or error["type"] == "missing" or "secret" in key or "password" in key
+        else f" = {value!r}"
+    )
+    message = {"extra_forbidden": "unknown key", "missing": "is required"}.get(error["type"], error["msg"])
+    return f"{where}: {key}{shown}: {message}"

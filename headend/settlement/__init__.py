@@ -1,0 +1,1 @@
+"""From register readings to interval energy, balances and findings."""

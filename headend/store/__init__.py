@@ -1,0 +1,1 @@
+"""PostgreSQL/TimescaleDB: the only place that speaks SQL."""

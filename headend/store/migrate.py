@@ -1,0 +1,122 @@
+"""Migrations: plain SQL files in the order of their numbers, each applied once, under an advisory lock.
+
+A file whose first line is `-- autocommit` runs outside a transaction (continuous aggregates need that); every other is
+one transaction together with its entry in `schema_migration`. A file changed after it had been applied is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+
+import psycopg
+from procrastinate.schema import SchemaManager
+
+from headend.log import get_logger
+from headend.store.errors import SchemaError, translated
+
+_LOCK = 0x4845_4144  # "HEAD"
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of the schema's history."""
+
+    name: str
+    sql: str
+
+    @property
+    def digest(self) -> str:
+        """What the file held when it was applied."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def autocommit(self) -> bool:
+        """Whether it must run outside a transaction."""
+        return self.sql.startswith("-- autocommit")
+
+
+def migrations() -> list[Migration]:
+    """Every migration that this program brings, in order."""
+    own = [
+        Migration(entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))
+        for entry in files("headend.store").joinpath("sql").iterdir()
+        if entry.name.endswith(".sql")
+    ]
+    return sorted(own, key=lambda m: m.name)
+
+
+def migrate(dsn: str, *, timescale: bool = True) -> list[str]:
+    """Bring the schema up to date and return what was applied. Safe to run from several hosts at once.
+
+    `timescale` uses the extension where the server offers it. Raises SchemaError, StoreUnavailable.
+    """
+    applied: list[str] = []
+    with translated(), psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection, _locked(connection):
+        if timescale:
+            _use_timescale(connection)
+        connection.execute(
+            "create table if not exists schema_migration "
+            "(name text primary key, digest text not null, applied_at timestamptz not null default now())"
+        )
+        known: dict[str, str] = dict(connection.execute("select name, digest from schema_migration").fetchall())
+        for migration in migrations():
+            if migration.name in known:
+                if known[migration.name] != migration.digest:
+                    raise SchemaError(f"migration {migration.name} was changed after it had been applied")
+                continue
+            _apply(connection, migration)
+            applied.append(migration.name)
+        if connection.execute("select to_regclass('procrastinate_jobs') is null").fetchone() == (True,):
+            with connection.transaction():
+                connection.execute(SchemaManager.get_schema().encode())
+            applied.append("procrastinate")
+    for name in applied:
+        _log.info("migration applied", name=name)
+    return applied
+
+
+def pending(dsn: str) -> list[str]:
+    """Names of migrations that the database does not have yet; for /readyz and `headend migrate --check`."""
+    with translated(), psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
+        if connection.execute("select to_regclass('schema_migration') is null").fetchone() == (True,):
+            return [m.name for m in migrations()]
+        known = {name for (name,) in connection.execute("select name from schema_migration").fetchall()}
+        return [m.name for m in migrations() if m.name not in known]
+
+
+@contextmanager
+def _locked(connection: psycopg.Connection) -> Iterator[None]:
+    connection.execute("select pg_advisory_lock(%s)", [_LOCK])
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
+
+
+def _use_timescale(connection: psycopg.Connection) -> None:
+    offered = connection.execute("select from pg_available_extensions where name = 'timescaledb'").fetchone()
+    if offered is not None:
+        connection.execute("create extension if not exists timescaledb")
+
+
+def _apply(connection: psycopg.Connection, migration: Migration) -> None:
+    note = "insert into schema_migration (name, digest) values (%s, %s)"
+    try:
+        if migration.autocommit:
+            connection.execute(migration.sql.encode())
+            connection.execute(note, [migration.name, migration.digest])
+        else:
+            with connection.transaction():
+                connection.execute("set local lock_timeout to '10s'")
+                connection.execute(migration.sql.encode())
+                connection.execute(note, [migration.name, migration.digest])
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise SchemaError(f"migration {migration.name}: {str(error).strip()}") from error

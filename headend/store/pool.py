@@ -1,0 +1,87 @@
+"""The one door to the database: a pool of connections, and transactions that commit at the edge only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import TupleRow, dict_row
+from psycopg_pool import ConnectionPool
+
+from headend.store.errors import translated
+
+Connection = psycopg.Connection[TupleRow]
+Row = dict[str, Any]
+
+
+class Store:
+    """A pool of connections to one PostgreSQL (or TimescaleDB); thread-safe."""
+
+    def __init__(self, dsn: str, *, pool_max: int = 8, prepare: bool = True, timeout_s: float = 10.0) -> None:
+        self.dsn = dsn
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            dsn,
+            min_size=min(1, pool_max),
+            max_size=pool_max,
+            timeout=timeout_s,
+            open=False,
+            check=ConnectionPool.check_connection,
+            configure=_configured(prepare),
+            name="headend",
+        )
+
+    def open(self) -> Self:
+        """Start the pool; connections are made in the background, so a database that is away does not stop us here."""
+        self._pool.open()
+        return self
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection within one transaction: committed when the block ends, rolled back when it raises.
+
+        Raises StoreUnavailable, StoreConflict, SchemaError or StoreError instead of psycopg's errors.
+        """
+        with translated(), self._pool.connection() as connection, connection.transaction():
+            yield connection
+
+    def rows(self, query: bytes, parameters: Any = None) -> list[Row]:
+        """Run one reading query in a transaction of its own and return its rows as dictionaries."""
+        with self.transaction() as connection:
+            return rows(connection, query, parameters)
+
+
+def rows(connection: Connection, query: bytes, parameters: Any = None) -> list[Row]:
+    """Rows of one query as dictionaries, within the caller's transaction."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, parameters).fetchall()
+
+
+def row(connection: Connection, query: bytes, parameters: Any = None) -> Row | None:
+    """The first row of a query as a dictionary, or None."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, parameters).fetchone()
+
+
+def _configured(prepare: bool) -> Any:
+    def configure(connection: Connection) -> None:
+        if not prepare:
+            connection.prepare_threshold = None
+        connection.execute("set timezone to 'UTC'")
+        connection.commit()
+
+    return configure

@@ -1,0 +1,1 @@
+"""Pages for grid engineers, crews and billing staff."""

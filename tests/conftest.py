@@ -1,0 +1,79 @@
+"""What all tests share: a real PostgreSQL (or the one HEADEND_TEST_DSN names) and fresh migrated databases in it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from headend.embedded.postgres import EmbeddedPostgres
+from headend.store.migrate import migrate
+from headend.store.pool import Store
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """DSN of a PostgreSQL on which databases may be made: HEADEND_TEST_DSN, or an embedded one."""
+    if given := os.environ.get("HEADEND_TEST_DSN"):
+        yield given
+        return
+    server = EmbeddedPostgres(Path(tmp_path_factory.mktemp("postgres")), durable=False)
+    server.start()
+    try:
+        yield server.dsn
+    finally:
+        server.stop()
+
+
+def _fresh(server_dsn: str, name: str, template: str | None = None) -> str:
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(f'drop database if exists "{name}" with (force)'.encode())
+        source = f' template "{template}"' if template else ""
+        connection.execute(f'create database "{name}"{source}'.encode())
+    return make_conninfo(server_dsn, dbname=name)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(server_dsn: str) -> str | None:
+    """Name of a migrated database to copy; None where TimescaleDB's workers would hold it open."""
+    name = f"headend_template_{os.getpid()}"
+    dsn = _fresh(server_dsn, name)
+    migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        timescale = connection.execute("select from pg_extension where extname = 'timescaledb'").fetchone()
+    return None if timescale is not None else name
+
+
+@pytest.fixture
+def empty_dsn(server_dsn: str) -> Iterator[str]:
+    """DSN of an empty database, dropped afterwards."""
+    name = f"headend_test_{os.getpid()}_{next(_numbers)}"
+    yield _fresh(server_dsn, name)
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(f'drop database if exists "{name}" with (force)'.encode())
+
+
+@pytest.fixture
+def dsn(server_dsn: str, migrated_template: str | None) -> Iterator[str]:
+    """DSN of a fresh, migrated database, dropped afterwards."""
+    name = f"headend_test_{os.getpid()}_{next(_numbers)}"
+    made = _fresh(server_dsn, name, migrated_template)
+    if migrated_template is None:
+        migrate(made)
+    yield made
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(f'drop database if exists "{name}" with (force)'.encode())
+
+
+@pytest.fixture
+def store(dsn: str) -> Iterator[Store]:
+    """An open store on a fresh, migrated database."""
+    with Store(dsn) as opened:
+        yield opened
