@@ -35,7 +35,7 @@ bench: $(STAMP) ## measurements, one JSON line a figure
 
 lock: $(STAMP) ## pin every dependency with its hashes
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra scale --universal --generate-hashes --no-emit-index-url \
-		--no-header --python-version 3.11 --emit-build-options --upgrade -o requirements.lock
+		--no-header --python-version 3.11 --upgrade -o requirements.lock
 
 picture: $(STAMP) ## take the README's picture from a running demo (needs chromium)
 	$(BIN)/python -m headend.web.screenshot --url http://127.0.0.1:8080/ --out headend/web/static/areas.png --width 1280

@@ -26,11 +26,24 @@ MODBUS_ROUND_SECONDS = Histogram(
     "One polling round of one bus",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
+MODBUS_TICKS_MISSED = Counter(
+    "headend_modbus_ticks_missed_total", "Polling rounds of a bus that did not take place", ["reason"]
+)
+MODBUS_HELD_READINGS = Gauge(
+    "headend_modbus_held_readings", "Polled readings that wait for the database", multiprocess_mode="livesum"
+)
+DEVICE_REQUESTS = Counter("headend_device_requests_total", "Live reads that somebody wanted", ["outcome"])
 STORE_ERRORS = Counter("headend_store_errors_total", "Database errors met and retried", ["kind"])
 SETTLED_DAYS = Counter("headend_settled_area_days_total", "Area-days settled and balanced")
 FINDINGS_OPENED = Counter("headend_findings_opened_total", "Findings opened", ["kind"])
 BATCHES_CREATED = Counter("headend_billing_batches_created_total", "Billing batches made")
 BATCH_PUSHES = Counter("headend_billing_pushes_total", "Pushes to the billing import endpoint", ["outcome"])
 HTTP_REQUESTS = Counter("headend_http_requests_total", "HTTP requests answered", ["route", "status"])
+HTTP_SECONDS = Histogram(
+    "headend_http_request_seconds",
+    "Answering one HTTP request, streaming included",
+    ["route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
 ROLLOUT_REFUSED = Counter("headend_rollout_steps_refused_total", "Rollout steps refused", ["reason"])
 ROLE_FAILURES = Counter("headend_role_failures_total", "A role's loop failed and was started again", ["role"])

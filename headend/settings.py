@@ -101,6 +101,13 @@ class Poll(Section):
     models_dir: Path | None = Field(
         None, description="a directory with register maps of your own, besides the built-in ones"
     )
+    reload_s: float = Field(5.0, gt=0, le=3600, description="how often changed endpoints are looked for")
+    request_check_s: float = Field(
+        0.5, gt=0, le=60, description="how often live reads that somebody wants are looked for"
+    )
+    hold_readings: int = Field(
+        200_000, ge=1, description="readings kept in memory while the database is away; beyond them polling pauses"
+    )
 
 
 class Settlement(Section):
@@ -136,6 +143,7 @@ class Billing(Section):
     secret: SecretStr | None = Field(None, description="key of the signature; from the environment or secret_file")
     secret_file: Path | None = None
     timeout_s: float = Field(10.0, gt=0, le=300)
+    batch_rows: int = Field(10_000, ge=1, le=1_000_000, description="determinants of one batch at the most")
     retry_first_s: float = Field(1.0, gt=0)
     retry_most_s: float = Field(300.0, gt=0)
 

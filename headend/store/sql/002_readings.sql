@@ -93,6 +93,7 @@ create table device_request (
     requested_at  timestamptz not null,
     expires_at    timestamptz not null,
     state         text not null default 'queued' check (state in ('queued', 'taken', 'answered', 'failed', 'expired')),
+    taken_until   timestamptz,                       -- whoever took it answers by then, or another may take it
     answer        jsonb,
     error         text,
     done_at       timestamptz

@@ -1,0 +1,391 @@
+"""The bus against a link under the test's hand: retries, refusals, silence, priorities, stamps."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from drivers.base import Quantity
+from drivers.errors import (
+    ConnectionFailed,
+    DeviceException,
+    DriverConfigError,
+    IllegalAddress,
+    MalformedResponse,
+    ResponseTimeout,
+)
+from drivers.modbus.bus import BusSettings, ModbusAddress
+from drivers.modbus.codec import encode
+from drivers.modbus.gate import Priority
+from drivers.modbus.map_file import load_models
+from drivers.modbus.probe import plausibility, probe
+from drivers.modbus.refusals import ForgettingRefusals, MeterKey
+from drivers.modbus.register_map import AddressRange, MeterModel, Table
+
+MODELS = load_models()
+SDM630 = MODELS["eastron-sdm630"]
+SDM230 = MODELS["eastron-sdm230"]
+DTSU666 = MODELS["chint-dtsu666"]
+ENERGY = frozenset({Quantity.IMPORT_WH, Quantity.EXPORT_WH})
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(coroutine)
+
+
+def memory_of(model: MeterModel, **values: Any) -> dict[tuple[int, int], int]:
+    """All registers of a model (and the unlisted ones between them), holding `values` or the register's own address."""
+    words: dict[tuple[int, int], int] = {}
+    codes = model.limits.function_codes
+    for table in Table:
+        specs = [s for s in model.registers if s.table is table]
+        for spec in specs:
+            if spec.quantity is Quantity.SERIAL:
+                value: Any = "210001"
+            else:
+                value = values.get(spec.quantity.value, float(spec.address % 200))
+            for i, word in enumerate(encode(spec, value)):
+                words[codes[table], spec.address + i] = word
+        for first, second in itertools.pairwise(specs):
+            if second.address - first.last < 60:
+                for address in range(first.last + 1, second.address):
+                    words.setdefault((codes[table], address), 0xDEAD)
+    return words
+
+
+def test_a_reading_holds_what_the_registers_show(setup: Any) -> None:
+    _, link, bus = setup()
+    link.meters[3] = memory_of(
+        SDM630, import_wh=1_234_500, export_wh=500, import_l1_wh=400_000, voltage_l1_v=229.5, voltage_l3_v=231.0,
+        current_l2_a=4.25, power_w=-1919.5,
+    )  # fmt: skip
+    reading = run(bus.read_meter(3, SDM630))
+    assert (reading.import_wh, reading.export_wh) == (1_234_500, 500)
+    assert reading.import_phase_wh is not None
+    assert reading.import_phase_wh[0] == 400_000
+    assert reading.voltage_v is not None
+    assert (reading.voltage_v[0], reading.voltage_v[2]) == (229.5, 231.0)
+    assert reading.current_a is not None
+    assert reading.current_a[1] == 4.25
+    assert reading.power_w == -1919.5
+    assert reading.serial == "210001"
+    assert reading.resolution_wh == 2.5
+    assert reading.refused == ()
+    assert len(link.asked) == 3
+
+
+def test_a_single_phase_meter_fills_the_first_place(setup: Any) -> None:
+    _, link, bus = setup()
+    link.meters[1] = memory_of(SDM230, voltage_l1_v=230.0)
+    reading = run(bus.read_meter(1, SDM230))
+    assert reading.voltage_v == (230.0, None, None)
+    assert reading.import_phase_wh is None
+
+
+def test_only_the_wanted_is_asked_for(setup: Any) -> None:
+    _, link, bus = setup()
+    link.meters[3] = memory_of(SDM630)
+    reading = run(bus.read_meter(3, SDM630, ENERGY))
+    assert link.asked == [(3, 4, 0x48, 4)]
+    assert reading.voltage_v is None
+    with pytest.raises(DriverConfigError, match="eastron-sdm230 has none of the wanted quantities: ct_ratio"):
+        run(bus.read_meter(3, SDM230, frozenset({Quantity.CT_RATIO})))
+
+
+def test_the_stamp_is_the_midpoint_of_the_requests_that_carry_energy(setup: Any) -> None:
+    clock, link, bus = setup()
+    link.meters[3] = memory_of(SDM630)
+    link.answer_s = 0.1
+    began_us = clock.now_us()
+    reading = run(bus.read_meter(3, SDM630))
+    # holding serial 0…0.1 s, input with the totals 0.1…0.2 s, phase energies 0.2…0.3 s
+    assert reading.instant_us == began_us + 200_000
+    assert reading.uncertainty_ms == 100
+    alone = run(bus.read_meter(3, SDM630, frozenset({Quantity.SERIAL})))
+    assert alone.instant_us == began_us + 350_000
+    assert alone.uncertainty_ms == 50
+    assert clock.elapsed_s == pytest.approx(0.4)
+
+
+def test_a_dead_meter_costs_its_own_timeouts_and_its_neighbours_nothing(setup: Any) -> None:
+    clock, link, bus = setup(timeout_s=1.0, retries=1)
+    link.meters = {1: memory_of(SDM230), 3: memory_of(SDM230)}
+
+    async def round_of_three() -> list[Any]:
+        return [await _outcome(bus.read_meter(unit, SDM230)) for unit in (1, 2, 3)]
+
+    first, dead, last = run(round_of_three())
+    assert first.import_wh is not None
+    assert last.import_wh is not None
+    assert isinstance(dead, ResponseTimeout)
+    assert [unit for unit, *_ in link.asked].count(2) == 2  # one try, one retry, and not for its second block
+    assert link.closes == 0
+    assert clock.elapsed_s == pytest.approx(2 * 1.0 + 4 * 0.05)
+    assert (bus.stats.requests, bus.stats.timeouts, bus.stats.connects) == (6, 2, 1)
+
+
+async def _outcome(coroutine: Coroutine[Any, Any, T]) -> T | Exception:
+    try:
+        return await coroutine
+    except ResponseTimeout as error:
+        return error
+
+
+def test_dead_meters_among_living_ones_never_cost_the_connection(setup: Any) -> None:
+    _, link, bus = setup(retries=0, reconnect_after=2)
+    link.meters[1] = memory_of(SDM230)
+
+    async def rounds() -> list[Any]:
+        return [await _outcome(bus.read_meter(unit, SDM230)) for unit in (1, 2) * 5]
+
+    outcomes = run(rounds())
+    assert [isinstance(o, ResponseTimeout) for o in outcomes] == [False, True] * 5
+    assert link.closes == 0
+
+
+def test_silence_from_everybody_makes_a_new_connection(setup: Any) -> None:
+    _, link, bus = setup(retries=1, reconnect_after=4)
+
+    async def two_dead() -> None:
+        for unit in (1, 2):
+            with pytest.raises(ResponseTimeout):
+                await bus.read_meter(unit, SDM230)
+
+    run(two_dead())
+    assert link.closes == 1
+    link.meters[3] = memory_of(SDM230)
+    assert run(bus.read_meter(3, SDM230)).import_wh is not None
+    assert bus.stats.connects == 2
+
+
+def test_what_was_read_before_the_silence_is_kept(setup: Any) -> None:
+    _, link, bus = setup(retries=0)
+    link.meters[3] = memory_of(SDM630, import_wh=1000)
+    link.fault = lambda unit, function, address, count: (
+        ResponseTimeout("late", peer="x") if address >= 0x15A and function == 4 else None
+    )
+    reading = run(bus.read_meter(3, SDM630))
+    assert reading.import_wh == 1000
+    assert reading.import_phase_wh is None
+    assert set(reading.refused) == {f"{way}_l{phase}_wh" for way in ("import", "export") for phase in (1, 2, 3)}
+
+
+def test_an_address_the_meter_lacks_is_found_once_and_the_rest_is_read(setup: Any) -> None:
+    _, link, bus = setup()
+    memory = memory_of(SDM630, import_wh=1000)
+    for address in (0x46, 0x47):  # a firmware without frequency
+        del memory[4, address]
+    link.meters[3] = memory
+    first = run(bus.read_meter(3, SDM630))
+    assert first.refused == ("frequency_hz",)
+    assert first.import_wh == 1000
+    assert first.voltage_v is not None
+    search = len(link.asked)
+    link.asked.clear()
+    second = run(bus.read_meter(3, SDM630))
+    assert second == replace(first, instant_us=second.instant_us, uncertainty_ms=second.uncertainty_ms)
+    assert search > 4
+    assert len(link.asked) == 4  # serial, below the hole, above it, phase energies
+    assert not any(a <= 0x46 < a + n for _, f, a, n in link.asked if f == 4)
+
+
+def test_a_hole_between_two_readable_registers_is_remembered_as_a_hole(setup: Any) -> None:
+    _, link, bus = setup()
+    memory = memory_of(SDM630)
+    del memory[4, 0x20]  # nobody wants it, yet a block would read across it
+    link.meters[3] = memory
+    reading = run(bus.read_meter(3, SDM630))
+    assert reading.refused == ()
+    link.asked.clear()
+    run(bus.read_meter(3, SDM630))
+    assert len(link.asked) == 4
+    assert bus.stats.exceptions == 1
+
+
+def test_another_meter_of_the_model_is_not_judged_by_the_first(setup: Any) -> None:
+    _, link, bus = setup()
+    lame = memory_of(SDM230)
+    del lame[4, 0x46]
+    link.meters = {1: lame, 2: memory_of(SDM230)}
+    assert run(bus.read_meter(1, SDM230)).refused == ("frequency_hz",)
+    assert run(bus.read_meter(2, SDM230)).refused == ()
+
+
+def test_refusals_are_forgotten_in_time(setup: Any) -> None:
+    clock, _, _ = setup()
+    memory = ForgettingRefusals(clock, keep_s=100)
+    key, hole = MeterKey("p", 1, "m"), AddressRange(Table.INPUT, 4, 5)
+    memory.remember(key, hole)
+    clock.elapsed_s = 99
+    assert memory.known(key) == (hole,)
+    assert memory.known(replace(key, unit=2)) == ()
+    clock.elapsed_s = 100
+    assert memory.known(key) == ()
+
+
+def test_a_meter_that_refuses_all_is_an_error_now_and_without_a_request_the_next_time(setup: Any) -> None:
+    _, link, bus = setup()
+    link.meters[1] = {(4, 9999): 0}
+    with pytest.raises(IllegalAddress, match="exception 2"):
+        run(bus.read_meter(1, SDM230, ENERGY))
+    link.asked.clear()
+    with pytest.raises(IllegalAddress, match=r"known to be refused: input 0x0048\.\.0x0049, input 0x004A"):
+        run(bus.read_meter(1, SDM230, ENERGY))
+    assert link.asked == []
+
+
+@pytest.mark.parametrize(("code", "tries"), [(6, 2), (5, 2), (11, 2), (10, 2), (1, 1), (4, 1)])
+def test_busy_devices_are_asked_again_and_failed_ones_are_not(code: int, tries: int, setup: Any) -> None:
+    clock, link, bus = setup(retries=1, busy_delay_s=0.2)
+    link.fault = lambda *_: DeviceException("exception", peer="x", exception_code=code)
+    with pytest.raises(DeviceException) as caught:
+        run(bus.read_meter(1, SDM230, ENERGY))
+    assert caught.value.exception_code == code
+    assert len(link.asked) == tries
+    assert clock.slept == [0.2] * (tries - 1)
+
+
+def test_a_broken_answer_and_a_lost_connection_are_tried_again(setup: Any) -> None:
+    for error in (MalformedResponse("bytes", peer="x"), ConnectionFailed("lost", peer="x")):
+        _, link, bus = setup(retries=1)
+        link.meters[1] = memory_of(SDM230, import_wh=77_000)
+        errors = [error]
+        link.fault = lambda *_, errors=errors: errors.pop() if errors else None  # type: ignore[misc]
+        assert run(bus.read_meter(1, SDM230, ENERGY)).import_wh == 77_000
+        assert len(link.asked) == 2
+
+
+def test_a_gateway_that_is_down_is_not_waited_for_by_every_meter(setup: Any) -> None:
+    clock, link, bus = setup(connect_timeout_s=5.0, backoff_s=10.0, backoff_max_s=30.0)
+    link.meters[1] = memory_of(SDM230)
+    link.connect_fails = 4
+
+    async def attempt() -> str:
+        with pytest.raises(ConnectionFailed) as caught:
+            await bus.read_meter(1, SDM230)
+        return str(caught.value)
+
+    assert "refused" in run(attempt())
+    for _ in range(50):
+        assert "down; the next attempt is in" in run(attempt())
+    assert clock.elapsed_s == 5.0  # one time-out for 51 meters
+    waits = []
+    while link.connect_fails:
+        before = clock.elapsed_s
+        while "down" in run(attempt()):
+            clock.elapsed_s += 0.5
+        waits.append(clock.elapsed_s - 5.0 - before)
+    assert [w <= limit + 0.5 for w, limit in zip(waits, (10, 20, 30), strict=True)] == [True] * 3
+    assert [w >= limit / 2 for w, limit in zip(waits, (10, 20, 30), strict=True)] == [True] * 3
+    clock.elapsed_s += 30
+    assert run(bus.read_meter(1, SDM230)).import_wh is not None
+
+
+def test_a_slow_converter_gets_its_rest(setup: Any) -> None:
+    clock, link, bus = setup(turnaround_s=0.02)
+    link.meters[3] = memory_of(SDM630)
+    run(bus.read_meter(3, SDM630))
+    assert clock.slept == [pytest.approx(0.02)] * 2
+
+
+def test_the_urgent_go_first_and_nobody_interrupts(setup: Any) -> None:
+    _, link, bus = setup()
+    link.meters = {unit: memory_of(SDM630) for unit in (1, 2, 3, 4)}
+    order = [(1, Priority.HOUSEHOLD), (2, Priority.BACKFILL), (3, Priority.AREA_METER), (4, Priority.COMMAND)]
+
+    link.before = lambda unit: asyncio.sleep(0)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(bus.read_meter(unit, SDM630, priority=p) for unit, p in order))
+
+    run(all_at_once())
+    assert [unit for unit, *_ in link.asked] == [1] * 3 + [4] * 3 + [3] * 3 + [2] * 3
+
+
+def test_who_gives_up_waiting_or_reading_leaves_the_bus_free(setup: Any) -> None:
+    _, link, bus = setup()
+    link.meters = {1: memory_of(SDM230), 2: memory_of(SDM230), 3: memory_of(SDM230)}
+    hang = asyncio.Event()
+
+    async def first_hangs(unit: int) -> None:
+        if unit == 1:
+            await hang.wait()
+
+    link.before = first_hangs
+
+    async def scene() -> Any:
+        tasks = [asyncio.create_task(bus.read_meter(unit, SDM230)) for unit in (1, 2, 3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, second, third = run(scene())
+    assert isinstance(first, asyncio.CancelledError)
+    assert isinstance(second, asyncio.CancelledError)
+    assert third.import_wh is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("timeout_s", 0), ("retries", -1), ("backoff_s", -1), ("reconnect_after", 0)]
+)
+def test_wrong_settings_are_named(key: str, value: float) -> None:
+    with pytest.raises(DriverConfigError, match=f"{key} = {value}: wanted"):
+        BusSettings(**{key: value})
+    with pytest.raises(DriverConfigError, match=r"unit = 256: wanted 0\.\.255"):
+        ModbusAddress(256, SDM230)
+
+
+def test_a_value_the_meter_does_not_have_is_absent_and_named(setup: Any) -> None:
+    _, link, bus = setup()
+    memory = memory_of(DTSU666, import_wh=1000)
+    memory[3, 0x2006], memory[3, 0x2007] = 0x7FC0, 0
+    link.meters[1] = memory
+    reading = run(bus.read_meter(1, DTSU666))
+    assert reading.voltage_v is not None
+    assert reading.voltage_v[0] is None
+    assert reading.voltage_v[1] is not None
+    assert reading.refused == ("voltage_l1_v",)
+
+
+def test_a_probe_shows_values_units_registers_and_timing(setup: Any) -> None:
+    _, link, bus = setup()
+    link.meters[3] = memory_of(
+        DTSU666, import_wh=4000, import_l1_wh=1000, import_l2_wh=1000, import_l3_wh=2000, voltage_l1_v=12.0,
+        voltage_l2_v=230.0, voltage_l3_v=230.0, power_factor=0.9, frequency_hz=50.0,
+    )  # fmt: skip
+    report = run(probe(bus, 3, DTSU666))
+    by_name = {v.quantity.value: v for v in report.values}
+    energy = by_name["import_wh"]
+    assert (energy.value, energy.unit, energy.table, energy.address) == (4000, "Wh", Table.HOLDING, 0x101E)
+    assert energy.words == (0x4080, 0x0000)
+    assert by_name["voltage_l1_v"].unit == "V"
+    assert [r.span_ms for r in report.requests] == [50.0] * len(link.asked)
+    assert report.missing == ()
+    assert report.remarks == ("voltage_l1_v = 12: outside 80..300 V",)
+
+
+def test_what_looks_wrong_is_said_in_words() -> None:
+    q = Quantity
+    assert plausibility({q.VOLTAGE_L1_V: 230.0, q.FREQUENCY_HZ: 50.0, q.POWER_FACTOR: -0.94, q.IMPORT_WH: 5}) == ()
+    remarks = plausibility(
+        {
+            q.VOLTAGE_L1_V: 0.0, q.FREQUENCY_HZ: 0.0, q.POWER_FACTOR: 900.0, q.EXPORT_WH: -4, q.SERIAL: None,
+            q.IMPORT_WH: 9000, q.IMPORT_L1_WH: 1000, q.IMPORT_L2_WH: 1000, q.IMPORT_L3_WH: 1000,
+        }
+    )  # fmt: skip
+    assert remarks == (
+        "frequency_hz = 0: outside 45..65 Hz",
+        "power_factor = 900: outside -1..1",
+        "export_wh = -4: a cumulative register below zero",
+        "serial: the meter says that it has no value",
+        "no voltage on any phase: not connected, or the wrong model",
+        "phase imports sum to 3000 Wh, the total says 9000 Wh",
+    )
