@@ -16,6 +16,20 @@ from headend.store.migrate import migrate
 from headend.store.pool import Store
 
 _numbers = itertools.count()
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what was skipped: where everything is installed, nothing may be."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With HEADEND_TEST_NOTHING_SKIPPED=1 (CI) a skipped test fails the run."""
+    if _skipped and os.environ.get("HEADEND_TEST_NOTHING_SKIPPED") == "1":
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print("\nskipped although nothing may be:", *_skipped, sep="\n  ")
 
 
 @pytest.fixture(scope="session")

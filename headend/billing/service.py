@@ -48,7 +48,7 @@ class BillingService:
             _log.warning("no billing endpoint is configured: batches are made and wait")
             await self._look_for_work(stop)
             return
-        async with asyncio.TaskGroup() as group:
+        async with self._queue.opened(), asyncio.TaskGroup() as group:
             group.create_task(self._queue.run(stop))
             group.create_task(self._look_for_work(stop))
 

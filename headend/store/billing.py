@@ -15,9 +15,9 @@ _Q = queries.load("billing")
 
 
 def newest_final(store: Store) -> datetime | None:
-    """When the newest final area-day was settled: unchanged means that there is nothing new to bill."""
+    """When a final area-day last changed: unchanged means that there is nothing new to bill."""
     (found,) = store.rows(_Q["newest_final"])
-    newest: datetime | None = found["settled_at"]
+    newest: datetime | None = found["changed_at"]
     return newest
 
 

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Job
 
 from headend.log import get_logger
+from headend.store.errors import StoreUnavailable
 
 HEARTBEAT_S = 2.0
 """A worker says so often that it lives."""
 STALLED_S = 10.0
 """A job whose worker has been silent for so long is taken over."""
 _log = get_logger(__name__)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except AlreadyEnqueued:
+        raise
+    except ConnectorException as error:
+        raise StoreUnavailable(f"job queue: {error.__cause__ or error}") from error
 
 
 class Again(Exception):
@@ -49,9 +60,16 @@ class JobQueue:
         self._app = App(connector=PsycopgConnector(conninfo=dsn, min_size=1, max_size=4))
         self._task = self._app.task(name=queue, queue=queue, retry=BoundedBackoff(first_s, most_s))(work)
 
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Connected to the database for as long as the block lasts. Raises StoreUnavailable."""
+        with _translated():
+            async with self._app.open_async():
+                yield
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; a job in hand is finished first."""
-        async with self._app.open_async():
+        """Work until `stop` is set, within `opened`; a job in hand is finished first. Raises StoreUnavailable."""
+        with _translated():
             worker = asyncio.create_task(
                 self._app.run_worker_async(
                     queues=[self._queue],
@@ -75,9 +93,10 @@ class JobQueue:
                 await worker
 
     async def defer(self, number: int) -> bool:
-        """Ask for `work(number)`; False when it is asked for already. Only while `run` runs."""
+        """Ask for `work(number)`; False when it is asked for already; within `opened`. Raises StoreUnavailable."""
         try:
-            await self._task.configure(queueing_lock=f"{self._queue}-{number}").defer_async(number=number)
+            with _translated():
+                await self._task.configure(queueing_lock=f"{self._queue}-{number}").defer_async(number=number)
         except AlreadyEnqueued:
             return False
         return True

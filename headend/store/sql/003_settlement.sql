@@ -18,9 +18,13 @@ create table interval_day (
     multiplier       numeric(12, 4),
     measured         smallint not null,                -- intervals with quality measured or interpolated
     estimated        smallint not null,
-    settled_at       timestamptz not null,
+    rules            smallint not null,                -- version of the validation and estimation rules
+    start_mark       bigint not null,                  -- which readings decide the register at the day's first and last instant:
+    end_mark         bigint not null,                  -- neighbouring days that disagree on their common midnight are settled again
+    settled_at       timestamptz not null,             -- when the row last changed
     primary key (usage_point_id, day)
 );
+create index interval_day_estimated on interval_day (usage_point_id, day) where estimated > 0;
 
 create table balance_day (
     area_id              integer not null references area,
@@ -49,6 +53,7 @@ create table balance_day (
     technical_interval_wh  bigint[] not null,
     final                boolean not null default false,  -- complete, or past the grace: billing may take it
     settled_at           timestamptz not null,
+    changed_at           timestamptz not null,          -- when the balance or an interval under it last changed
     primary key (area_id, day)
 );
 
@@ -71,6 +76,7 @@ create table area_report (
     cause              text not null,
     technical_loss_wh  double precision,
     reason             text,
+    marker             text not null,                   -- digest of what the report was made from: an equal one need not be made again
     reported_at        timestamptz not null
 );
 

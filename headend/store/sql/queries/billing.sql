@@ -1,6 +1,6 @@
 -- newest_final --
 -- A cheap question asked before the expensive one.
-select max(settled_at) as settled_at from balance_day where final
+select max(changed_at) as changed_at from balance_day where final
 
 -- anything_dirty --
 -- While days wait to be settled, final ones may still be held back.

@@ -199,6 +199,10 @@ from unnest(%(premises)s::text[], %(label)s::text[], %(has_production)s::boolean
      as n (code, label, has_production)
 where p.code = n.code;
 
+-- analyze --
+-- A fresh database takes its tables for empty and joins ten thousand meters by nested loops.
+analyze area, usage_point, area_membership, meter, installation, endpoint;
+
 -- touched_areas --
 -- From which instant on an area's balance may come out otherwise, and the first day of it that anybody has seen: days
 -- without a single reading need no settlement. Meters count from their first stored reading.
