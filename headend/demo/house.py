@@ -13,11 +13,12 @@ from typing import Self
 
 from headend.demo.layout import Layout, Ports, write_settings
 from headend.domain.clock import system_clock
+from headend.embedded.billing_process import EmbeddedBilling
 from headend.embedded.broker import EmbeddedBroker
 from headend.embedded.lock import DataDirLock
 from headend.embedded.ports import LOOPBACK
 from headend.embedded.postgres import EmbeddedPostgres
-from headend.embedded.probes import file_present, http_ready
+from headend.embedded.probes import file_present
 from headend.embedded.process import ChildProcess, python_module
 from headend.embedded.spawn import POLL_S, tail
 from headend.embedded.supervisor import Death, Supervisor
@@ -92,7 +93,8 @@ class House:
         self._import_topology()
         write_settings(self.layout, self.ports, self.dsn, self._poll_period_s)
         self._announce("billing endpoint")
-        self._supervisor.start(self._billing_endpoint())
+        secret = self.layout.secret.read_text(encoding="ascii").strip()
+        self._supervisor.start(EmbeddedBilling(self.layout.billing, secret=secret, port=self.ports.billing))
         for name, roles in SERVICE_PROCESSES.items():
             self._announce(f"head-end: {roles}")
             self._supervisor.start(self._service(name, roles))
@@ -133,18 +135,6 @@ class House:
             report = import_directory(store, self.layout.topology, skip_bad=False, clock=system_clock)
         if report.problems:
             raise DemoError("\n".join(["the simulated topology was refused:", *map(str, report.problems[:10])]))
-
-    def _billing_endpoint(self) -> ChildProcess:
-        port = self.ports.billing
-        return ChildProcess(
-            "billing-endpoint",
-            python_module(
-                "headend.embedded.billing_endpoint",
-                *("--port", str(port), "--data", str(self.layout.billing), "--secret-file", str(self.layout.secret)),
-            ),
-            log_path=self.layout.logs / "billing-endpoint.log",
-            ready=lambda: http_ready(LOOPBACK, port),
-        )
 
     def _service(self, name: str, roles: str) -> ChildProcess:
         ready = self.layout.ready(name)

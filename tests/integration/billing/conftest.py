@@ -74,8 +74,8 @@ class Neighbourhood:
         with self.store.transaction() as c:
             c.execute("delete from interval_day where usage_point_id = %s and day = %s", [point, day])
             c.execute(
-                """insert into interval_day (usage_point_id, day, starts_at, interval_s, import_wh, export_wh, quality, flags,
-                       start_import_wh, end_import_wh, meters, multiplier, measured, estimated, rules, start_mark,
+                """insert into interval_day (usage_point_id, day, starts_at, interval_s, import_wh, export_wh, quality,
+                       flags, start_import_wh, end_import_wh, meters, multiplier, measured, estimated, rules, start_mark,
                        end_mark, settled_at)
                    values (%(point)s, %(day)s, %(starts_at)s, 3600, %(import)s, %(export)s, %(quality)s, %(flags)s,
                        5000, %(end)s, (select array_agg(meter_id) from installation where usage_point_id = %(point)s),
