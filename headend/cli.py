@@ -56,6 +56,7 @@ def demo(
     scenario: Annotated[
         Path | None, typer.Option(help="Another neighbourhood than the packaged one.", exists=True)
     ] = None,
+    give_up: Annotated[float, typer.Option(help="With --once: seconds after which it gives up.", min=1)] = 120,
 ) -> None:
     """Start everything on this machine with a simulated neighbourhood: no root, no docker, nothing else to install.
 
@@ -86,7 +87,7 @@ def demo(
 
     try:
         if once:
-            raise typer.Exit(run_once(data_dir, make))
+            raise typer.Exit(run_once(data_dir, make, give_up))
         make(data_dir or Path(".headend")).stay()
     except KeyboardInterrupt:
         console.print("stopped")

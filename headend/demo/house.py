@@ -110,8 +110,6 @@ class House:
             *self._scenario,
             "--state",
             str(self.layout.simulator),
-            "--modbus-host",
-            LOOPBACK,
             "--modbus-ports",
             ",".join(str(port) for port in self.ports.modbus),
             *arguments,

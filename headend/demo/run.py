@@ -27,7 +27,6 @@ from headend.store.pool import Store
 
 MODBUS, CONCENTRATOR = 1, 3
 """Sources of readings as the store numbers them (drivers.base.Source)."""
-ONCE_LIMIT_S = 120.0
 LOOK_S = 0.5
 
 
@@ -69,7 +68,7 @@ class Demo:
             self._stop.wait()
             self._console.print("stopping …")
 
-    def once(self, limit_s: float = ONCE_LIMIT_S) -> tuple[dict[str, Any], list[str]]:
+    def once(self, limit_s: float) -> tuple[dict[str, Any], list[str]]:
         """Run until everything has been through; returns the summary and what is missing (nothing: success)."""
         with self._stopped_by_signals(), self._house as house, Store(house.dsn, pool_max=2) as store:
             self._watch(store, limit_s=limit_s)
@@ -225,12 +224,12 @@ def _kwh(energy_wh: float | None) -> str:
     return "–" if energy_wh is None else f"{energy_wh / 1000:,.1f}"
 
 
-def run_once(data_dir: Path | None, make: Callable[[Path], Demo]) -> int:
+def run_once(data_dir: Path | None, make: Callable[[Path], Demo], limit_s: float) -> int:
     """`headend demo --once`: JSON on stdout, everything else on stderr; 0 when all went through, 1 when not."""
     with contextlib.ExitStack() as stack:
         if data_dir is None:
             data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headend-")))
-        summary, lacking = make(data_dir).once()
+        summary, lacking = make(data_dir).once(limit_s)
     json.dump(summary | {"missing": lacking}, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")
     for what in lacking:

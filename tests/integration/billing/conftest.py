@@ -75,8 +75,8 @@ class Neighbourhood:
             c.execute("delete from interval_day where usage_point_id = %s and day = %s", [point, day])
             c.execute(
                 """insert into interval_day (usage_point_id, day, starts_at, interval_s, import_wh, export_wh, quality,
-                       flags, start_import_wh, end_import_wh, meters, multiplier, measured, estimated, rules, start_mark,
-                       end_mark, settled_at)
+                       flags, start_import_wh, end_import_wh, meters, multiplier, measured, estimated, rules,
+                       start_mark, end_mark, settled_at)
                    values (%(point)s, %(day)s, %(starts_at)s, 3600, %(import)s, %(export)s, %(quality)s, %(flags)s,
                        5000, %(end)s, (select array_agg(meter_id) from installation where usage_point_id = %(point)s),
                        1, 24, 0, 1, 0, 0, %(at)s)""",
