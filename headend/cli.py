@@ -155,19 +155,36 @@ def import_(
     --skip-bad). Importing the same files again changes nothing.
     """
     settings = _settings(config)
+    from zoneinfo import ZoneInfo
+
+    from drivers.errors import DriverConfigError
+    from drivers.modbus.map_file import load_models
+    from headend.domain.calendar import LocalCalendar
     from headend.domain.clock import system_clock
     from headend.ingest.topology_import import import_directory
     from headend.store.errors import StoreError
     from headend.store.pool import Store
 
+    calendar = LocalCalendar(ZoneInfo(settings.settlement.zone), settings.settlement.interval_s)
     try:
+        models = load_models(settings.poll.models_dir).keys()
         with Store(settings.database.dsn, pool_max=2, prepare=settings.database.prepare) as store:
-            report = import_directory(store, directory, skip_bad=skip_bad, clock=system_clock)
+            report = import_directory(
+                store, directory, skip_bad=skip_bad, clock=system_clock, calendar=calendar, models=models
+            )
+    except DriverConfigError as error:
+        _fail(str(error))
     except StoreError as error:
         _fail(f"database: {error}")
     for problem in report.problems:
         typer.echo(str(problem), err=True)
-    typer.echo(str(report))
+    for name, count in report.files.items():
+        typer.echo(
+            f"{name}: {count.added} added, {count.changed} changed, "
+            f"{count.unchanged} unchanged, {count.refused} refused"
+        )
+    if not report.applied:
+        typer.echo("nothing was changed: mend the rows above, or import the good ones with --skip-bad", err=True)
     raise typer.Exit(1 if report.problems and not skip_bad else 0)
 
 

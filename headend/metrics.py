@@ -8,6 +8,9 @@ READINGS_RECEIVED = Counter("headend_readings_received_total", "Readings decoded
 READINGS_STORED = Counter("headend_readings_stored_total", "Readings committed", ["source"])
 READINGS_DUPLICATE = Counter("headend_readings_duplicate_total", "Readings that were stored already", ["source"])
 READINGS_REVISED = Counter("headend_readings_revised_total", "Same meter and instant, another value", ["source"])
+READINGS_COMPLETED = Counter(
+    "headend_readings_completed_total", "Stored readings that another message added a missing value to", ["source"]
+)
 QUARANTINED = Counter(
     "headend_quarantined_total", "Messages kept whole because they could not be understood", ["source", "reason"]
 )
@@ -19,6 +22,10 @@ FLUSH_SECONDS = Histogram(
 )
 UNACKED_MESSAGES = Gauge(
     "headend_unacked_messages", "Messages received and not yet committed", multiprocess_mode="livesum"
+)
+MQTT_CONNECTED = Gauge("headend_mqtt_connected", "Sessions with the broker that stand", multiprocess_mode="livesum")
+MQTT_OVERFLOW = Counter(
+    "headend_mqtt_overflow_total", "Messages not taken because too many waited: sent again, or QoS 0 and lost", ["qos"]
 )
 MODBUS_READS = Counter("headend_modbus_reads_total", "Meter reads over Modbus", ["outcome"])
 MODBUS_ROUND_SECONDS = Histogram(

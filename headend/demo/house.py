@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,9 @@ from headend.store.pool import Store
 
 SERVICE_PROCESSES = {"reader": "ingest,poll", "settler": "settle,billing", "web": "web"}
 """The service, as a larger installation would split it: one process a line."""
+
+STARTERS = 6
+"""Parts that start side by side: what they need of each other is there before."""
 
 Announce = Callable[[str], None]
 """Told what is being started, for a progress display."""
@@ -81,25 +85,27 @@ class House:
     def _start(self) -> None:
         self.layout.prepare()
         self.ports = Ports.choose(self.layout, self._web_port)
-        self._announce("database")
-        postgres = EmbeddedPostgres(self.layout.postgres)
-        self._supervisor.start(postgres)
-        self.dsn = postgres.dsn
-        migrate(self.dsn)
-        self._announce("broker")
-        self._supervisor.start(EmbeddedBroker(self.layout.broker, port=self.ports.broker))
-        self._announce("topology")
-        self._describe_neighbourhood()
-        self._import_topology()
-        write_settings(self.layout, self.ports, self.dsn, self._poll_period_s)
-        self._announce("billing endpoint")
-        secret = self.layout.secret.read_text(encoding="ascii").strip()
-        self._supervisor.start(EmbeddedBilling(self.layout.billing, secret=secret, port=self.ports.billing))
-        for name, roles in SERVICE_PROCESSES.items():
-            self._announce(f"head-end: {roles}")
-            self._supervisor.start(self._service(name, roles))
-        self._announce("neighbourhood")
-        self._supervisor.start(self._neighbourhood())
+        with ThreadPoolExecutor(STARTERS) as starters:
+            self._announce("database, broker, topology")
+            described = starters.submit(self._describe_neighbourhood)
+            broker = starters.submit(self._supervisor.start, EmbeddedBroker(self.layout.broker, port=self.ports.broker))
+            postgres = EmbeddedPostgres(self.layout.postgres)
+            self._supervisor.start(postgres)
+            self.dsn = postgres.dsn
+            migrate(self.dsn)
+            for done in (described, broker):
+                done.result()
+            self._import_topology()
+            write_settings(self.layout, self.ports, self.dsn, self._poll_period_s)
+            secret = self.layout.secret.read_text(encoding="ascii").strip()
+            self._announce("billing endpoint, head-end, neighbourhood")
+            clients = [
+                self._neighbourhood(),
+                *(self._service(name, roles) for name, roles in SERVICE_PROCESSES.items()),
+                EmbeddedBilling(self.layout.billing, secret=secret, port=self.ports.billing),
+            ]
+            for started in [starters.submit(self._supervisor.start, client) for client in clients]:
+                started.result()
         self._supervisor.watch(self._on_death)
         self.up = True
 

@@ -1,1 +1,1 @@
-"""From a shared meter to one meter per household, step by step on evidence."""
+"""The one-meter-per-household rollout: steps that close on evidence and change what hangs where."""

@@ -24,8 +24,8 @@ begin
                 import_l1_wh    bigint,   import_l2_wh  bigint,   import_l3_wh  bigint,
                 export_l1_wh    bigint,   export_l2_wh  bigint,   export_l3_wh  bigint,
                 voltage_l1_dv   smallint, voltage_l2_dv smallint, voltage_l3_dv smallint,
-                current_l1_ma   integer,  current_l2_ma integer,  current_l3_ma integer,
-                power_w         integer,
+                current_l1_ma   bigint,   current_l2_ma bigint,   current_l3_ma bigint,
+                power_w         bigint,
                 primary key (meter_id, ts)')
         ) as t (name, columns)
     loop
@@ -43,7 +43,7 @@ create table latest_reading (
     import_wh    bigint,
     export_wh    bigint,
     voltage_dv   smallint,
-    power_w      integer,
+    power_w      bigint,
     source       smallint not null,
     received_at  timestamptz not null
 );
@@ -74,7 +74,11 @@ create table quarantine (
     reason         text not null,                     -- machine word: not_json, unknown_meter ...
     detail         text not null,                     -- for a person: what and where
     payload        bytea not null,
-    replayed_at    timestamptz
+    digest         bytea not null generated always as (sha256(payload)) stored,
+    times          bigint not null default 1,         -- how often the very same message came with the same result
+    last_received_at  timestamptz not null,
+    replayed_at    timestamptz,
+    unique (source, origin, reason, digest)           -- a message sent again, by its device or the broker, is not kept twice
 );
 create index quarantine_open on quarantine (received_at) where replayed_at is null;
 

@@ -9,6 +9,7 @@ create table premises (
     label                  text not null,               -- door, as a crew looks for it; never evidence for a finding
     has_production         boolean not null default false
 );
+create index premises_shared on premises (shared_usage_point_id);
 
 create table rollout_step (
     premises_id  integer not null references premises,
@@ -17,6 +18,7 @@ create table rollout_step (
     closed_at    timestamptz not null,
     closed_by    text not null,
     evidence     jsonb not null,
+    detail       text,                                   -- what the crew was told; told again when it sends again
     primary key (premises_id, step),
     unique (client_id, premises_id)
 );
@@ -27,7 +29,18 @@ create table commissioning (
     client_id     uuid not null,
     requested_by  text not null,
     noted_import_wh bigint not null,
+    noted_at      timestamptz,                           -- null: when the read was asked for
     state         text not null default 'waiting' check (state in ('waiting', 'passed', 'failed')),
     detail        text
 );
 comment on table commissioning is 'the head-end''s own live read behind the step commissioned: passed only when serial and register agree';
+
+create table commissioning_failed (
+    premises_id   integer not null references premises,
+    client_id     uuid not null,
+    request_id    uuid not null references device_request,
+    requested_by  text not null,
+    detail        text not null,
+    primary key (premises_id, client_id)
+);
+comment on table commissioning_failed is 'attempts that a later one took the place of: sending one of them again still changes nothing';

@@ -39,7 +39,7 @@ on conflict (area_id, day) do update set
 -- finalise --
 -- Days that are over, on areas whose history is loaded, complete or past the grace. An area is below its history watermark while one of its
 -- concentrators keeps uploads for us (or has never been heard of), unless it has been silent for too long.
-update balance_day b set final = true
+update balance_day b set final = true, changed_at = greatest(%(now)s, b.changed_at)
 where not b.final
   and (b.day + 1)::timestamp at time zone %(zone)s <= %(now)s
   and (b.coverage_intervals >= 1 or (b.day + 1)::timestamp at time zone %(zone)s + make_interval(days => %(grace_days)s) <= %(now)s)

@@ -1,9 +1,9 @@
 -- mark_dirty --
--- A day that is marked already is marked later: whoever settles it now must look again.
-insert into dirty_day (area_id, day, marked_at)
+-- A day that is marked already gets a later mark in any case: whoever settles it now must look again.
+insert into dirty_day as d (area_id, day, marked_at)
 select %(area_id)s, day::date, %(now)s
 from generate_series(%(first_day)s::date, %(last_day)s::date, interval '1 day') as day
-on conflict (area_id, day) do update set marked_at = greatest(dirty_day.marked_at, excluded.marked_at);
+on conflict (area_id, day) do update set marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond');
 
 -- meter_ids --
 -- Many identities at once: one look-up for a whole batch.
@@ -82,6 +82,13 @@ update area_membership set valid_to = %(at)s where membership_id = %(membership_
 insert into area_membership (usage_point_id, area_id, behind_usage_point_id, valid_from)
 values (%(usage_point_id)s, %(area_id)s, %(behind_usage_point_id)s, %(at)s)
 returning membership_id;
+
+-- add_customer --
+-- A supply that the lists did not know; no row when the code is taken, in this moment too.
+insert into usage_point (code, kind, category, name, phase)
+values (%(code)s, 'customer', %(category)s, %(name)s, %(phase)s)
+on conflict (code) do nothing
+returning usage_point_id;
 
 -- areas_since --
 -- Areas whose balance a change at a usage point touches.

@@ -40,7 +40,7 @@ with summary as (
         where b.area_id = a.area_id and b.day >= %(today)s::date - 28 and b.day < %(today)s::date
     ) recent
     cross join lateral (
-        select count(*) as open_findings, sum(f.energy_wh) as at_stake_wh
+        select count(*) as open_findings, sum(abs(f.energy_wh)) as at_stake_wh
         from finding f where f.area_id = a.area_id and f.state not in ('rejected', 'closed')
     ) cases
     cross join lateral (
@@ -88,7 +88,7 @@ select (select count(*) from area) as areas,
        (select count(*) from concentrator) as concentrators,
        (select count(*) from concentrator where last_seen_at >= %(heard_since)s::timestamptz) as concentrators_heard,
        (select count(*) from finding where state not in ('rejected', 'closed')) as open_findings,
-       (select sum(energy_wh) from finding where state not in ('rejected', 'closed')) as at_stake_wh,
+       (select sum(abs(energy_wh)) from finding where state not in ('rejected', 'closed')) as at_stake_wh,
        (select count(*) from quarantine where replayed_at is null) as quarantined,
        (select jsonb_object_agg(state, areas) from (
             select coalesce(latest.state, 'unknown') as state, count(*) as areas
@@ -253,7 +253,7 @@ limit %(limit)s::int;
 -- determinants --
 -- What one batch told billing, in the order of its key; the rows never change, so pages of them fit together.
 select u.code as usage_point, d.usage_point_id, d.category, d.day, d.direction, d.tariff_band, d.revision, d.energy_wh, d.estimated_wh,
-       d.start_import_wh as start_register_wh, d.start_ts, d.end_import_wh as end_register_wh, d.end_ts, d.multiplier, d.meters, d.reason
+       d.start_register_wh, d.start_ts, d.end_register_wh, d.end_ts, d.multiplier, d.meters, d.reason
 from determinant d join usage_point u using (usage_point_id)
 where d.batch_number = %(number)s::bigint
   and (%(after_usage_point)s::int is null

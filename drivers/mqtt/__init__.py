@@ -1,0 +1,1 @@
+"""Meters and concentrators that publish by themselves: topics, payloads (pure) and the one client of the broker."""

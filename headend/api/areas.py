@@ -1,0 +1,202 @@
+"""Areas with their losses, and their balances by day."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from headend.api import pagination
+from headend.api.deps import PartsDep, ReadDep, period_of_days, unknown
+from headend.api.errors import describe
+from headend.api.pagination import Cursor, Limit, Page
+from headend.store import views
+from headend.store.views import AreaSort
+
+router = APIRouter(prefix="/areas", tags=["areas"])
+
+BalanceState = Literal["normal", "high", "negative", "not_computable"]
+MOST_DAYS = 400
+MOST_DAYS_OF_INTERVALS = 35
+_DIRECTIONS = Literal["asc", "desc"]
+
+
+class Balance(BaseModel):
+    """Energy of one area on one local day [Wh]; null: not known, which is not zero."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    day: date
+    state: BalanceState
+    reason: str | None = Field(description="why the balance is not computable")
+    supplied_wh: int | None = Field(description="into the area: area meter import − export, primary side")
+    delivered_wh: int | None = Field(description="through the household meters: import − export")
+    loss_wh: int | None
+    technical_wh: int | None = Field(
+        description="of the loss, heat in conductors and meters' own use, by the area's model"
+    )
+    unexplained_wh: int | None
+    loss_rate: float | None = Field(description="loss ÷ gross energy into the area; 0.07 is 7 %", examples=[0.043])
+    uncertainty_wh: int | None = Field(description="one standard deviation of the loss")
+    coverage_households: float | None = Field(description="share of customers read by a meter of their own")
+    coverage_intervals: float | None = Field(description="share of metering-point intervals that is measured")
+    estimated_share: float | None = Field(description="of the delivered energy")
+    final: bool | None = Field(description="complete, or past the grace: billing may take it")
+
+
+class Intervals(BaseModel):
+    """A balance's vectors: one value an interval [Wh], null: not measured on every metering point."""
+
+    starts_at: datetime = Field(description="UTC start of the first interval")
+    interval_s: int
+    supplied_wh: list[int | None]
+    delivered_wh: list[int | None]
+    technical_wh: list[int | None]
+
+
+class BalanceDay(Balance):
+    """A day's balance with how complete it is."""
+
+    intervals: int = Field(description="on this local day; 92 or 100 where the clocks change")
+    intervals_complete: int
+    households: int
+    households_measured: int
+    settled_at: datetime
+    vectors: Intervals | None = Field(None, description="only with intervals=day")
+
+
+class Loss(BaseModel):
+    """Loss over some full local days before today."""
+
+    days: int = Field(description="days with a computable balance among them; the sums cover these only")
+    loss_wh: int | None
+    loss_rate: float | None
+
+
+class Loading(BaseModel):
+    """History that is still on its way."""
+
+    uploads_waiting: int = Field(description="uploads that the area's concentrators still keep")
+    days_settled: int = Field(description="of the last 28 local days")
+    days_waiting: int = Field(description="past days touched and not settled again yet")
+
+
+class Area(BaseModel):
+    """A transformer area (台区) as a grid engineer looks at it."""
+
+    code: str = Field(examples=["A1"])
+    name: str
+    station: str
+    station_name: str
+    transformer_kva: float | None
+    latest: Balance | None = Field(description="the latest full local day; null: no balance yet")
+    loss_7d: Loss
+    loss_28d: Loss
+    open_findings: int
+    at_stake_wh: float | None = Field(description="energy that the open findings say was counted wrongly, in whichever direction")
+    loading: Loading
+
+
+def area_of(row: dict[str, Any]) -> Area:
+    """An Area from a row of `views.area_summaries`."""
+    return Area(
+        latest=Balance.model_validate(row) if row["day"] is not None else None,
+        loss_7d=Loss(days=row["days_7d"], loss_wh=row["loss_7d_wh"], loss_rate=row["loss_rate_7d"]),
+        loss_28d=Loss(days=row["days_28d"], loss_wh=row["loss_28d_wh"], loss_rate=row["loss_rate_28d"]),
+        loading=Loading.model_validate(row, from_attributes=False),
+        **{
+            key: row[key]
+            for key in ("code", "name", "station", "station_name", "transformer_kva", "open_findings", "at_stake_wh")
+        },
+    )
+
+
+@router.get("", summary="Areas with their losses", responses=describe())
+def list_areas(
+    parts: PartsDep,
+    connection: ReadDep,
+    sort: Annotated[AreaSort, Query(description="areas without that number come last")] = "code",
+    direction: _DIRECTIONS = "asc",
+    state: Annotated[
+        BalanceState | Literal["unknown"] | None, Query(description="state of the latest full day")
+    ] = None,
+    station: Annotated[str | None, Query(description="code of the supply station")] = None,
+    q: Annotated[str | None, Query(description="part of code, name or station", max_length=100)] = None,
+    with_findings: Annotated[bool, Query(description="only areas with open findings")] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[Area]:
+    """Every area with its latest full local day, its loss over the last 7 and 28 full days and its open findings.
+
+    A cursor belongs to one choice of sort and direction.
+    """
+    after = pagination.decode(cursor, pagination.optional_number, pagination.text)
+    found = views.area_summaries(
+        connection,
+        today=parts.today,
+        heard_since=parts.heard_since,
+        limit=limit + 1,
+        station=station,
+        state=state,
+        search=q,
+        with_findings=with_findings,
+        sort=sort,
+        descending=direction == "desc",
+        after=(after[0], after[1]) if after else None,
+    )
+    kept, following = pagination.cut(found, limit, lambda row: (row["sort_number"], row["code"]))
+    return Page(items=[area_of(row) for row in kept], next=following)
+
+
+@router.get("/{code}", summary="One area", responses=describe(404))
+def one_area(code: str, parts: PartsDep, connection: ReadDep) -> Area:
+    """One area as the list shows it."""
+    row = views.area_summary(connection, code, today=parts.today, heard_since=parts.heard_since)
+    if row is None:
+        raise unknown("area", code)
+    return area_of(row)
+
+
+@router.get("/{code}/balances", summary="Balances by local day", responses=describe(404))
+def list_balances(
+    code: str,
+    parts: PartsDep,
+    connection: ReadDep,
+    first: Annotated[
+        date | None, Query(alias="from", description="first local day; default: 28 days before `to`")
+    ] = None,
+    last: Annotated[date | None, Query(alias="to", description="last local day; default: yesterday")] = None,
+    intervals: Annotated[
+        Literal["none", "day"], Query(description="day: with each day's interval vectors (at most 35 days at once)")
+    ] = "none",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[BalanceDay]:
+    """Balances oldest first. A day that has not been settled is not in the list: it is not a day of zero."""
+    vectors = intervals == "day"
+    start, end = period_of_days(
+        first, last, today=parts.today, default_days=28, most_days=MOST_DAYS_OF_INTERVALS if vectors else MOST_DAYS
+    )
+    if views.area_summary(connection, code, today=parts.today, heard_since=parts.heard_since) is None:
+        raise unknown("area", code)
+    after = pagination.decode(cursor, pagination.day)
+    found = views.balances(
+        connection, code, start, end, intervals=vectors, limit=limit + 1, after=after[0] if after else None
+    )
+    kept, following = pagination.cut(found, limit, lambda row: (row["day"],))
+    return Page(items=[_balance_day(row, vectors) for row in kept], next=following)
+
+
+def _balance_day(row: dict[str, Any], vectors: bool) -> BalanceDay:
+    made = BalanceDay.model_validate(row)
+    if vectors:
+        made.vectors = Intervals(
+            starts_at=row["starts_at"],
+            interval_s=row["interval_s"],
+            supplied_wh=row["supplied_interval_wh"],
+            delivered_wh=row["delivered_interval_wh"],
+            technical_wh=row["technical_interval_wh"],
+        )
+    return made

@@ -1,0 +1,130 @@
+"""Raw register readings of a meter, as it showed them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, Field
+
+from headend.api import pagination
+from headend.api.deps import PartsDep, ReadDep, invalid, unknown
+from headend.api.errors import Problem, describe
+from headend.api.pagination import Cursor, Limit
+from headend.store import views
+
+router = APIRouter(prefix="/meters", tags=["meters"])
+
+MOST_DAYS = 400
+SOURCES = {1: "modbus", 2: "mqtt", 3: "concentrator"}
+"""How a reading reached us, as stored."""
+
+
+class RegisterReading(BaseModel):
+    """The meter's registers at an instant, raw: no multiplier, no sign. Null: the meter did not say."""
+
+    ts: datetime
+    import_wh: int | None
+    export_wh: int | None
+    voltage_v: float | None
+    power_w: int | None
+    import_phase_wh: list[int | None] | None = Field(description="L1, L2, L3; null: not measured per phase")
+    export_phase_wh: list[int | None] | None
+    voltage_phase_v: list[float | None] | None
+    current_phase_a: list[float | None] | None
+    source: str = Field(examples=["modbus"], description="modbus, mqtt or concentrator")
+    uncertainty_ms: int = Field(description="how far the stamped instant may be off")
+
+
+class MeterReadings(BaseModel):
+    """A page of readings with the meter they are of."""
+
+    manufacturer: str
+    serial: str
+    model: str
+    resolution_wh: int
+    items: list[RegisterReading]
+    next: str | None = Field(description="cursor of the page after this one; null: this is the last")
+
+
+@router.get("/{serial}/readings", summary="Register readings of a meter", responses=describe(404, 409))
+def list_readings(
+    serial: str,
+    parts: PartsDep,
+    connection: ReadDep,
+    first: Annotated[
+        AwareDatetime | None, Query(alias="from", description="with offset; default: a day before `to`")
+    ] = None,
+    end: Annotated[AwareDatetime | None, Query(alias="to", description="not included; default: now")] = None,
+    manufacturer: Annotated[str | None, Query(description="needed where manufacturers share the serial")] = None,
+    limit: Limit = 200,
+    cursor: Cursor = None,
+) -> MeterReadings:
+    """Readings with from <= ts < to, oldest first. 409 where the serial is not one meter's."""
+    until = end if end is not None else parts.clock() + timedelta(seconds=1)
+    try:
+        since = first if first is not None else until - timedelta(days=1)
+    except OverflowError as error:
+        raise invalid("to", f"{until.isoformat()} is before the calendar begins") from error
+    if since >= until:
+        raise invalid("from", f"{since.isoformat()} is not before `to`, {until.isoformat()}")
+    if until - since > timedelta(days=MOST_DAYS):
+        raise invalid("from", f"the period is longer than {MOST_DAYS} days")
+    after = pagination.decode(cursor, _instant)
+    meters = views.meters_of_serial(connection, serial, manufacturer)
+    if not meters:
+        raise unknown("meter", serial if manufacturer is None else f"{manufacturer}/{serial}")
+    if len(meters) > 1:
+        makers = [meter["manufacturer"] for meter in meters]
+        raise Problem(
+            status=409,
+            code="ambiguous-serial",
+            detail=f"serial {serial!r} is a meter of each of {', '.join(makers)}; add ?manufacturer=",
+            extra={"manufacturers": makers},
+        )
+    (meter,) = meters
+    found = views.readings(
+        connection, meter["meter_id"], since, until, limit=limit + 1, after=after[0] if after else None
+    )
+    kept, following = pagination.cut(found, limit, lambda row: (row["ts"].isoformat(),))
+    return MeterReadings(
+        items=[_reading(row) for row in kept],
+        next=following,
+        **{key: meter[key] for key in ("manufacturer", "serial", "model", "resolution_wh")},
+    )
+
+
+def _instant(value: Any) -> datetime:
+    instant = datetime.fromisoformat(value)
+    if instant.tzinfo is None:
+        raise ValueError("no offset")
+    return instant
+
+
+def _reading(row: dict[str, Any]) -> RegisterReading:
+    return RegisterReading(
+        ts=row["ts"],
+        import_wh=row["import_wh"],
+        export_wh=row["export_wh"],
+        voltage_v=scaled(row["voltage_dv"], 10),
+        power_w=row["power_w"],
+        import_phase_wh=_phases(row, "import_l{}_wh"),
+        export_phase_wh=_phases(row, "export_l{}_wh"),
+        voltage_phase_v=_phases(row, "voltage_l{}_dv", 10),
+        current_phase_a=_phases(row, "current_l{}_ma", 1000),
+        source=SOURCES.get(row["source"], str(row["source"])),
+        uncertainty_ms=row["uncertainty_ms"],
+    )
+
+
+def scaled(value: int | None, divisor: int) -> float | None:
+    """A stored integer in its unit, None where it is absent."""
+    return None if value is None else value / divisor
+
+
+def _phases(row: dict[str, Any], pattern: str, divisor: int | None = None) -> list[Any] | None:
+    values = [row[pattern.format(phase)] for phase in (1, 2, 3)]
+    if all(value is None for value in values):
+        return None
+    return values if divisor is None else [scaled(value, divisor) for value in values]

@@ -1,0 +1,43 @@
+"""From polling rounds to what the writer takes: one item a round, one for each meter that says it is another one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from drivers.base import MeterIdentity
+from headend.domain.clock import Clock
+from headend.ingest.item import Item, QuarantineEntry, polled
+from headend.ingest.poll_bus import Mismatch, RoundResult, peer_of
+from headend.ingest.writer import ReadingWriter
+from headend.settings import Settings
+from headend.store.pool import Store
+
+
+class RoundWriter:
+    """Writes rounds, one transaction a call; safe to call while a call that nobody waits for any more still runs."""
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        self._writer = ReadingWriter(store, settings, clock)
+        self._one_at_a_time = threading.Lock()
+
+    def write(self, rounds: Sequence[RoundResult]) -> None:
+        """Commit the rounds. Raises StoreError; writing them again changes nothing."""
+        with self._one_at_a_time:
+            self._writer.write([item for result in rounds for item in items_of(result)])
+
+
+def items_of(result: RoundResult) -> list[Item]:
+    """The items of one round."""
+    items = [_mismatched(m, result.began_us) for m in result.mismatches]
+    if result.readings:
+        items.append(polled(result.readings, origin=result.bus, received_us=result.began_us))
+    return items
+
+
+def _mismatched(mismatch: Mismatch, received_us: int) -> Item:
+    """For the quarantine alone; kept under the serial that the meter gave: a replay never stores it as another's."""
+    told = MeterIdentity(mismatch.target.manufacturer, mismatch.reading.serial or "")
+    whole = polled([(told, mismatch.reading)], origin=peer_of(mismatch.target), received_us=received_us)
+    return replace(whole, batch=None, quarantine=(QuarantineEntry("serial_mismatch", mismatch.detail),))

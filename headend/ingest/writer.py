@@ -1,0 +1,217 @@
+"""The one way into the readings: a batch of items in one transaction, never stored twice, never half.
+
+Rows, dirty marks, latest readings, counts, quarantine and the concentrators' books commit together or not at all.
+Writing the same items again changes nothing, so whoever does not know whether a write was committed writes again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from drivers.base import READING_DTYPE, Source, empty
+from headend import metrics
+from headend.domain.calendar import from_us, to_us
+from headend.domain.clock import Clock
+from headend.ingest import assemble
+from headend.ingest.assemble import Columns, Ints, Rows, Stretches
+from headend.ingest.identity import Directory
+from headend.ingest.item import Item, QuarantineEntry, WriteResult
+from headend.settings import Settings
+from headend.store import concentrators, quarantine, readings
+from headend.store.errors import StoreConflict
+from headend.store.partitions import Partitions
+from headend.store.pool import Connection, Store
+
+_LOWEST = np.iinfo(np.int64).min
+_HIGHEST = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the transaction did, per source where the metrics want it."""
+
+    new: Rows
+    completed: Ints
+    revised: Mapping[int, int]
+
+
+class ReadingWriter:
+    """Writes items; thread-safe only as one writer per thread (it remembers meters and partitions)."""
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._zone = settings.settlement.zone
+        self._future = timedelta(seconds=settings.ingest.future_tolerance_s)
+        self._oldest = timedelta(days=settings.ingest.oldest_days)
+        self._directory = Directory()
+        self._partitions = Partitions()
+
+    def write(self, items: Sequence[Item]) -> WriteResult:
+        """Commit the items. Raises StoreUnavailable or StoreConflict (write them again), or another StoreError."""
+        started = time.perf_counter()
+        now = self._clock()
+        try:
+            self._look_up(items)
+            wanted, strangers = self._without_strangers(items)
+            columns, problems = assemble.gather(
+                wanted,
+                self._directory,
+                oldest_us=to_us(now - self._oldest),
+                newest_us=to_us(now + self._future),
+            )
+            for place, entry in strangers.items():
+                problems.setdefault(place, []).append(entry)
+            self._partitions.ensure(self._store, assemble.utc_days(columns))
+            with self._store.transaction() as connection:
+                outcome = self._store_rows(connection, columns, now)
+                quarantine.add(connection, _kept(items, problems))
+                self._book_concentrators(connection, wanted)
+                self._mark(connection, outcome, now)
+        except StoreConflict:
+            # Somebody changed what we remember: a meter went, a partition was dropped.
+            self._directory.forget()
+            self._partitions.forget()
+            raise
+        metrics.FLUSH_SECONDS.observe(time.perf_counter() - started)
+        return _count(items, columns, problems, outcome)
+
+    def _look_up(self, items: Sequence[Item]) -> None:
+        meters = (m for item in items if item.batch is not None for m in item.batch.meters)
+        codes = (
+            *(i.upload.concentrator for i in items if i.upload is not None),
+            *(i.presence.concentrator for i in items if i.presence is not None),
+        )
+        unknown_meters, unknown_codes = self._directory.missing(meters, codes)
+        if unknown_meters or unknown_codes:
+            with self._store.transaction() as connection:
+                self._directory.learn(connection, unknown_meters, unknown_codes)
+
+    def _without_strangers(self, items: Sequence[Item]) -> tuple[list[Item], dict[int, QuarantineEntry]]:
+        """The items, with nothing left in those of a concentrator that is not known."""
+        strangers = {}
+        wanted = list(items)
+        for place, item in enumerate(items):
+            speaker = item.upload or item.presence
+            if speaker is not None and self._directory.concentrator(speaker.concentrator) is None:
+                entry = QuarantineEntry("unknown_concentrator", f"not imported: {speaker.concentrator}")
+                strangers[place] = entry
+                wanted[place] = replace(item, batch=None, upload=None, presence=None)
+        return wanted, strangers
+
+    def _store_rows(self, connection: Connection, columns: Columns, now: datetime) -> _Outcome:
+        rows, phases = columns.readings, columns.phases
+        if not rows.size:
+            return _Outcome(rows, np.zeros((0, 3), dtype=np.int64), {})
+        latest = readings.latest_instants(connection, np.unique(rows["meter"]))
+        fresh = columns.first & assemble.newer_than(rows, latest)
+        direct, careful = rows[fresh], rows[~fresh]
+        direct_phases, careful_phases = assemble.pick_phases(phases, direct)
+        if direct.size and not readings.append(connection, direct, direct_phases):
+            direct, careful, careful_phases = rows[:0], rows, phases
+        new, completed, revised = direct, np.zeros((0, 3), dtype=np.int64), dict[int, int]()
+        if careful.size:
+            merged = readings.merge(connection, careful, careful_phases, now)
+            late = assemble.rows_at(careful, merged.stored)
+            new, completed, revised = np.concatenate((direct, late)), merged.completed, merged.revised
+            new = new[np.lexsort((new["ts_us"], new["meter"]))]
+        newest = assemble.newest_of_meter(new)
+        newest = newest[assemble.newer_than(newest, latest)]
+        if newest.size:
+            readings.advance_latest(connection, newest, assemble.power_at(phases, newest), now)
+        if new.size:
+            keys, counts = np.unique(new[["meter", "source"]], return_counts=True)
+            readings.add_counts(connection, keys["meter"], keys["source"], counts)
+        return _Outcome(new, completed, revised)
+
+    def _mark(self, connection: Connection, outcome: _Outcome, now: datetime) -> None:
+        touched = outcome.new
+        if outcome.completed.size:
+            more = empty(READING_DTYPE, len(outcome.completed))
+            more["meter"], more["ts_us"] = outcome.completed[:, 0], outcome.completed[:, 1]
+            touched = np.concatenate((touched, more))
+            touched = touched[np.lexsort((touched["ts_us"], touched["meter"]))]
+        runs = assemble.runs(touched)
+        if not runs.meter.size:
+            return
+        around = readings.neighbours(connection, runs.meter, runs.first_us, runs.last_us)
+        before = np.array([_LOWEST if b is None else b for _, b, _ in around], dtype=np.int64)
+        after = np.array([_HIGHEST if a is None else a for _, _, a in around], dtype=np.int64)
+        reach: Stretches = assemble.reaching(runs, before, after, readings.MOST_DAYS)
+        readings.mark_touched(connection, reach.meter, reach.first_us, reach.last_us, zone=self._zone, now=now)
+
+    def _book_concentrators(self, connection: Connection, items: Sequence[Item]) -> None:
+        heard: dict[int, concentrators.Heard] = {}
+        presence: dict[int, concentrators.Presence] = {}
+        for item in items:
+            seen_at = from_us(item.received_us)
+            if item.upload is not None:
+                number = self._number(item.upload.concentrator)
+                known = heard.get(number)
+                if known is None or item.upload.seq >= known.seq:
+                    heard[number] = concentrators.Heard(number, item.upload.seq, item.upload.backlog, seen_at)
+            if item.presence is not None:
+                number = self._number(item.presence.concentrator)
+                presence[number] = concentrators.Presence(number, item.presence.online, seen_at)
+        concentrators.note(connection, list(heard.values()), list(presence.values()))
+
+    def _number(self, code: str) -> int:
+        number = self._directory.concentrator(code)
+        assert number is not None, "strangers were taken out before"
+        return number
+
+
+def _kept(items: Sequence[Item], problems: Mapping[int, Sequence[QuarantineEntry]]) -> list[quarantine.Kept]:
+    return [
+        quarantine.Kept(
+            from_us(items[place].received_us),
+            items[place].channel,
+            items[place].origin,
+            entry.reason,
+            entry.detail,
+            items[place].payload,
+        )
+        for place, entries in problems.items()
+        for entry in entries
+    ]
+
+
+def _count(
+    items: Sequence[Item], columns: Columns, problems: Mapping[int, Sequence[QuarantineEntry]], outcome: _Outcome
+) -> WriteResult:
+    """Metrics of a committed write, and its summary."""
+    stored = _per_source(outcome.new["source"])
+    completed = _per_source(outcome.completed[:, 2])
+    offered = _per_source(columns.readings["source"])
+    duplicates = {s: n - stored.get(s, 0) - outcome.revised.get(s, 0) for s, n in offered.items()}
+    for counter, counts in (
+        (metrics.READINGS_RECEIVED, columns.received),
+        (metrics.READINGS_STORED, stored),
+        (metrics.READINGS_DUPLICATE, duplicates),
+        (metrics.READINGS_COMPLETED, completed),
+        (metrics.READINGS_REVISED, outcome.revised),
+    ):
+        for source, count in counts.items():
+            counter.labels(Source(source).name.lower()).inc(count)
+    for place, entries in problems.items():
+        for entry in entries:
+            metrics.QUARANTINED.labels(items[place].channel, entry.reason).inc()
+    return WriteResult(
+        received=sum(columns.received.values()),
+        stored=sum(stored.values()),
+        duplicates=sum(duplicates.values()),
+        completed=sum(completed.values()),
+        revised=sum(outcome.revised.values()),
+        refused=columns.refused,
+        quarantined={place: tuple(entries) for place, entries in problems.items()},
+    )
+
+
+def _per_source(sources: Rows) -> dict[int, int]:
+    values, counts = np.unique(sources, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))

@@ -1,0 +1,176 @@
+"""The role `settle`: turns dirty marks into intervals and balances, makes days final, then has the window reconciled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+
+from headend.domain.clock import Clock
+from headend.log import get_logger
+from headend.metrics import SETTLED_DAYS, STORE_ERRORS
+from headend.settings import Settings
+from headend.settlement.reconcile import Reconciler
+from headend.settlement.rules import Rules
+from headend.settlement.settler import Outcome, settle_area
+from headend.store import balances, dirty
+from headend.store.balances import Watermark
+from headend.store.errors import StoreConflict, StoreUnavailable
+from headend.store.pool import Store
+
+_log = get_logger(__name__)
+
+_DAYS_A_PASS = 31
+_BUSY_S = 30.0
+"""A day that readings keep touching is settled at least so often."""
+_IDLE_S = 0.25
+_SWEEP_S = 60.0
+_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class SettlementService:
+    """Settles what is dirty, in passes of one area and up to 31 days each; several services share the areas."""
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        self._store = store
+        self._settings = settings.settlement
+        self._clock = clock
+        self._rules = Rules.of(settings.settlement)
+        self._started = clock()
+        self._swept: datetime | None = None
+        self._reconciler = Reconciler(store, settings, clock, self._started)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop. The store being away is waited for; what was in hand is done again."""
+        failures = 0
+        while not stop.is_set():
+            pause = _IDLE_S
+            try:
+                if await asyncio.to_thread(self.step):
+                    pause = 0.0
+                failures = 0
+            except (StoreUnavailable, StoreConflict) as error:
+                pause = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
+                failures += 1
+                STORE_ERRORS.labels(kind=type(error).__name__).inc()
+                _log.warning("settlement waits for the store", error=str(error), pause_s=pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+
+    def step(self) -> bool:
+        """One pass: settle an area if there is one, else the work that follows when all is settled. Whether there was anything."""
+        self._sweep()
+        if self.settle_next() is not None:
+            return True
+        self._finalise()
+        return self._reconciler.step()
+
+    def settle_next(self) -> Outcome | None:
+        """Settle the area that has waited longest, in one transaction with the removal of its marks; None: nothing is ripe."""
+        began = time.perf_counter()
+        now = self._clock()
+        ripe = dirty.Ripe(
+            quiet=now - timedelta(seconds=self._settings.quiet_s),
+            overdue=now - timedelta(seconds=_BUSY_S),
+            started=self._started,
+        )
+        with self._store.transaction() as connection:
+            area = dirty.take_area(connection, ripe)
+            if area is None:
+                return None
+            area_id, code = area
+            marks = dirty.marks(connection, area_id, ripe, _DAYS_A_PASS)
+            outcome = settle_area(connection, area_id, [m.day for m in marks], self._rules, now)
+            dirty.clear(connection, area_id, marks)
+        SETTLED_DAYS.inc(outcome.days)
+        seconds = time.perf_counter() - began
+        _log.info(
+            "area settled", area=code, days=outcome.days, points=outcome.points, changed=outcome.changed,
+            seconds=round(seconds, 3), intervals_per_s=round(outcome.intervals / seconds),
+        )  # fmt: skip
+        return outcome
+
+    def _sweep(self) -> None:
+        """Once a minute: days that ended, and days that nothing touched, get their last word."""
+        now = self._clock()
+        if self._swept is not None and abs(now - self._swept) < timedelta(seconds=_SWEEP_S):
+            return
+        today = self._rules.calendar.day_of(now)
+        with self._store.transaction() as connection:
+            marked = dirty.mark_ended(
+                connection,
+                yesterday=today - timedelta(days=1),
+                back=self._settings.window_days + self._settings.grace_days,
+                zone=self._settings.zone,
+                marked_at=now,
+            )
+        self._swept = now
+        if marked:
+            _log.info("days ended", marked=marked)
+
+    def _finalise(self) -> None:
+        now = self._clock()
+        with self._store.transaction() as connection:
+            final = balances.finalise(
+                connection,
+                now=now,
+                zone=self._settings.zone,
+                grace_days=self._settings.grace_days,
+                watermark=watermark(now, self._started, self._settings.silent_concentrator_s),
+            )
+        if final:
+            _log.info("days are final", area_days=len(final))
+
+
+def watermark(now: datetime, started: datetime, silent_s: int) -> Watermark:
+    """When an area's history counts as loaded, as of now."""
+    return Watermark(started=started, silent=now - timedelta(seconds=silent_s))
+
+
+def settle_days(
+    store: Store,
+    settings: Settings,
+    clock: Clock,
+    first: date,
+    last: date,
+    area: str | None,
+    *,
+    progress: Callable[[str, Outcome], None] | None = None,
+) -> int:
+    """Settle all days from first to last of one area (by code), or of all, now and here, and whatever that touches in turn.
+
+    Returns how many area-days were settled. Raises LookupError for an unknown area, ValueError when last is before first, StoreError.
+    """
+    if last < first:
+        raise ValueError(f"the last day {last} is before the first {first}")
+    rules = Rules.of(settings.settlement)
+    with store.transaction() as connection:
+        areas = balances.areas_by_code(connection, area)
+    if area is not None and not areas:
+        raise LookupError(f"no area {area!r}")
+    with store.transaction() as connection:
+        for found in areas:
+            dirty.mark_area(connection, found["area_id"], first, last, clock())
+    settled = 0
+    for found in areas:
+        while (outcome := _settle_marked(store, found["area_id"], rules, clock())) is not None:
+            settled += outcome.days
+            if progress is not None:
+                progress(found["code"], outcome)
+    return settled
+
+
+def _settle_marked(store: Store, area_id: int, rules: Rules, now: datetime) -> Outcome | None:
+    """One pass over an area's marks, quiet or not; None when it has none."""
+    any_age = dirty.Ripe(quiet=now, overdue=now, started=now)
+    with store.transaction() as connection:
+        dirty.lock_area(connection, area_id)
+        marks = dirty.marks(connection, area_id, any_age, _DAYS_A_PASS)
+        if not marks:
+            return None
+        outcome = settle_area(connection, area_id, [m.day for m in marks], rules, now)
+        dirty.clear(connection, area_id, marks)
+    SETTLED_DAYS.inc(outcome.days)
+    return outcome

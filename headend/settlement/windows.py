@@ -1,0 +1,175 @@
+"""The window that the reconciliation looks at, built from settled days: only what rests on registers enters, estimates do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headend.domain.calendar import from_us
+from headend.settlement.grid import DayRange
+from headend.settlement.phases import area_phases
+from headend.settlement.rules import Rules
+from headend.settlement.topology import Point, aligned, counted, load_points
+from headend.store import intervals
+from headend.store.pool import Connection
+from headend.store.vectors import ABSENT
+from reconciliation import AreaWindow
+from reconciliation.registers import IntervalQuality
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Small = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SettledWindow:
+    """One area's settled days in arrays, and how the engine's names lead back to the store."""
+
+    area_id: int
+    area: str
+    days: DayRange
+    points: list[Point]
+    """Every metering point that had a meter in the window, area meters included."""
+    quality: Small
+    """(points, intervals) IntervalQuality."""
+    energy_wh: Floats
+    """(points, intervals) import − export [Wh], NaN where absent."""
+    wanted: Bools
+    """(points, intervals) whether the point was on the area with a meter all through the interval."""
+    meter_ids: Mapping[str, int]
+    """Engine's name of a meter → the meter_id a finding is about."""
+    window: AreaWindow
+
+
+def load_window(connection: Connection, area_id: int, area: str, days: DayRange, rules: Rules) -> SettledWindow:
+    """Read one area's settled days. Points that never had a meter in the window are left out."""
+    start, end = days.bounds
+    points = [p for p in load_points(connection, area_id, start, end) if p.installations]
+    settled = _matrices(connection, points, days)
+    mask = counted(points, days.grid_us)
+    is_area = np.array([p.kind == "area" for p in points], dtype=np.bool_)
+    chosen = np.flatnonzero(~is_area & mask.any(axis=1))
+    firm = settled.firm()
+    names = engine_names([points[i] for i in chosen])
+    area_points = [points[i] for i in np.flatnonzero(is_area)]
+    phases = area_phases(connection, area_points, days, rules)
+    into, out = _area_energy(firm, np.flatnonzero(is_area), mask)
+    split = ~aligned(points, days.grid_us)
+    into[split], out[split] = np.nan, np.nan
+    window = AreaWindow(
+        area=area,
+        start=from_us(int(days.grid_us[0])),
+        interval_s=days.calendar.interval_s,
+        meters=tuple(names),
+        three_phase=np.array([points[i].installations[-1].phases == 3 for i in chosen], dtype=np.bool_),
+        household_import_wh=_of_members(firm.import_wh, chosen, mask, 0.0),
+        household_export_wh=_of_members(firm.export_wh, chosen, mask, 0.0),
+        household_voltage_v=_or_none(_of_members(firm.voltage_v, chosen, mask, np.nan)),
+        area_import_wh=into,
+        area_export_wh=out,
+        area_phase_wh=_masked(phases.energy_wh, split),
+        area_voltage_v=phases.voltage_v,
+        meter_step_wh=np.array([_step_wh(points[i]) for i in chosen], dtype=np.float64),
+        area_step_wh=max((_step_wh(p) for p in area_points), default=None),
+        day_start=days.midnights[:-1],
+    )
+    return SettledWindow(
+        area_id, area, days, points, settled.quality,
+        settled.import_wh - np.nan_to_num(settled.export_wh), _wanted(points, days), names, window,
+    )  # fmt: skip
+
+
+def engine_names(points: Sequence[Point]) -> dict[str, int]:
+    """manufacturer/serial of the meter that served last → meter_id; the point's code where a moved meter would stand twice."""
+    names: dict[str, int] = {}
+    for point in points:
+        last = point.installations[-1]
+        names[last.identity if last.identity not in names else f"{last.identity} at {point.code}"] = last.meter_id
+    return names
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matrices:
+    import_wh: Floats
+    export_wh: Floats
+    voltage_v: Floats
+    quality: Small
+
+    def firm(self) -> _Matrices:
+        """The same without what was estimated or is absent; where a meter measures no export there is none."""
+        soft = (self.quality == IntervalQuality.ESTIMATED) | (self.quality == IntervalQuality.ABSENT)
+        fed = np.where(np.isnan(self.export_wh), 0.0, self.export_wh)
+        return _Matrices(
+            np.where(soft, np.nan, self.import_wh), np.where(soft, np.nan, fed), self.voltage_v, self.quality
+        )
+
+
+def _matrices(connection: Connection, points: Sequence[Point], days: DayRange) -> _Matrices:
+    """Settled vectors of the points (points, intervals): energies of every quality, NaN where absent or not settled on this grid."""
+    shape = (len(points), days.intervals)
+    import_wh, export_wh, voltage_v = (np.full(shape, np.nan) for _ in range(3))
+    quality = np.zeros(shape, dtype=np.int8)
+    index = {point.usage_point_id: i for i, point in enumerate(points)}
+    for row in intervals.days_of_points(connection, list(index), days.first, days.last):
+        here = days.day_slice((row["day"] - days.first).days)
+        if row["interval_s"] != days.calendar.interval_s or len(row["quality"]) != here.stop - here.start:
+            continue
+        i = index[row["usage_point_id"]]
+        import_wh[i, here] = _nan(row["import_wh"])
+        export_wh[i, here] = _nan(row["export_wh"])
+        voltage_v[i, here] = _nan(row["voltage_dv"]) / 10
+        quality[i, here] = row["quality"]
+    return _Matrices(import_wh, export_wh, voltage_v, quality)
+
+
+def _nan(values: Any) -> Floats:
+    return np.where(values == ABSENT, np.nan, values.astype(np.float64))
+
+
+def _of_members(values: Floats, chosen: npt.NDArray[Any], mask: Bools, outside: float) -> Floats:
+    """Rows of the chosen points; outside their membership they add nothing to this area."""
+    return np.where(mask[chosen], values[chosen], outside)
+
+
+def _area_energy(settled: _Matrices, chosen: npt.NDArray[Any], mask: Bools) -> tuple[Floats, Floats]:
+    """Sum of the area's meters; an interval that one of them lacks is NaN, and so is every interval without any meter."""
+    if chosen.size == 0:
+        empty = np.full(settled.quality.shape[1], np.nan)
+        return empty, empty.copy()
+    none = ~mask[chosen].any(axis=0)
+    totals = [
+        np.where(none, np.nan, np.where(mask[chosen], values, 0.0).sum(axis=0))
+        for values in (settled.import_wh[chosen], settled.export_wh[chosen])
+    ]
+    return totals[0], totals[1]
+
+
+def _step_wh(point: Point) -> float:
+    last = point.installations[-1]
+    return last.resolution_wh * last.multiplier_e4 / 1e4
+
+
+def _or_none(values: Floats) -> Floats | None:
+    return values if np.isfinite(values).any() else None
+
+
+def _masked(values: Floats | None, hidden: Bools) -> Floats | None:
+    return None if values is None else np.where(hidden[None, :], np.nan, values)
+
+
+def _wanted(points: Sequence[Point], days: DayRange) -> Bools:
+    """(points, intervals) whether a meter and a membership held all through each interval."""
+    begin, end = days.grid_us[:-1], days.grid_us[1:]
+    wanted = np.zeros((len(points), days.intervals), dtype=np.bool_)
+    for i, point in enumerate(points):
+        metered, member = np.zeros(days.intervals, dtype=np.bool_), np.zeros(days.intervals, dtype=np.bool_)
+        for spell in point.installations:
+            metered |= (spell.from_us <= begin) & (end <= spell.to_us)
+        for stay in point.memberships:
+            member |= (stay.from_us <= begin) & (end <= stay.to_us)
+        wanted[i] = metered & member
+    return wanted

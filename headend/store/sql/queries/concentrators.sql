@@ -1,0 +1,24 @@
+-- ids --
+-- Codes to numbers, for a whole batch.
+select code, concentrator_id from concentrator where code = any (%s)
+
+-- heard --
+-- Uploads were committed: the highest number, and the backlog as the newest of them says; a re-sent old one changes neither.
+update concentrator c
+set confirmed_seq = greatest(c.confirmed_seq, n.seq),
+    backlog = case when n.backlog is not null and (c.confirmed_seq is null or n.seq >= c.confirmed_seq) then n.backlog else c.backlog end,
+    online = case when c.last_seen_at is null or n.seen_at >= c.last_seen_at then true else c.online end,
+    last_seen_at = greatest(c.last_seen_at, n.seen_at)
+from unnest(%(concentrator_id)s::integer[], %(seq)s::bigint[], %(backlog)s::bigint[], %(seen_at)s::timestamptz[]) as n (concentrator_id, seq, backlog, seen_at)
+where c.concentrator_id = n.concentrator_id
+
+-- state --
+-- It came, or its last will says that it went: that is not hearing from it.
+update concentrator c
+set online = n.online, last_seen_at = case when n.online then greatest(c.last_seen_at, n.seen_at) else c.last_seen_at end
+from unnest(%(concentrator_id)s::integer[], %(online)s::boolean[], %(seen_at)s::timestamptz[]) as n (concentrator_id, online, seen_at)
+where c.concentrator_id = n.concentrator_id
+
+-- lock --
+-- In one order, whoever writes: no two batches wait for each other.
+select from concentrator where concentrator_id = any (%s) order by concentrator_id for no key update

@@ -1,0 +1,110 @@
+"""Topology by codes, in bulk: all of it out of the store, and the changes of an import into it; the caller commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final
+
+from headend.domain.calendar import LocalCalendar
+from headend.domain.topology import (
+    Area,
+    Concentrator,
+    Endpoint,
+    Installation,
+    Membership,
+    Meter,
+    Premises,
+    Station,
+    Topology,
+    TopologyChanges,
+    UsagePoint,
+)
+from headend.store.pool import Connection, rows
+from headend.store.queries import load as load_queries
+from headend.store.topology import mark_dirty
+
+_ORDER: Final = (
+    "station",
+    "area",
+    "usage_point",
+    "membership",
+    "meter",
+    "installation",
+    "concentrator",
+    "endpoint",
+    "premises",
+)
+"""What refers to others comes after them; closings come before new installations."""
+_WORTH_COUNTING: Final = 1_000
+"""New rows after which the database's planner is told how large the tables are now."""
+
+
+def lock(connection: Connection) -> None:
+    """Let one import at a time through; held until the transaction ends."""
+    connection.execute(load_queries("topology_import")["only_one_import"])
+
+
+def load(connection: Connection) -> Topology:
+    """Everything that is stored, with its history."""
+
+    def all_of(noun: str, kind: Any) -> list[Any]:
+        return [kind(**row) for row in rows(connection, load_queries("topology_import")[f"load_{noun}"])]
+
+    memberships: dict[str, list[Membership]] = {}
+    for membership in all_of("membership", Membership):
+        memberships.setdefault(membership.usage_point, []).append(membership)
+    return Topology(
+        stations={s.station: s for s in all_of("station", Station)},
+        areas={a.area: a for a in all_of("area", Area)},
+        usage_points={u.usage_point: u for u in all_of("usage_point", UsagePoint)},
+        memberships=memberships,
+        meters={m.key: m for m in all_of("meter", Meter)},
+        installations={i.key: i for i in all_of("installation", Installation)},
+        concentrators={c.concentrator: c for c in all_of("concentrator", Concentrator)},
+        endpoints={(e.meter, e.protocol): e for e in all_of("endpoint", Endpoint)},
+        premises={p.premises: p for p in all_of("premises", Premises)},
+    )
+
+
+def apply(connection: Connection, changes: TopologyChanges, *, calendar: LocalCalendar, now: datetime) -> None:
+    """Make all changes and mark the area-days that they touch.
+
+    Raises StoreConflict when somebody changed the same thing since `load`.
+    """
+    queries = load_queries("topology_import")
+    for noun in _ORDER:
+        for verb, records in (("change", changes.changed.get(noun, ())), ("add", changes.added.get(noun, ()))):
+            if records:
+                connection.execute(queries[f"{verb}_{noun}"], _columns(records))
+    if sum(map(len, changes.added.values())) >= _WORTH_COUNTING:
+        connection.execute(queries["analyze"])
+    _mark(connection, changes, calendar, now)
+
+
+def _columns(records: Sequence[Any]) -> dict[str, list[Any]]:
+    return {f.name: [getattr(record, f.name) for record in records] for f in fields(records[0])}
+
+
+def _mark(connection: Connection, changes: TopologyChanges, calendar: LocalCalendar, now: datetime) -> None:
+    since = [(m.usage_point, m.valid_from) for m in changes.added.get("membership", ())]
+    since += [(i.usage_point, i.valid_from) for i in changes.added.get("installation", ())]
+    since += [(i.usage_point, i.valid_to) for i in changes.changed.get("installation", ())]
+    meters = changes.changed.get("meter", ())
+    if not since and not meters:
+        return
+    parameters = {
+        "usage_point": [code for code, _ in since],
+        "since": [instant for _, instant in since],
+        "manufacturer": [m.manufacturer for m in meters],
+        "serial": [m.serial for m in meters],
+    }
+    today = calendar.day_of(now)
+    for area in rows(connection, load_queries("topology_import")["touched_areas"], parameters):
+        seen = [area["first_day"]] if area["first_day"] is not None else []
+        if area["first_reading_at"] is not None:
+            seen.append(calendar.day_of(area["first_reading_at"]))
+        if seen:
+            first = max(calendar.day_of(area["since"]), min(seen))
+            mark_dirty(connection, area["area_id"], first, today, now)

@@ -1,0 +1,194 @@
+"""The areas list, where a grid engineer's day begins, and the page of one area."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from headend.api import pagination
+from headend.api.areas import BalanceState
+from headend.api.deps import Parts, PartsDep, ReadDep, unknown
+from headend.api.meters import SOURCES
+from headend.store import views
+from headend.store.pool import Connection, Row
+from headend.store.views import AreaSort
+from headend.web import plots, text
+from headend.web.render import page
+from headend.web.sparkline import sparkline
+
+router = APIRouter(include_in_schema=False)
+
+DAYS = 28
+ROWS_OF_A_PAGE = 100
+_REFRESH_LOADING_S, _REFRESH_S = 3, 60
+
+
+@router.get("/")
+def areas(
+    request: Request,
+    parts: PartsDep,
+    connection: ReadDep,
+    sort: AreaSort = "loss_rate_7d",
+    direction: Literal["asc", "desc"] = "desc",
+    state: BalanceState | Literal["unknown", ""] | None = None,
+    station: str | None = None,
+    q: Annotated[str | None, Query(max_length=100)] = None,
+    with_findings: bool = False,
+    cursor: str | None = None,
+) -> Response:
+    """Every area, the worst loss first."""
+    after = pagination.decode(cursor, pagination.optional_number, pagination.text)
+    found = views.area_summaries(
+        connection,
+        today=parts.today,
+        heard_since=parts.heard_since,
+        limit=ROWS_OF_A_PAGE + 1,
+        station=station or None,
+        state=state or None,
+        search=q or None,
+        with_findings=with_findings,
+        sort=sort,
+        descending=direction == "desc",
+        after=(after[0], after[1]) if after else None,
+    )
+    rows, following = pagination.cut(found, ROWS_OF_A_PAGE, lambda row: (row["sort_number"], row["code"]))
+    fleet = views.fleet(connection, today=parts.today, heard_since=parts.heard_since)
+    chosen = {
+        "sort": sort, "direction": direction, "state": state, "station": station, "q": q,
+        "with_findings": "true" if with_findings else None,
+    }  # fmt: skip
+    loading = loading_of(fleet)
+    return page(
+        request,
+        "areas.html",
+        areas=rows,
+        sparks=_sparklines(connection, parts, rows),
+        fleet=fleet,
+        fleet_rate=_rate(fleet["loss_28d_wh"], fleet["gross_28d_wh"]),
+        loading=loading,
+        refresh_s=_REFRESH_LOADING_S if loading else _REFRESH_S,
+        stations=views.stations(connection),
+        chosen=chosen,
+        following=following,
+        yesterday=parts.today - timedelta(days=1),
+    )
+
+
+@router.get("/areas/{code}")
+def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day: date | None = None) -> Response:
+    """One area: 28 days, one chosen day, its households, its findings."""
+    row = views.area_summary(connection, code, today=parts.today, heard_since=parts.heard_since)
+    if row is None:
+        raise unknown("area", code)
+    yesterday = parts.today - timedelta(days=1)
+    days = list(parts.calendar.days(parts.today - timedelta(days=DAYS), yesterday))
+    balances = views.balances(connection, code, days[0], parts.today)
+    full = [balance for balance in balances if balance["day"] <= yesterday]
+    shown_day = day or row["day"] or yesterday
+    chosen = next(iter(views.balances(connection, code, shown_day, shown_day, intervals=True)), None)
+    zone = parts.calendar.zone
+    loading = loading_of(row)
+    return page(
+        request,
+        "area.html",
+        area=row,
+        limits=limits(parts, connection, code),
+        balances=sorted(balances, key=lambda b: b["day"], reverse=True),
+        days_missing=len(days) - len(full),
+        plot_days=plots.area_days(full, days),
+        plot_day=plots.area_intervals(chosen, zone) if chosen else None,
+        chosen=chosen,
+        shown_day=shown_day,
+        today=parts.today,
+        day_before=shown_day - timedelta(days=1) if shown_day > date.min else None,
+        day_after=shown_day + timedelta(days=1) if shown_day < parts.today else None,
+        households=[
+            _household(one, parts)
+            for one in views.households(connection, code, now=parts.clock(), today=parts.today, day=shown_day)
+        ],
+        area_meters=[_live(one) for one in views.area_meters(connection, code, now=parts.clock())],
+        findings=views.findings(connection, limit=50, area=code, sort="energy"),
+        report=views.area_report(connection, code),
+        rollout=next(iter(views.rollout_areas(connection, today=parts.today, area=code)), None),
+        loading=loading,
+        refresh_s=_REFRESH_LOADING_S if loading else 15,
+    )
+
+
+def loading_of(row: Mapping[str, Any]) -> dict[str, int] | None:
+    """What is still on its way for one area or all of them, or None when history is there.
+
+    Uploads that concentrators keep mean that history is loading; a day or two to be settled again are everyday life.
+    """
+    uploads, waiting, settled = (int(row[key]) for key in ("uploads_waiting", "days_waiting", "days_settled"))
+    if uploads == 0 and waiting == 0 and settled > 0:
+        return None
+    if uploads == 0 and settled > 0 and waiting <= max(2, settled // 10):
+        return None
+    return {"uploads": uploads, "waiting": waiting, "settled": settled, "days": settled + waiting}
+
+
+def limits(parts: Parts, connection: Connection, code: str) -> dict[str, float]:
+    """High and negative limit of an area's loss rate: its own, or the default of the settings."""
+    own = views.area_limits(connection, code)
+    defaults = parts.settings.settlement
+    return {
+        "high": defaults.high_loss_rate if own["high_loss_rate"] is None else own["high_loss_rate"],
+        "negative": defaults.negative_loss_rate if own["negative_loss_rate"] is None else own["negative_loss_rate"],
+        "coverage": defaults.coverage_limit,
+    }
+
+
+def _sparklines(connection: Connection, parts: Parts, rows: list[Row]) -> dict[str, Any]:
+    first, last = parts.today - timedelta(days=DAYS), parts.today - timedelta(days=1)
+    days = list(parts.calendar.days(first, last))
+    rates: dict[int, dict[date, float | None]] = {row["area_id"]: {} for row in rows}
+    for entry in views.area_days(connection, list(rates), first, last):
+        rates[entry["area_id"]][entry["day"]] = None if entry["state"] == "not_computable" else entry["loss_rate"]
+    limit = parts.settings.settlement.high_loss_rate
+    return {
+        row["code"]: sparkline(
+            [rates[row["area_id"]].get(d) for d in days],
+            limit,
+            f"loss rate of the last {DAYS} days, {row['days_28d']} of them known; mean {text.percent(row['loss_rate_28d'])}",
+        )
+        for row in rows
+    }
+
+
+def _household(row: Row, parts: Parts) -> dict[str, Any]:
+    first, _ = parts.calendar.bounds(parts.today - timedelta(days=7))
+    last, _ = parts.calendar.bounds(parts.today)
+    expected = int((last - first).total_seconds()) // parts.calendar.interval_s
+    measured, estimated = row["measured_7d"], row["estimated_7d"]
+    return row | {
+        "source": SOURCES.get(row["source"]),
+        "voltage_v": None if row["voltage_dv"] is None else row["voltage_dv"] / 10,
+        "measured_share": None if measured is None else min(measured / expected, 1.0),
+        "estimated_share": None if estimated is None else estimated / expected,
+        "power_w": _primary(row),
+    }
+
+
+def _live(row: Row) -> dict[str, Any]:
+    phases = [None if row[f"voltage_l{k}_dv"] is None else row[f"voltage_l{k}_dv"] / 10 for k in (1, 2, 3)]
+    return row | {
+        "power_w": _primary(row),
+        "voltages_v": phases if any(v is not None for v in phases) else None,
+        "voltage_v": None if row["voltage_dv"] is None else row["voltage_dv"] / 10,
+        "source": SOURCES.get(row["source"]),
+    }
+
+
+def _primary(row: Row) -> float | None:
+    """Power as it flows: what the meter shows × multiplier × sign of its installation."""
+    if row["power_w"] is None or row["multiplier"] is None:
+        return None
+    return float(row["power_w"] * row["multiplier"] * row["sign"])
+
+
+def _rate(loss: int | None, gross: int | None) -> float | None:
+    return None if loss is None or not gross else loss / gross

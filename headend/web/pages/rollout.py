@@ -1,0 +1,142 @@
+"""The one-meter-per-household rollout on a phone: areas, premises with their chips, one premises with its checklist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote, unquote
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from headend.api.deps import Decided, Parts, PartsDep, ReadDep, invalid, unknown
+from headend.api.errors import refused
+from headend.api.rollout import states_of
+from headend.rollout.checklist import Step, StepRefused
+from headend.store import views
+from headend.store.pool import Connection, Row
+from headend.web.render import page
+from headend.web.rollout_forms import FORMS, Field, read
+
+router = APIRouter(include_in_schema=False)
+
+MOST_PREMISES = 1000
+_NAME_COOKIE = "headend_crew"
+_NAME_COOKIE_AGE_S = 90 * 86400
+
+
+_WORD = re.compile(r"[a-z]+(?:_[a-z]+)*")
+_WORDS = {
+    field.name: f"“{field.label.lower()}”" for form in FORMS.values() for field in form.fields if "_" in field.name
+} | {form.step.value: f"“{form.title}”" for form in FORMS.values() if "_" in form.step}
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of a sent form; files are ignored."""
+    async with request.form(max_files=0, max_fields=50) as form:
+        return {key: value for key, value in form.items() if isinstance(value, str)}
+
+
+@router.get("/rollout")
+def areas(request: Request, parts: PartsDep, connection: ReadDep) -> Response:
+    """Areas with premises in the rollout."""
+    return page(request, "rollout.html", areas=views.rollout_areas(connection, today=parts.today))
+
+
+@router.get("/rollout/{code}")
+def area(code: str, request: Request, parts: PartsDep, _decided: Decided, connection: ReadDep) -> Response:
+    """Premises of one area."""
+    row = views.area_summary(connection, code, today=parts.today, heard_since=parts.heard_since)
+    if row is None:
+        raise unknown("area", code)
+    found = views.premises(connection, limit=MOST_PREMISES, area=code)
+    return page(
+        request,
+        "rollout_area.html",
+        area=row,
+        counts=next(iter(views.rollout_areas(connection, today=parts.today, area=code)), None),
+        premises=[one | {"steps": states_of(one)} for one in found],
+        forms=FORMS,
+    )
+
+
+@router.get("/rollout/premises/{code}")
+def premises(code: str, request: Request, parts: PartsDep, _decided: Decided, connection: ReadDep) -> Response:
+    """One premises with what is done and what comes next."""
+    return _premises_page(request, parts, _existing(connection, code))
+
+
+@router.post("/rollout/premises/{code}/steps/{step}")
+def close_step(
+    code: str, step: Step, request: Request, parts: PartsDep, form: Annotated[dict[str, str], Depends(form_of)]
+) -> Response:
+    """Close a step from its form; what is missing is shown beside what was entered."""
+    by = form.get("by", "").strip()
+    evidence, faults = read(step, form, parts.calendar.zone)
+    try:
+        client_id = UUID(form.get("client_id", ""))
+    except ValueError as wrong:
+        raise invalid("client_id", "the form has lost its id; open the page again") from wrong
+    if not by:
+        faults["by"] = "who did it?"
+    refusal: StepRefused | None = None
+    if not faults:
+        try:
+            parts.rollout.close_step(code, step, client_id, by, evidence)
+        except StepRefused as error:
+            refusal = error
+    if not faults and refusal is None:
+        answer: Response = RedirectResponse(f"/rollout/premises/{quote(code, safe='')}", status_code=303)
+        answer.set_cookie(_NAME_COOKIE, quote(by), max_age=_NAME_COOKIE_AGE_S, httponly=True, samesite="lax")
+        return answer
+    with views.reading(parts.store) as connection:
+        row = _existing(connection, code)
+    return _premises_page(
+        request,
+        parts,
+        row,
+        status=422 if refusal is None else refused(refusal).status,
+        attempt={"step": step, "entered": form, "faults": faults, "refusal": refusal},
+    )
+
+
+def plainly(missing: str) -> str:
+    """What the rollout says is missing, with the steps and fields named as the page names them."""
+    return _WORD.sub(lambda word: _WORDS.get(word[0], word[0]), missing)
+
+
+def _existing(connection: Connection, code: str) -> Row:
+    found = views.premises(connection, limit=1, code=code)
+    if not found:
+        raise unknown("premises", code)
+    return found[0]
+
+
+def _premises_page(
+    request: Request, parts: Parts, row: Row, *, status: int = 200, attempt: Mapping[str, Any] | None = None
+) -> Response:
+    states = states_of(row)
+    now = parts.clock().astimezone(parts.calendar.zone).strftime("%Y-%m-%dT%H:%M")
+
+    def value_of(step: Step, field: Field) -> str:
+        if attempt is not None and attempt["step"] is step:
+            return str(attempt["entered"].get(field.name, ""))
+        prefilled = {"instant": now, "choice": str(row.get(field.name) or "")}
+        return prefilled.get(field.kind, "")
+
+    return page(
+        request,
+        "premises.html",
+        status=status,
+        premises=row,
+        states=states,
+        forms=FORMS,
+        attempt=attempt,
+        value_of=value_of,
+        plainly=plainly,
+        by=attempt["entered"].get("by", "") if attempt else unquote(request.cookies.get(_NAME_COOKIE, "")),
+        client_id=str(uuid4()),
+        refresh_s=3 if any(state.condition == "waiting" for state in states) else None,
+    )

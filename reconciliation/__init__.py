@@ -1,0 +1,25 @@
+"""Explains the losses of transformer areas: pure functions on arrays, no I/O, no clock."""
+
+from reconciliation.engine import analyse
+from reconciliation.report import (
+    AreaReport,
+    Cause,
+    Evidence,
+    EvidenceSeries,
+    Finding,
+    FindingKind,
+    TechnicalLossModel,
+)
+from reconciliation.window import AreaWindow
+
+__all__ = [
+    "AreaReport",
+    "AreaWindow",
+    "Cause",
+    "Evidence",
+    "EvidenceSeries",
+    "Finding",
+    "FindingKind",
+    "TechnicalLossModel",
+    "analyse",
+]

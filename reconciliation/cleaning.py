@@ -1,0 +1,147 @@
+"""Raw registers → registers that only rise: rollovers unwrapped, resets parted into runs, readings that cannot be left out (and flagged).
+
+Every decision looks at a few neighbouring readings only, so that the same readings give the same answer whichever stretch of time is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from reconciliation.validation import Flag
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+LOOK_AROUND: Final = 4
+"""A run of up to so many readings that cannot be is left out when the ones around it agree."""
+HEADROOM: Final = 1.5
+"""A connection carries up to so much more than its rated current for a while; a climb above that cannot be."""
+ROLLOVER_SHARE: Final = 0.1
+"""A rollover is believed only if it means less energy than this share of the register's span."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeriesMeta:
+    """What holds for each of S series; all arrays (S,)."""
+
+    multiplier_e4: Ints
+    """int64: CT x VT ratio x 10,000."""
+    span_wh: Ints
+    """int64 [Wh]: where the register rolls over to zero."""
+    slack_wh: Ints
+    """int64 [Wh]: a fall of so little is resolution or clock skew, not a decrease."""
+    capacity_w: npt.NDArray[np.float64]
+    """float64 [W], as the register counts (secondary side): what the connection can carry."""
+    from_us: Ints
+    """int64 [µs UTC]: the series serves from here ..."""
+    to_us: Ints
+    """... to here."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cleaned:
+    """Readings that are believed, in order of series and time."""
+
+    offsets: Ints
+    """(S + 1,) readings of series s are offsets[s] ... offsets[s + 1]."""
+    ts_us: Ints
+    """(n,) int64 [µs UTC]."""
+    value_wh: Ints
+    """(n,) int64 [Wh]: unwrapped, rising within a run but for falls within the slack."""
+    run: Ints
+    """(n,) int64: rises by one at every reset of a series."""
+    flag: npt.NDArray[np.int32]
+    """(n,) Flag of the step that leads to the reading (ROLLOVER, RESET), 0 mostly."""
+    source: Ints
+    """(n,) index of the reading in what was given."""
+    refused: Ints
+    """(k,) indices, in what was given, of readings that are not believed."""
+
+
+def clean(offsets: Ints, ts_us: Ints, value_wh: Ints, meta: SeriesMeta) -> Cleaned:
+    """Check the steps between readings of S series. `ts_us`, `value_wh`: (n,) int64, rising in time within offsets[s] ... offsets[s + 1]."""
+    n = ts_us.size
+    owner = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
+    keep = np.ones(n, dtype=np.bool_)
+    falls = _falls(owner, value_wh, meta)
+    for s in np.unique(owner[falls]):
+        a, b = int(offsets[s]), int(offsets[s + 1])
+        keep[a:b] = _believed(ts_us[a:b], value_wh[a:b], _Limits.of(meta, int(s)))
+    chosen = np.flatnonzero(keep)
+    owner, ts, value = owner[chosen], ts_us[chosen], value_wh[chosen]
+    wraps, resets = np.zeros(ts.size, dtype=np.int64), np.zeros(ts.size, dtype=np.int64)
+    for k in _falls(owner, value, meta) + 1:
+        limits = _Limits.of(meta, int(owner[k]))
+        if limits.rolled_over(int(value[k - 1]), int(value[k]), int(ts[k] - ts[k - 1])):
+            wraps[k] = 1
+        else:
+            resets[k] = 1
+    counts = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=offsets.size - 1))]).astype(np.int64)
+    wrapped = np.cumsum(wraps)
+    wrapped -= _at_series_start(wrapped - wraps, counts, owner)
+    flag = np.where(wraps > 0, Flag.ROLLOVER, np.where(resets > 0, Flag.RESET, 0)).astype(np.int32)
+    return Cleaned(
+        counts, ts, value + wrapped * meta.span_wh[owner], np.cumsum(resets), flag, chosen, np.flatnonzero(~keep)
+    )
+
+
+def _at_series_start(values: Ints, counts: Ints, owner: Ints) -> Ints:
+    return values[counts[owner]] if values.size else values
+
+
+def _falls(owner: Ints, value_wh: Ints, meta: SeriesMeta) -> Ints:
+    """Indices k whose successor in the same series is lower by more than the slack."""
+    if owner.size < 2:
+        return np.empty(0, dtype=np.int64)
+    fell = (owner[1:] == owner[:-1]) & (value_wh[1:] - value_wh[:-1] < -meta.slack_wh[owner[1:]])
+    return np.flatnonzero(fell).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """The limits of one series as plain numbers."""
+
+    span_wh: int
+    slack_wh: int
+    capacity_w: float
+
+    @classmethod
+    def of(cls, meta: SeriesMeta, s: int) -> _Limits:
+        return cls(int(meta.span_wh[s]), int(meta.slack_wh[s]), float(meta.capacity_w[s]))
+
+    def most_wh(self, elapsed_us: int) -> float:
+        return HEADROOM * self.capacity_w * elapsed_us / 3.6e9 + 2 * self.slack_wh
+
+    def rolled_over(self, before: int, after: int, elapsed_us: int) -> bool:
+        climb = after - before + self.span_wh
+        return after < before and 0 <= climb <= min(self.most_wh(elapsed_us), ROLLOVER_SHARE * self.span_wh)
+
+    def climbs(self, before: int, after: int, elapsed_us: int) -> bool:
+        """Whether the step can be: up by no more than the connection carries, level within the slack, or a rollover."""
+        step = after - before
+        return -self.slack_wh <= step <= self.most_wh(elapsed_us) or self.rolled_over(before, after, elapsed_us)
+
+
+def _believed(ts: Ints, value: Ints, limits: _Limits) -> npt.NDArray[np.bool_]:
+    """Which readings of one series to believe: a short run that cannot be, between readings that agree, is left out."""
+    keep = np.ones(ts.size, dtype=np.bool_)
+
+    def can(a: int, b: int) -> bool:
+        return limits.climbs(int(value[a]), int(value[b]), int(ts[b] - ts[a]))
+
+    for k in range(1, ts.size):
+        if value[k] - value[k - 1] >= -limits.slack_wh or can(k - 1, k):
+            continue
+        for size in range(1, LOOK_AROUND + 1):
+            high = k - 1 - size  # a run of too high readings ends at k - 1
+            if high >= 0 and not can(high, high + 1) and can(high, k):
+                keep[high + 1 : k] = False
+                break
+            low = k + size  # a run of too low readings begins at k
+            if low < ts.size and value[low] >= value[k - 1] and can(k - 1, low):
+                keep[k:low] = False  # what follows goes on where the last one was
+                break
+    return keep

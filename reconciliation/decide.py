@@ -1,0 +1,124 @@
+"""From evidence to a verdict: what the cause is, whom to visit; every gate fails closed.
+
+Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused only if (a) its own evidence given all others exceeds ACCUSE,
+(b) it is specific: it beats an unmetered load on its streams, and whatever other meter it took evidence from, by MARGIN and by a share of
+itself, (c) either the suspects together explain most of the excess innovation variance, or it is so specific that what is left may be its own
+irregularity. A direct tap resembles no reading: a neighbour can absorb a share of it, but hardly better than a plain load, and the excess stays.
+A register that stands still is accused by rule if it is the only one on its streams and an unmetered load is clearly missing there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reconciliation.localise import Localisation, Suspect
+from reconciliation.model import AreaModel
+from reconciliation.shapes import FAMILIES
+from reconciliation.window import Bools, Floats
+
+ALARM = 12.0
+"""[nat] one false alarm in e¹² if the model were exact; leaves room for it not being so."""
+ACCUSE = 15.0
+"""[nat] a visit to an honest family costs far more than a month's delay."""
+MARGIN = 8.0
+"""[nat] odds of 3,000 : 1 over the next explanation."""
+MARGIN_SHARE, LONE_SHARE = 0.3, 0.8
+"""The margin as share of the evidence itself: model errors grow with the evidence. The latter where the excess is not explained."""
+EXPLAINED, EXPLAINED_ALL = 0.5, 0.7
+"""Share of the excess innovation variance the suspects must explain; the latter for every meter after the first."""
+FURTHER, LONE = 30.0, 50.0
+"""[nat] evidence for every meter after the first (what earlier choices leave over looks like somebody), and where the excess stays."""
+VOLTAGE_Z, VOLTAGE_SHARE = 4.0, 0.7
+"""Response of a dead meter's voltage to the missing load [SD], and its share of the strongest response on the same streams."""
+HALT_MARGIN = 3.0
+"""[nat] over a plain load where voltage supports it: both must begin on the same one of some thirty days (ln 28 = 3.3)."""
+STUCK_FAMILY = next(k for k, family in enumerate(FAMILIES) if family.name == "stuck")
+STILL_DAYS = 2.0
+"""A register must have stood still this long to be called dead, and, where it stands at another value than zero, have moved as long before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is held against the meters of one area."""
+
+    accused: tuple[int, ...]
+    """Indices into the localisation's suspects."""
+    dead: tuple[int, ...]
+    """Meters accused by rule: a register that stands still where a load is missing."""
+    explained: float
+    """Share of the excess variance explained by the suspects, 0..1."""
+    meter_cause: bool
+    """Whether meters, rather than an unmetered load, are the cause."""
+
+
+def explained_share(before: Floats, after: Floats) -> float:
+    """Share of the excess variance over the floor that is gone; (K,) innovation ratios."""
+    floor = min(1.0, float(before.min()))
+    excess = np.maximum(np.square(before) - floor**2, 0.0)
+    left = np.maximum(np.square(after) - floor**2, 0.0)
+    return float(np.clip(1.0 - left.sum() / excess.sum(), 0.0, 1.0)) if excess.sum() > 1e-9 else 1.0
+
+
+def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None) -> Verdict:
+    """Apply the gates; ``still`` (N, T): whether a register stands still; ``voltage`` (N,): see voltage_response.py."""
+    explained = explained_share(model.fit.ratio, found.fit.ratio)
+    accused = []
+    for k, suspect in enumerate(found.suspects):
+        weight = min(float(found.own_evidence[k]), suspect.gain, suspect.evidence)
+        if k == 0:
+            good = explained >= EXPLAINED and weight >= ACCUSE and specific(suspect, MARGIN_SHARE)
+            good = good or (weight >= LONE and specific(suspect, LONE_SHARE))
+        else:
+            good = explained >= EXPLAINED_ALL and weight >= FURTHER and specific(suspect, MARGIN_SHARE)
+        if good:
+            accused.append(k)
+        elif k == 0:
+            break  # what follows was chosen given a first that does not stand
+    dead = dead_registers(model, found, still, voltage) if not accused else ()
+    return Verdict(accused=tuple(accused), dead=dead, explained=explained, meter_cause=bool(accused or dead) or _meter_like(found, explained))
+
+
+def specific(suspect: Suspect, share: float) -> bool:
+    """Whether the evidence singles this meter out."""
+    margin = suspect.evidence - max(suspect.runner_up, suspect.load_evidence, 0.0)
+    return margin >= max(MARGIN, share * suspect.evidence)
+
+
+def _meter_like(found: Localisation, explained: float) -> bool:
+    """Whether a meter's reading explains clearly more than a plain load, although not clearly which meter's."""
+    if not found.suspects:
+        return False
+    first = found.suspects[0]
+    margin = first.evidence - max(first.load_evidence, 0.0)
+    return margin >= max(MARGIN, 0.15 * first.evidence) and (explained >= 0.1 or margin >= 0.75 * first.evidence)
+
+
+def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None) -> tuple[int, ...]:
+    """Registers that never moved, or stand at a value after having moved; alone on their streams; where a load is missing.
+
+    An empty flat also reads zero: one that never moved is only accused if its own voltage falls with the missing load, about as much as any
+    meter's on its streams. A register that falls to zero within the window is only accused if the missing load begins as it stops: people go away.
+    """
+    long = STILL_DAYS * 86400 / model.area.window.interval_s
+    ended = still & (np.cumsum(~still[:, ::-1], axis=1)[:, ::-1] == 0)
+    ended &= model.area.measured[:, -1 - model.area.n_intervals // 20 :].any(axis=1)[:, None]
+    never = (np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5)
+    halted = (ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long)
+    level = np.where(ended, np.abs(model.area.net), 0.0).max(axis=1)
+    stuck = found.first.by_family[:, STUCK_FAMILY]
+    out = []
+    for i in np.flatnonzero(never | halted):
+        same = np.any((model.share > 0) & (model.share[i] > 0), axis=1)
+        load = float(found.first.load[i])
+        supported = voltage is not None and voltage[i] >= VOLTAGE_Z and voltage[i] >= VOLTAGE_SHARE * float(voltage[same].max())
+        rivals = int(np.sum((never | (halted & (level > 0))) & same))
+        if never[i]:
+            good = rivals == 1 and load >= ACCUSE and supported
+        elif level[i] > 0:
+            good = rivals == 1 and max(load, float(stuck[i])) >= ACCUSE and (supported or voltage is None)
+        else:  # fell to zero: the missing load must begin when the register stops
+            best = int(np.argmax(np.where(same, stuck, -np.inf))) == i
+            good = best and stuck[i] >= ACCUSE and stuck[i] - max(load, 0.0) >= (HALT_MARGIN if supported else MARGIN)
+        if good:
+            out.append(int(i))
+    return tuple(out)

@@ -1,0 +1,93 @@
+"""Log evidence of a few Gaussian coefficients that act always, from an onset day, or on some days, from day-level statistics.
+
+For columns X_d (rows of day d) and prior θ ~ N(μ, S): b_d = X_dᵀR⁻¹(r − Zη̂), H_d = X_dᵀR⁻¹X_d. For a set of days with b = Σ b_d, H = Σ H_d
+(less what the random effects absorb, see ``absorbed``), the log Bayes factor against θ = 0 is
+½ (b + S⁻¹μ)ᵀ(H + S⁻¹)⁻¹(b + S⁻¹μ) − ½ μᵀS⁻¹μ − ½ log|I + SH|. The three activity models have probability ⅓ each; onset is uniform over
+days; "some days" has each day on with probability ½, its coefficient at the maximum found by a few EM steps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from reconciliation.window import Floats, Ints
+
+ALWAYS, ONSET, SOME_DAYS = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class DayEvidence:
+    """For n meters: evidence and what it is made of. D days, q coefficients."""
+
+    log_evidence: Floats
+    """(n,) against no fault [nat]."""
+    mode: Ints
+    """(n,) ALWAYS, ONSET or SOME_DAYS."""
+    active: Floats
+    """(n, D) probability that the fault acts on a day."""
+    theta: Floats
+    """(n, q) coefficients under the best activity."""
+
+
+def bayes_factor(b: Floats, h: Floats, mean: Floats, var: Floats) -> tuple[Floats, Floats]:
+    """(…,) log Bayes factor and (…, q) posterior mean for (…, q) b, (…, q, q) h and diagonal prior mean, var (q,)."""
+    q = mean.size
+    precision = h + np.eye(q) / var
+    rhs = b + mean / var
+    theta = np.linalg.solve(precision, rhs[..., None])[..., 0]
+    _, logdet = np.linalg.slogdet(precision)
+    quad = np.sum(rhs * theta, axis=-1)
+    log_bf = 0.5 * quad - 0.5 * float(np.sum(np.square(mean) / var)) - 0.5 * (logdet + float(np.sum(np.log(var))))
+    return np.asarray(log_bf), np.asarray(theta)
+
+
+def absorbed(h: Floats, blur: Floats) -> Floats:
+    """(…, q, q) information left on a subset of days: h − h·blur·h, ``blur`` = H⁻¹BH⁻¹ of all days.
+
+    What the random effects absorb of a subset is small where the other days pin the effects down: with Z's share of each day
+    proportional to the column's own, C_subset = h·H⁻¹·C, hence C_subset A⁻¹ C_subsetᵀ = h·H⁻¹BH⁻¹·h.
+    """
+    out = h - h @ blur @ h
+    return np.asarray((out + np.swapaxes(out, -1, -2)) / 2)
+
+
+def evaluate(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floats) -> DayEvidence:
+    """b_day (n, D, q), h_day (n, D, q, q), corr (n, q, q): H⁻¹BH⁻¹, see ``absorbed``; mean, var (q,) of the prior."""
+    n, days, q = b_day.shape
+    b_suffix = np.cumsum(b_day[:, ::-1], axis=1)[:, ::-1]
+    h_suffix = absorbed(np.cumsum(h_day[:, ::-1], axis=1)[:, ::-1], corr[:, None])
+    bf, theta = bayes_factor(b_suffix, h_suffix, mean, var)
+    always = bf[:, 0]
+    onset = special.logsumexp(bf[:, 1:], axis=1) - np.log(max(days - 1, 1)) if days > 1 else np.full(n, -np.inf)
+    some, active, theta_some = _some_days(b_day, h_day, corr, mean, var)
+    stack = np.stack([always, onset, some], axis=1)
+    mode = np.argmax(stack, axis=1)
+    first = 1 + np.argmax(bf[:, 1:], axis=1) if days > 1 else np.zeros(n, np.int64)
+    on = np.ones((n, days))
+    on[mode == ONSET] = np.arange(days)[None] >= first[mode == ONSET][:, None]
+    on[mode == SOME_DAYS] = active[mode == SOME_DAYS]
+    best = np.where((mode == ALWAYS)[:, None], theta[:, 0], np.where((mode == ONSET)[:, None], theta[np.arange(n), first % days], theta_some))
+    return DayEvidence(special.logsumexp(stack, axis=1) - np.log(3.0), mode, on, best)
+
+
+def _some_days(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floats) -> tuple[Floats, Floats, Floats]:
+    n, days, q = b_day.shape
+    best_value, best_active, best_theta = np.full(n, -np.inf), np.ones((n, days)), np.zeros((n, q))
+    if days < 4:
+        return best_value, best_active, best_theta
+    for sign in (1.0, -1.0):
+        gain = sign * b_day.sum(axis=2)
+        active = (gain > np.median(gain, axis=1, keepdims=True)).astype(float)
+        for _ in range(5):
+            b = np.einsum("nd,ndq->nq", active, b_day)
+            h = absorbed(np.einsum("nd,ndqr->nqr", active, h_day), corr)
+            bf, theta = bayes_factor(b, h, mean, var)
+            delta = np.einsum("ndq,nq->nd", b_day, theta) - 0.5 * np.einsum("nq,ndqr,nr->nd", theta, h_day, theta)
+            active = special.expit(np.clip(delta, -40, 40))
+        entropy = -(special.xlogy(active, active) + special.xlogy(1 - active, 1 - active)).sum(axis=1)
+        value = bf + entropy - days * np.log(2.0)
+        better = value > best_value
+        best_value = np.where(better, value, best_value)
+        best_active[better], best_theta[better] = active[better], theta[better]
+    return best_value, best_active, best_theta

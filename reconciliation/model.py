@@ -1,0 +1,85 @@
+"""One area under one hypothesis: prepared readings, phases, technical loss, noise fit; the unit the tests work on."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from reconciliation.noise import Faults, NoiseFit, fit_noise
+from reconciliation.phases import shares
+from reconciliation.prepare import Prepared, prepare
+from reconciliation.technical_loss import TechnicalLoss, technical_loss
+from reconciliation.window import AreaWindow, Bools, Floats
+
+
+MOVE_PHASE = 6.0
+"""[nat] evidence from which a meter is put on another phase than the changes of voltage and load suggest."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AreaModel:
+    """An area with everything the tests need. N meters, K streams, T intervals."""
+
+    area: Prepared
+    share: Floats
+    """(N, K) share of each meter's energy per stream."""
+    loss: TechnicalLoss
+    fit: NoiseFit
+    rows: Bools
+    """(K, T) rows in use; a stream's rows drop out where its area meter phase is dead."""
+
+    def refit(self, faults: Faults | None) -> NoiseFit:
+        """The noise fit with faults as further effects."""
+        return fit_noise(self.area, self.share, self.loss.stream_wh, self.loss.relative_sd, rows=self.rows, faults=faults)
+
+    def corrected(self, supplied: Floats, rows: Bools) -> "AreaModel":
+        """The same area with a corrected area meter (K, T)."""
+        area = replace(self.area, supplied=supplied, total=supplied.sum(axis=0))
+        loss = technical_loss(area, self.share)
+        fit = fit_noise(area, self.share, loss.stream_wh, loss.relative_sd, rows=rows)
+        return AreaModel(area=area, share=self.share, loss=loss, fit=fit, rows=rows)
+
+
+def build(window: AreaWindow) -> AreaModel:
+    """Prepare and fit one area; needs at least one meter and enough intervals (see ``decide.computable``)."""
+    area = prepare(window)
+    share, posterior = shares(area)
+    loss = technical_loss(area, share)
+    rows = np.ones(area.supplied.shape, bool)
+    fit = fit_noise(area, share, loss.stream_wh, loss.relative_sd, rows=rows)
+    better = moved_phases(area, share, posterior, fit)
+    if better is not None:
+        share = better
+        loss = technical_loss(area, share)
+        fit = fit_noise(area, share, loss.stream_wh, loss.relative_sd, rows=rows)
+    return AreaModel(area=area, share=share, loss=loss, fit=fit, rows=rows)
+
+
+def moved_phases(area: Prepared, share: Floats, posterior: Floats, fit: NoiseFit) -> Floats | None:
+    """Shares with the meters on other phases whose energy is missed there, or None if all stand.
+
+    Moving meter i to phase l changes its share by d = δ_l − w_i; with x_k = p_i on stream k, the gain is Σ_k d_k x_kᵀV⁻¹r − ½ Σ_k d_k² x_kᵀV⁻¹x_k
+    plus the log posterior odds that voltage and load changes gave. This sees what changes cannot: steady loads.
+    """
+    if area.n_streams != 3:
+        return None
+    one = np.flatnonzero(~area.window.three_phase)
+    if one.size == 0:
+        return None
+    b, h = np.zeros((one.size, 3)), np.zeros((one.size, 3))
+    for k in range(3):
+        x = fit.whiten(k, area.net[one])
+        b[:, k] = x @ fit.innovation[k]
+        cross = np.zeros((one.size, fit.effects.size))
+        cross[:, fit.columns[k]] = x @ fit.design[k].T
+        h[:, k] = np.sum(x * x, axis=1) - np.sum(cross * fit.solve(cross.T).T, axis=1)
+    d = np.eye(3)[None] - share[one][:, None, :]
+    prior = np.log(np.maximum(posterior[one], 1e-30))
+    now = np.sum(share[one] * prior, axis=1, keepdims=True)
+    gain = np.einsum("ilk,ik->il", d, b) - 0.5 * np.einsum("ilk,ik->il", np.square(d), h) + np.minimum(prior - now, 0.0)
+    target = gain.argmax(axis=1)
+    move = gain.max(axis=1) > MOVE_PHASE
+    if not move.any():
+        return None
+    out = share.copy()
+    out[one[move]] = np.eye(3)[target[move]]
+    return out

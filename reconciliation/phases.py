@@ -1,0 +1,93 @@
+"""Finds the phase each single-phase meter hangs on, jointly from voltage and from energy.
+
+Voltage: on the right phase the meter's voltage changes follow the busbar voltage of that phase and fall with that phase's
+load: ΔV_i = α ΔV_k + β ΔE_k + γ Δp_i + ε; log-likelihood −(T/2)·log var(ε). Energy: Δ(area phase k) = Σ_i w_ik Δp_i + ε with
+prior w ~ N(1/3, 0.5²); the posterior ŵ_i· is compared with the three corners (1,0,0), (0,1,0), (0,0,1).
+"""
+
+import numpy as np
+from scipy import linalg, special
+
+from reconciliation.prepare import Prepared
+from reconciliation.window import Floats
+
+SHARE_SD = 0.5
+"""Prior spread of a meter's share on one phase around 1/3: wide enough for every corner of the simplex."""
+UNSURE = 0.9
+"""Posterior below which a meter's energy is split over the phases by probability instead of being assigned."""
+
+
+def shares(area: Prepared) -> tuple[Floats, Floats]:
+    """(N, K) share of each meter's energy per stream, and (N, K) posterior of the phase (1/3 for three-phase meters)."""
+    n, k = area.net.shape[0], area.n_streams
+    if k == 1:
+        return np.ones((n, 1)), np.ones((n, 1))
+    score = energy_log_likelihood(area) + voltage_log_likelihood(area)
+    posterior = special.softmax(score, axis=1)
+    three = area.window.three_phase
+    posterior[three] = 1.0 / 3.0
+    share = np.where(posterior.max(axis=1, keepdims=True) > UNSURE, np.eye(3)[posterior.argmax(axis=1)], posterior)
+    share[three] = 1.0 / 3.0
+    return share, posterior
+
+
+def energy_log_likelihood(area: Prepared) -> Floats:
+    """(N, 3) log-likelihood of each phase from the differenced energies [nat]."""
+    n = area.net.shape[0]
+    use = area.supplied_ok[1:] & area.supplied_ok[:-1]
+    if use.sum() < 50:
+        return np.zeros((n, 3))
+    dx, dy = np.diff(area.net, axis=1)[:, use], np.diff(area.supplied, axis=1)[:, use]
+    scale = np.median(np.abs(dx.sum(axis=0))) * 8 + 1e-9  # leave out the few steps of a load switched at the busbar
+    keep = np.abs(dx.sum(axis=0)) <= scale
+    dx, dy = dx[:, keep], dy[:, keep]
+    noise = np.full(3, float(np.var(dy)) + 1e-9)
+    gram, cross = dx @ dx.T, dx @ dy.T
+    out = np.zeros((n, 3))
+    for _ in range(3):
+        for k in range(3):
+            a = gram / noise[k] + np.eye(n) / SHARE_SD**2
+            factor = linalg.cho_factor(a, lower=True)
+            w = linalg.cho_solve(factor, cross[:, k] / noise[k] + (1.0 / 3.0) / SHARE_SD**2)
+            cov = np.diag(linalg.cho_solve(factor, np.eye(n)))
+            rest = dy[k] - w @ dx
+            noise[k] = (1.4826 * np.median(np.abs(rest))) ** 2 + 1e-6
+            at = np.eye(3)[:, k]
+            # the marginal posterior against its prior: evidence only, shrunk by what the prior already says
+            out[:, k] = w
+            if k == 0:
+                covs = np.zeros((n, 3))
+            covs[:, k] = cov
+            del at
+    like = np.zeros((n, 3))
+    for k in range(3):
+        corner = np.eye(3)[k]
+        like[:, k] = -0.5 * np.sum(np.square(out - corner) / (covs + 0.02**2), axis=1)
+    return np.asarray(like / 2.0)  # halved: differences of a rounded register are not white
+
+
+def voltage_log_likelihood(area: Prepared) -> Floats:
+    """(N, 3) log-likelihood of each phase from the voltages [nat]; zeros where voltages are missing."""
+    n = area.net.shape[0]
+    out = np.zeros((n, 3))
+    v, av = area.window.household_voltage_v, area.window.area_voltage_v
+    if v is None or av is None:
+        return out
+    dv, dav, de = np.diff(v, axis=1), np.diff(av, axis=1), np.diff(area.supplied, axis=1)
+    dp = np.diff(area.net, axis=1)
+    base = np.isfinite(dav).all(axis=0) & area.supplied_ok[1:] & area.supplied_ok[:-1]
+    for i in np.flatnonzero(~area.window.three_phase):
+        ok = base & np.isfinite(dv[i])
+        t = int(ok.sum())
+        if t < 50:
+            continue
+        y = dv[i, ok]
+        for k in range(3):
+            x = np.stack([dav[k, ok], de[k, ok], dp[i, ok]])
+            g = x @ x.T
+            g[np.diag_indices(3)] *= 1 + 1e-9
+            g[np.diag_indices(3)] += 1e-12
+            b = np.linalg.solve(g, x @ y)
+            rss = max(float(y @ y - b @ (x @ y)), 1e-12)
+            out[i, k] = -0.5 * (t / 3.0) * np.log(rss / t)  # differences overlap: a third of the samples count
+    return out

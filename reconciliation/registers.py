@@ -1,0 +1,226 @@
+"""Cumulative register readings → registers at the instants of a grid → interval energy that conserves every Wh.
+
+The rule it keeps: the intervals between two registers that were read sum to the difference of those registers × multiplier exactly, in integer
+Wh, whatever lies between. It is kept by rounding registers, never intervals: an interval is the difference of two rounded cumulative values.
+
+A *series* is one direction (import or export) of one installation: its readings in order of time, and what holds for it (`SeriesMeta`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from reconciliation.cleaning import Cleaned, SeriesMeta
+from reconciliation.validation import Flag
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Small: TypeAlias = npt.NDArray[np.int8]
+Flags: TypeAlias = npt.NDArray[np.int32]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
+TICKS_PER_WH: Final = 10_000
+"""Primary energy is counted in 1e-4 Wh, because a multiplier has four decimals."""
+NO_VALUE: Final = np.iinfo(np.int64).min
+"""A register that is not known; never a zero."""
+_LARGEST_TICKS: Final = 4.6e18
+
+
+class IntervalQuality(IntEnum):
+    """How a register or an interval came to be; ordered: the larger, the less it rests on the meter (0: not at all)."""
+
+    ABSENT = 0
+    MEASURED = 1
+    INTERPOLATED = 2
+    ESTIMATED = 3
+    EDITED = 4
+    ZERO_BY_EVENT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridRules:
+    """How close readings must lie for a grid instant to be measured, interpolated or estimated."""
+
+    on_grid_us: int = 5_000_000
+    """A reading this close to a grid instant is the register there [µs]."""
+    tolerance_us: int = 900_000_000
+    """Readings this close on both sides: interpolated [µs]."""
+    line_gap_us: int = 7_200_000_000
+    """Longer distances between two readings are spread by shape, not by a straight line [µs]."""
+    longest_gap_us: int = 400 * 86_400_000_000
+    """Still longer ones are not spread at all: absent [µs]."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GridRegisters:
+    """Registers of every series at its own grid instants (the grid clipped to the time that the series served)."""
+
+    at_us: Ints
+    """(series, instants) int64 [µs UTC]."""
+    ticks: Ints
+    """(series, instants) int64 [1e-4 Wh, primary side], continuous within a run; NO_VALUE: absent."""
+    quality: Small
+    """(series, instants) IntervalQuality of the register: ABSENT, MEASURED, INTERPOLATED or ESTIMATED."""
+    run: Ints
+    """(series, instants) the run that the register belongs to; runs are parted by resets."""
+    before: Ints
+    """(series, instants) index of the last reading at or before the instant; -1: none."""
+    after: Ints
+    """(series, instants) index of the first reading at or after it; -1: none."""
+    anchor: Ints
+    """(series, instants) index of the reading that is the register there; -1: not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class LongGap:
+    """Two neighbouring readings too far apart for a straight line, and the grid instants between them."""
+
+    series: int
+    before: int
+    after: int
+    first: int
+    """First grid index between the two readings."""
+    last: int
+    """Last grid index between them, included."""
+
+
+def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: GridRules) -> GridRegisters:
+    """Registers of S series at K grid instants.
+
+    `grid_us`: (K,) int64 rising [µs UTC]. For every instant: a reading within `on_grid_us` is the register (measured); between two readings of
+    one run it lies on the straight line (interpolated within the tolerance, else estimated); otherwise it is absent.
+    Raises ValueError when registers × multiplier leave the range of 64 bits.
+    """
+    series = len(meta.multiplier_e4)
+    at = np.clip(grid_us[None, :], meta.from_us[:, None], meta.to_us[:, None])
+    before, after = _bracket(readings, at)
+    ts, value, run = _padded(readings)
+    near_b, near_a = at - ts[before], ts[after] - at
+    has_b, has_a = before >= 0, after >= 0
+    far = np.iinfo(np.int64).max
+    near_b, near_a = np.where(has_b, near_b, far), np.where(has_a, near_a, far)
+    snapped = np.minimum(near_b, near_a) <= rules.on_grid_us
+    anchor = np.where(near_b <= near_a, before, after)
+    both = has_b & has_a & (run[before] == run[after])
+    gap = np.where(both, ts[after] - ts[before], 1)
+    between = both & ~snapped & (gap <= rules.longest_gap_us)
+
+    scale = meta.multiplier_e4[:, None] * np.ones((1, at.shape[1]), dtype=np.int64)
+    _check_range(readings, meta)
+    start = value[np.where(snapped, anchor, before)] * scale
+    climb = np.where(between, value[after] - value[before], 0) * scale
+    share = np.where(between, near_b, 0) / np.maximum(gap, 1)
+    ticks = start + np.rint(climb * share).astype(np.int64)
+
+    quality = np.full((series, at.shape[1]), IntervalQuality.ABSENT, dtype=np.int8)
+    quality[between] = IntervalQuality.ESTIMATED
+    quality[between & (np.maximum(near_b, near_a) <= rules.tolerance_us)] = IntervalQuality.INTERPOLATED
+    quality[snapped] = IntervalQuality.MEASURED
+    ticks[quality == IntervalQuality.ABSENT] = NO_VALUE
+    return GridRegisters(
+        at, ticks, quality, run[np.where(snapped, anchor, before)], before, after, np.where(snapped, anchor, -1)
+    )
+
+
+def _bracket(readings: Cleaned, at: Ints) -> tuple[Ints, Ints]:
+    """(S, K) indices of the last reading at or before and the first at or after every instant; -1: none."""
+    series, instants = at.shape
+    before = np.full((series, instants), -1, dtype=np.int64)
+    after = np.full((series, instants), -1, dtype=np.int64)
+    for s in range(series):
+        first, last = int(readings.offsets[s]), int(readings.offsets[s + 1])
+        if first == last:
+            continue
+        own = readings.ts_us[first:last]
+        low = np.searchsorted(own, at[s], side="right") - 1
+        high = np.searchsorted(own, at[s], side="left")
+        before[s] = np.where(low >= 0, low + first, -1)
+        after[s] = np.where(high < own.size, high + first, -1)
+    return before, after
+
+
+def _padded(readings: Cleaned) -> tuple[Ints, Ints, Ints]:
+    """Columns with one row more at the end, so that index -1 may be looked up (and is masked afterwards)."""
+    pad = np.array([-1], dtype=np.int64)
+    return (
+        np.concatenate([readings.ts_us, pad]),
+        np.concatenate([readings.value_wh, pad]),
+        np.concatenate([readings.run, pad]),
+    )
+
+
+def _check_range(readings: Cleaned, meta: SeriesMeta) -> None:
+    if readings.value_wh.size == 0:
+        return
+    largest = float(readings.value_wh.max()) * float(meta.multiplier_e4.max())
+    if largest > _LARGEST_TICKS:
+        raise ValueError(
+            f"a register of {readings.value_wh.max()} Wh x {meta.multiplier_e4.max() / 1e4} is beyond 64 bits"
+        )
+
+
+def long_gaps(registers: GridRegisters, readings: Cleaned, rules: GridRules) -> list[LongGap]:
+    """Every gap longer than `line_gap_us` that holds an estimated grid instant, in order of series and time."""
+    ts, _, _ = _padded(readings)
+    wide = (registers.quality == IntervalQuality.ESTIMATED) & (
+        ts[registers.after] - ts[registers.before] > rules.line_gap_us
+    )
+    found: list[LongGap] = []
+    for s in np.flatnonzero(wide.any(axis=1)):
+        inside = np.flatnonzero(wide[s])
+        starts = np.flatnonzero(np.diff(registers.before[s, inside], prepend=-2) != 0)
+        for i, first in enumerate(starts):
+            last = (starts[i + 1] if i + 1 < len(starts) else len(inside)) - 1
+            k = int(inside[first])
+            found.append(LongGap(int(s), int(registers.before[s, k]), int(registers.after[s, k]), k, int(inside[last])))
+    return found
+
+
+def rounded_wh(ticks: Ints) -> Ints:
+    """Cumulative 1e-4 Wh rounded half up to Wh; NO_VALUE stays."""
+    return np.where(ticks == NO_VALUE, NO_VALUE, (ticks + TICKS_PER_WH // 2) // TICKS_PER_WH)
+
+
+def interval_energy(
+    registers: GridRegisters, meta: SeriesMeta, grid_us: Ints, day_start: Ints
+) -> tuple[Ints, Small, Flags, Bools]:
+    """Energy of the K-1 intervals between the grid's instants.
+
+    `day_start`: (D,) int64, grid index at which each day begins. Returns `energy_wh` (S, K-1) int64 (NO_VALUE where absent), `quality` (S, K-1)
+    IntervalQuality, `flags` (S, K-1) Flag, and `serving` (S, K-1) bool: whether the series served at any time in the interval.
+    A register that fell by less than its tolerance is smoothed within its day; the day's energy stays the difference of its two registers.
+    """
+    wh = rounded_wh(registers.ticks)
+    left, right = registers.quality[:, :-1], registers.quality[:, 1:]
+    same_run = registers.run[:, :-1] == registers.run[:, 1:]
+    known = (left != IntervalQuality.ABSENT) & (right != IntervalQuality.ABSENT)
+    serving = (grid_us[None, 1:] > meta.from_us[:, None]) & (grid_us[None, :-1] < meta.to_us[:, None])
+    good = known & same_run & serving
+    energy = np.where(good, wh[:, 1:] - wh[:, :-1], NO_VALUE)
+    quality = np.where(good, np.maximum(left, right), IntervalQuality.ABSENT).astype(np.int8)
+    flags = np.zeros(energy.shape, dtype=np.int32)
+    flags[serving & known & ~same_run] |= Flag.RESET
+    fell = good & (energy < 0)
+    flags[fell] |= Flag.REGISTER_DECREASED
+    bounds = [*day_start.tolist(), energy.shape[1]]
+    for s in np.flatnonzero(fell.any(axis=1)):
+        for first, end in zip(bounds[:-1], bounds[1:], strict=True):
+            if fell[s, first:end].any():
+                _smooth(energy[s, first:end], registers.run[s, first : end + 1])
+    return energy, quality, flags, serving
+
+
+def _smooth(energy: Ints, run: Ints) -> None:
+    """Make one day's intervals non-negative in place, keeping the energy of every unbroken stretch where that is not negative itself."""
+    known = energy != NO_VALUE
+    breaks = np.flatnonzero(~(known[1:] & known[:-1]) | (run[1:-1] != run[:-2])) + 1
+    for stretch in np.split(np.arange(energy.size), breaks):
+        if not known[stretch[0]]:
+            continue
+        level = np.concatenate([[0], np.cumsum(energy[stretch])])
+        level = np.minimum(np.maximum.accumulate(level), max(int(level[-1]), 0))
+        energy[stretch] = np.diff(level)

@@ -1,0 +1,126 @@
+"""What the engine answers: one report per area, with findings that carry the numbers a page needs to show why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+
+from reconciliation.window import Floats
+
+
+class Cause(StrEnum):
+    """Why an area's balance looks as it does."""
+
+    CLEAN = "clean"
+    METER = "meter"
+    MAPPING = "mapping"
+    AREA_METER = "area_meter"
+    UNMETERED = "unmetered"
+    NOT_COMPUTABLE = "not_computable"
+
+
+class FindingKind(StrEnum):
+    """What one finding claims."""
+
+    UNDER_REGISTERING = "under_registering"
+    STUCK = "stuck"
+    WRONG_MULTIPLIER = "wrong_multiplier"
+    WRONG_AREA = "wrong_area"
+    DIRECT_TAP = "direct_tap"
+    AREA_METER_RATIO = "area_meter_ratio"
+    AREA_METER_PHASE = "area_meter_phase"
+    REVERSED_POLARITY = "reversed_polarity"
+    MISSING_DATA = "missing_data"
+    CLOCK_SKEW = "clock_skew"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EvidenceSeries:
+    """One curve of an evidence plot."""
+
+    name: str
+    """What it shows, a stable key (``loss_before``, ``loss_after``, ``reading``, ``fit_listed`` …)."""
+    unit: str
+    """``Wh``, ``V`` or ``nat`` (log-likelihood)."""
+    values: Floats
+    """(k,) one value per day or per interval; NaN = unknown."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """The numbers behind a finding."""
+
+    series: tuple[EvidenceSeries, ...] = ()
+    """Curves of equal length."""
+    resolution: Literal["day", "interval"] = "day"
+    """What one value of a series stands for."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """Named scalars, units in the names."""
+    alternatives: Mapping[str, float] = field(default_factory=dict)
+    """Other explanations (a cause, or a meter) → posterior probability, 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finding:
+    """One cause, on one meter or on the area, with evidence, confidence and energy."""
+
+    kind: FindingKind
+    meter: str | None
+    """The meter concerned; None = the area as a whole."""
+    correct_area: str | None = None
+    """Where the meter belongs, for ``wrong_area``; None = not known."""
+    confidence: float
+    """Posterior probability, 0..1."""
+    energy_wh: float
+    """At stake over the window [Wh]; + = lost by the utility."""
+    energy_low_wh: float
+    """Lower end of the 90 % interval [Wh]."""
+    energy_high_wh: float
+    """Upper end of the 90 % interval [Wh]."""
+    onset_interval: int | None = None
+    """First interval of the fault; None = from the window's start, or not told."""
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TechnicalLossModel:
+    """Technical loss of an interval from its supplied energy: ``constant_wh + quadratic_per_wh · supplied_wh²``."""
+
+    constant_wh: float
+    """Meters' and cables' own use [Wh per interval], ≥ 0."""
+    quadratic_per_wh: float
+    """Copper loss [1/Wh], ≥ 0."""
+
+    def predict(self, supplied_wh: Floats) -> Floats:
+        """(n,) technical loss [Wh] of intervals with the given supplied energy [Wh]."""
+        return self.constant_wh + self.quadratic_per_wh * np.square(supplied_wh)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AreaReport:
+    """The engine's answer for one area."""
+
+    anomaly_score: float
+    """Log evidence against a clean area [nat], comparable between areas; the higher, the more anomalous."""
+    alarm: bool
+    """Whether the area stands out."""
+    cause: Cause
+    """The most probable cause."""
+    suspicion: Mapping[str, float]
+    """Meter → log evidence that its reading is wrong [nat]; for ranking, not for accusing."""
+    accused: Sequence[str]
+    """Meters worth a visit: precision before recall."""
+    misplaced: Sequence[tuple[str, str]]
+    """(meter listed here, area where it hangs)."""
+    technical_loss_wh: float
+    """Over the window [Wh]; NaN where not computable."""
+    findings: Sequence[Finding]
+    """Strongest first."""
+    technical_interval_wh: Floats
+    """(n_intervals,) technical loss [Wh]; NaN where unknown."""
+    technical_model: TechnicalLossModel
+    """For days outside the window."""
+    reason: str | None = None
+    """Why not computable, or what could not be told."""

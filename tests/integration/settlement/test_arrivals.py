@@ -1,0 +1,144 @@
+"""Order, number and delay of arrivals never change what is settled."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from support.field import DAY0, T0, Field
+
+from headend.settlement.service import SettlementService
+
+QUARTER = timedelta(minutes=15)
+DAYS = 9
+
+
+def _world(field: Field) -> tuple[int, list[tuple[int, datetime, int]]]:
+    """An area with five households whose readings have gaps: single, of hours, over midnight, of days, and a meter read once a day."""
+    area = field.area()
+    meters = {"sum": field.meter("sum", phases=3)}
+    field.install(field.point(area, "sum", "area", rated=None), meters["sum"], multiplier="40", start=0)
+    for name in ("whole", "holes", "midnight", "days", "daily"):
+        meters[name] = field.meter(name)
+        field.install(field.point(area, name), meters[name], start=0)
+    choose = random.Random(20260302)
+    readings: list[tuple[int, datetime, int]] = []
+    total = 0
+    registers = dict.fromkeys(meters, 0)
+    for k in range(DAYS * 96 + 1):
+        at = T0 + k * QUARTER
+        if k:
+            for name in meters:
+                if name != "sum":
+                    registers[name] += choose.randint(0, 40) + (200 if k % 96 in (72, 73, 74) else 0)
+            total = sum(v for n, v in registers.items() if n != "sum")
+            registers["sum"] = (total + total // 30) // 40
+        kept = {
+            "sum": True,
+            "whole": True,
+            "holes": choose.random() > 0.2,
+            "midnight": not (k % 96 > 90 or k % 96 < 5) or k == 0,
+            "days": not 5 * 96 + 20 < k < 7 * 96 + 51,
+            "daily": k % 96 == 40,
+        }
+        readings += [(meters[n], at + timedelta(seconds=2 if n == "holes" else 0), registers[n]) for n in meters if kept[n]]
+    return area, readings
+
+
+def _settle_all(field: Field, now: datetime) -> int:
+    service = SettlementService(field.store, field.settings, lambda: now)
+    passes = 0
+    while service.settle_next() is not None:
+        passes += 1
+        assert passes < 200, "settling does not come to an end"
+    return passes
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_any_order_of_arrivals_settles_to_the_same_rows(make_field: Callable[..., Field], seed: int) -> None:
+    field = make_field()
+    area, readings = _world(field)
+    now = T0 + timedelta(days=DAYS + 2)
+    field.store_readings(readings)
+    field.mark_reading(area, [at for _, at, _ in readings])
+    _settle_all(field, now)
+    wanted_intervals, wanted_balances = field.intervals(), field.balances()
+    assert len(wanted_balances) == DAYS + 1
+
+    field.run("truncate register_reading, interval_day, balance_day, dirty_day")
+    shuffled = readings + random.Random(seed).sample(readings, len(readings) // 5)
+    random.Random(seed).shuffle(shuffled)
+    size = len(shuffled) // 7 + 1
+    for start in range(0, len(shuffled), size):
+        batch = shuffled[start : start + size]
+        field.store_readings(batch)
+        field.mark_reading(area, [at for _, at, _ in batch])
+        _settle_all(field, now)
+    _same(field.intervals(), wanted_intervals)
+    _same(field.balances(), wanted_balances)
+
+
+def test_days_in_order_settle_to_the_same_rows_as_all_at_once(make_field: Callable[..., Field]) -> None:
+    field = make_field()
+    area, readings = _world(field)
+    now = T0 + timedelta(days=DAYS + 2)
+    readings.sort(key=lambda r: r[1])
+    field.store_readings(readings)
+    field.mark_reading(area, [at for _, at, _ in readings])
+    _settle_all(field, now)
+    wanted_intervals, wanted_balances = field.intervals(), field.balances()
+    field.run("truncate register_reading, interval_day, balance_day, dirty_day")
+    for day in range(DAYS + 1):
+        batch = [r for r in readings if T0 + timedelta(days=day) <= r[1] < T0 + timedelta(days=day + 1)]
+        field.store_readings(batch)
+        field.mark_reading(area, [at for _, at, _ in batch])
+        _settle_all(field, T0 + timedelta(days=day, hours=23))
+    field.mark(area, [DAY0 + timedelta(days=d) for d in range(DAYS + 1)])
+    _settle_all(field, now)
+    _same(field.intervals(), wanted_intervals)
+    _same(field.balances(), wanted_balances)
+
+
+def test_settling_again_changes_nothing(make_field: Callable[..., Field]) -> None:
+    field = make_field()
+    area, readings = _world(field)
+    now = T0 + timedelta(days=DAYS + 2)
+    field.store_readings(readings)
+    field.mark_reading(area, [at for _, at, _ in readings])
+    _settle_all(field, now)
+    before = field.rows("select usage_point_id, day, settled_at from interval_day order by 1, 2")
+    changed = field.rows("select area_id, day, changed_at from balance_day order by 1, 2")
+    field.mark_reading(area, [at for _, at, _ in readings])
+    assert _settle_all(field, now + timedelta(hours=1)) == 1
+    assert field.rows("select usage_point_id, day, settled_at from interval_day order by 1, 2") == before
+    assert field.rows("select area_id, day, changed_at from balance_day order by 1, 2") == changed
+
+
+def test_every_meter_keeps_its_register_difference(make_field: Callable[..., Field]) -> None:
+    field = make_field()
+    area, readings = _world(field)
+    field.store_readings(readings)
+    field.mark_reading(area, [at for _, at, _ in readings])
+    _settle_all(field, T0 + timedelta(days=DAYS + 2))
+    last: dict[int, int] = {}
+    for meter, _, value in readings:
+        last[meter] = max(value, last.get(meter, 0))
+    sums = field.rows(
+        "select meters[1] as meter, sum((select sum(e) from unnest(import_wh) e)) as wh, max(multiplier) as multiplier from interval_day group by 1"
+    )
+    daily = field.one("select meter_id from meter where serial = 'daily'")
+    for row in sums:
+        if row["meter"] != daily:
+            assert row["wh"] == last[row["meter"]] * row["multiplier"], row
+    # the meter that is read once a day at 10:00 has numbers up to its last reading: start register 0 at T0, 9 readings since
+    assert next(r["wh"] for r in sums if r["meter"] == daily) == last[daily]
+
+
+def _same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    assert len(found) == len(wanted)
+    for a, b in zip(found, wanted, strict=True):
+        different = {key: (a[key], b[key]) for key in b if a[key] != b[key]}
+        assert not different, (b.get("usage_point_id"), b["day"], different)

@@ -1,0 +1,374 @@
+"""The own format's decoder: what it takes, what it refuses, with which reason and at which place."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.base import ABSENT, ABSENT_DV, MeterIdentity, ReadingFlag, Source
+from drivers.errors import PayloadError
+from drivers.mqtt import messages as m
+from drivers.mqtt.payload import (
+    REASONS,
+    ConcentratorState,
+    MeterReadings,
+    ProfileUpload,
+    decode,
+    seq_of,
+)
+from drivers.mqtt.topics import confirm_topic, subscriptions
+
+PREFIX = "headend/v1"
+READING = f"{PREFIX}/meter/Acme/1/reading"
+BATCH = f"{PREFIX}/meter/Acme/1/batch"
+PROFILE = f"{PREFIX}/concentrator/C1/profile"
+T0 = datetime(2026, 11, 23, 5, 15, tzinfo=UTC)
+T0_US = 1_795_410_900_000_000
+
+
+def us(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def read(topic: str, payload: Any, received_us: int = T0_US) -> Any:
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return decode(topic, body, prefix=PREFIX, received_us=received_us)
+
+
+def profile(**changes: Any) -> dict[str, Any]:
+    return {
+        "format": "headend.profile/1",
+        "seq": 17,
+        "backlog": 42,
+        "meters": ["Acme/1", "Acme/2"],
+        "ts": ["2026-11-23T05:00:00Z", "2026-11-23T05:15:00Z"],
+        "import_wh": [[1, 2], [None, 4]],
+    } | changes
+
+
+def test_single_reading_in_columns() -> None:
+    decoded = read(READING, {"ts": "2026-11-23T13:15:00+08:00", "import_wh": 123450, "voltage_v": 229.84})
+    assert isinstance(decoded, MeterReadings)
+    assert decoded.batch.meters == (MeterIdentity("Acme", "1"),)
+    row = decoded.batch.rows[0]
+    assert us(T0) == T0_US
+    assert (row["ts_us"], row["import_wh"], row["export_wh"], row["voltage_dv"]) == (T0_US, 123450, ABSENT, 2298)
+    assert (row["source"], row["flags"], row["uncertainty_ms"]) == (Source.MQTT, 0, 500)
+    assert decoded.batch.phases.size == 0
+
+
+def test_per_phase_values_go_to_the_phase_rows() -> None:
+    decoded = read(
+        READING,
+        {"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "voltage_v": [230, None, 231], "current_a": [1.2345, -2, None],
+         "power_w": -120.6, "import_phase_wh": [3, None, 6]},
+    )
+    row, phase = decoded.batch.rows[0], decoded.batch.phases[0]
+    assert row["voltage_dv"] == 2305
+    assert phase["voltage_dv"].tolist() == [2300, ABSENT_DV, 2310]
+    assert phase["current_ma"].tolist() == [1234, -2000, ABSENT]
+    assert phase["import_wh"].tolist() == [3, ABSENT, 6]
+    assert phase["export_wh"].tolist() == [ABSENT] * 3
+    assert (phase["power_w"], phase["ts_us"]) == (-121, T0_US)
+
+
+def test_power_of_a_single_phase_meter_is_kept() -> None:
+    phase = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "voltage_v": 230, "power_w": 40}).batch.phases
+    assert (phase["power_w"].tolist(), phase["voltage_dv"].tolist()) == ([40], [[2300, ABSENT_DV, ABSENT_DV]])
+
+
+def test_clock_flags() -> None:
+    said = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "clock_suspect": True})
+    seen = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9}, received_us=T0_US - 61_000_000)
+    fine = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9}, received_us=T0_US - 60_000_000)
+    assert [d.batch.rows["flags"][0] for d in (said, seen, fine)] == [ReadingFlag.CLOCK_SUSPECT] * 2 + [0]
+
+
+def test_profile_leaves_out_what_was_not_measured() -> None:
+    decoded = read(PROFILE, profile(voltage_v=[[230, None], [1, 2]]))
+    assert isinstance(decoded, ProfileUpload)
+    assert (decoded.concentrator, decoded.seq, decoded.backlog) == ("C1", 17, 42)
+    rows = decoded.batch.rows
+    assert rows["meter"].tolist() == [0, 0, 1]
+    assert rows["ts_us"].tolist() == [T0_US - 900_000_000, T0_US, T0_US]
+    assert rows["import_wh"].tolist() == [1, 2, 4]
+    assert rows["voltage_dv"].tolist() == [2300, ABSENT_DV, 20]
+    assert set(rows["source"].tolist()) == {Source.CONCENTRATOR}
+    assert set(rows["flags"].tolist()) == {0}
+
+
+def test_old_profile_rows_are_backfill() -> None:
+    rows = read(PROFILE, profile(), received_us=T0_US + 3_000_000_000).batch.rows
+    assert rows["flags"].tolist() == [ReadingFlag.BACKFILL, 0, 0]
+
+
+def test_profile_phases_only_where_there_is_a_reading() -> None:
+    phases = {"Acme/2": {"import_wh": [[1, 2, 3], [4, 5, None]], "voltage_v": [None, [229, 230, 231]]}}
+    batch = read(PROFILE, profile(phases=phases)).batch
+    assert batch.phases["ts_us"].tolist() == [T0_US]  # (Acme/2, 05:00) has no register: no reading
+    assert batch.phases["import_wh"].tolist() == [[4, 5, ABSENT]]
+    assert batch.phases["voltage_dv"].tolist() == [[2290, 2300, 2310]]
+
+
+def test_concentrator_state() -> None:
+    assert read(f"{PREFIX}/concentrator/C1/state", b"online") == ConcentratorState("C1", True)
+    assert read(f"{PREFIX}/concentrator/C1/state", b"offline") == ConcentratorState("C1", False)
+
+
+R = '{"ts":"2026-11-23T05:15:00Z","import_wh":1'
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "reason", "where"),
+    [
+        (READING, b"", "not_json", "not JSON"),
+        (READING, b"\xff\xfe", "not_json", "byte 0"),
+        (READING, b"{" * 50_000, "not_json", "not JSON"),
+        (READING, b"[" * 50_000, "wrong_type", "object"),
+        (READING, R + "}x", "not_json", "trailing"),
+        (READING, R + ',"meter":"\\ud800"}', "not_json", "not JSON"),
+        (READING, R.encode() + b',"meter":"\xff"}', "not_json", "not JSON"),
+        (READING, '{"ts":"2026-11-23T05:15:00Z","import_wh":NaN}', "not_json", "byte"),
+        (READING, "[]", "wrong_type", "object"),
+        (READING, '{"ts":"2026-11-23T05:15:00Z","import_wh":"1"}', "wrong_type", "$.import_wh"),
+        (READING, '{"ts":"2026-11-23T05:15:00Z","import_wh":1.5}', "wrong_type", "$.import_wh"),
+        (READING, '{"ts":"2026-11-23T05:15:00Z","import_wh":true}', "wrong_type", "$.import_wh"),
+        (READING, '{"ts":1795410900,"import_wh":1}', "wrong_type", "$.ts"),
+        (READING, '{"ts":"2026-11-23T05:15:00Z","import_wh":-1}', "out_of_range", "$.import_wh"),
+        (READING, '{"ts":"2026-11-23T05:15:00Z","import_wh":1000000000000001}', "out_of_range", "$.import_wh"),
+        (READING, '{"ts":"2026-11-23T05:15:00Z","import_wh":9999999999999999999999}', "out_of_range", "$.import_wh"),
+        (READING, R + ',"voltage_v":1e999}', "out_of_range", "$.voltage_v"),
+        (READING, R + ',"voltage_v":1000.1}', "out_of_range", "$.voltage_v"),
+        (READING, R + ',"voltage_v":[1,-2,3]}', "out_of_range", "$.voltage_v[1]"),
+        (READING, R + ',"voltage_v":[1,2]}', "bad_shape", "$.voltage_v"),
+        (READING, R + ',"current_a":[0,0,1e7]}', "out_of_range", "$.current_a[2]"),
+        (READING, R + ',"power_w":-1e10}', "out_of_range", "$.power_w"),
+        (READING, R + ',"impor_wh":1}', "unknown_key", "impor_wh"),
+        (READING, '{"import_wh":1}', "missing_key", "ts"),
+        (READING, '{"ts":"2026-11-23T05:15:00","import_wh":1}', "bad_timestamp", "timezone"),
+        (READING, '{"ts":"2026-11-23T05:15:60Z","import_wh":1}', "bad_timestamp", "$.ts"),
+        (READING, '{"ts":"2026-02-30T05:15:00Z","import_wh":1}', "bad_timestamp", "$.ts"),
+        (READING, '{"ts":"yesterday","import_wh":1}', "bad_timestamp", "$.ts"),
+        (READING, '{"ts":"1999-12-31T23:59:59Z","import_wh":1}', "bad_timestamp", "ts: 1999"),
+        (READING, '{"ts":"2100-01-01T00:00:00Z","import_wh":1}', "bad_timestamp", "ts: 2100"),
+        (READING, '{"ts":"0001-01-01T00:00:00+14:00","import_wh":1}', "bad_timestamp", "ts: 0001"),
+        (READING, '{"ts":"2026-11-23T05:15:00Z"}', "no_energy", "import_wh"),
+        (READING, R + ',"meter":"Acme/2"}', "identity_mismatch", "Acme/2"),
+        (BATCH, '{"readings":[]}', "bad_shape", "$.readings"),
+        (BATCH, '{"readings":[%s},%s,"meter":"Acme/2"}]}' % (R, R), "identity_mismatch", "readings[1].meter"),
+        (BATCH, '{"readings":[%s},{"ts":"2026-11-23T05:15:00Z"}]}' % R, "no_energy", "readings[1].import_wh"),
+        (BATCH, '{"readings":[%s},{"ts":"2200-11-23T05:15:00Z","import_wh":1}]}' % R, "bad_timestamp", "readings[1].ts"),
+        (BATCH, '{"meter":"Acme/2","readings":[%s}]}' % R, "identity_mismatch", "Acme/2"),
+        (BATCH, '{"readings":[%s,"export_wh":"x"}]}' % R, "wrong_type", "$.readings[0].export_wh"),
+        (PROFILE, profile(format="headend.profile/2"), "wrong_type", "$.format"),
+        (PROFILE, profile(seq=-1), "out_of_range", "$.seq"),
+        (PROFILE, profile(seq=2**60), "out_of_range", "$.seq"),
+        (PROFILE, profile(concentrator="C2"), "identity_mismatch", "C2"),
+        (PROFILE, profile(meters=["Acme/1", "Acme/1"]), "bad_shape", "twice"),
+        (PROFILE, profile(meters=["Acme/1", "Acme"]), "bad_name", "meters[1]"),
+        (PROFILE, profile(meters=["Acme/1", "A\u0000/1"]), "bad_name", "meters[1]"),
+        (PROFILE, profile(meters=["Acme/1", "A/b/c"]), "bad_name", "meters[1]"),
+        (PROFILE, profile(ts=["2026-11-23T05:15:00Z", "2026-11-23T05:15:00Z"]), "bad_shape", "ts[1]"),
+        (PROFILE, profile(ts=["2026-11-23T05:15:00Z", "2026-11-23T13:00:00+08:00"]), "bad_shape", "ts[1]"),
+        (PROFILE, profile(import_wh=[[1, 2]]), "bad_shape", "import_wh has 1 rows for 2 meters"),
+        (PROFILE, profile(import_wh=[[1, 2], [3]]), "bad_shape", "import_wh[1] has 1 values for 2 instants"),
+        (PROFILE, profile(voltage_v=[[1, 2], [3, 4, 5]]), "bad_shape", "voltage_v[1]"),
+        (PROFILE, profile(import_wh=[[1, 2], [3, -4]]), "out_of_range", "$.import_wh[1][1]"),
+        (PROFILE, profile(import_wh=[[None, None], [None, None]]), "no_energy", "throughout"),
+        (PROFILE, profile(import_wh=None), "no_energy", "throughout"),
+        (PROFILE, profile(phases={"Acme/3": {}}), "bad_shape", "Acme/3"),
+        (PROFILE, profile(phases={"Acme/1": {"import_wh": [[1, 2, 3]]}}), "bad_shape", "import_wh has 1 values"),
+        (PROFILE, profile(phases={"Acme/1": {"import_wh": [[1, 2], None]}}), "bad_shape", "$.phases"),
+        (f"{PREFIX}/concentrator/C1/state", b"ONLINE", "bad_state", "ONLINE"),
+        (f"{PREFIX}/concentrator/C1/confirm", b"{}", "unknown_topic", "confirm"),
+        (f"{PREFIX}/meter/Acme/1/readings", b"{}", "unknown_topic", "readings"),
+        (f"{PREFIX}/meter/Acme/reading", b"{}", "unknown_topic", "known"),
+        ("headend/v2/meter/Acme/1/reading", b"{}", "unknown_topic", "known"),
+        (f"{PREFIX}/meter//1/reading", b"{}", "bad_name", "topic"),
+        (f"{PREFIX}/meter/{'x' * 65}/1/reading", b"{}", "bad_name", "topic"),
+    ],
+)  # fmt: skip
+def test_refused_with_reason_and_place(topic: str, payload: Any, reason: str, where: str) -> None:
+    body = payload.encode() if isinstance(payload, str) else payload
+    with pytest.raises(PayloadError) as refused:
+        read(topic, body)
+    assert refused.value.reason == reason
+    assert refused.value.reason in REASONS
+    assert where in str(refused.value)
+    assert str(refused.value).startswith(topic)
+
+
+def test_seq_of_an_upload_that_cannot_be_read() -> None:
+    def seq(payload: bytes, topic: str = PROFILE) -> Any:
+        return seq_of(topic, payload, prefix=PREFIX)
+
+    assert seq(b'{"format":"x","seq": 17,"bro') == ("C1", 17)
+    assert seq(b'{"seq":17,"phases":{"seq":18}}') is None  # which one?
+    assert seq(b'{"seq":1.5}') is None
+    assert seq(b'{"seq":-1}') is None
+    assert seq(b'{"seq":99999999999999999999}') is None
+    assert seq(b"\xff\x00") is None
+    assert seq(b'{"seq":17}', READING) is None
+    assert seq(b'{"seq":17}', "elsewhere") is None
+
+
+def test_topics() -> None:
+    assert subscriptions("p") == ("p/meter/#", "p/concentrator/+/profile", "p/concentrator/+/state")
+    assert confirm_topic("p", "C1") == "p/concentrator/C1/confirm"
+
+
+# --- by property ---
+
+zones = st.sampled_from([UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-3, minutes=-30))])
+instants = st.datetimes(datetime(2000, 1, 3), datetime(2099, 12, 29), timezones=zones)
+registers = st.none() | st.integers(0, m.MAX_REGISTER_WH)
+volts = st.none() | st.integers(0, 10_000).map(lambda dv: dv / 10)
+amperes = st.none() | st.integers(-(10**9), 10**9).map(lambda ma: ma / 1000)
+
+
+def triple(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(values, min_size=3, max_size=3)
+
+
+readings = st.builds(
+    m.ReadingMessage,
+    ts=instants,
+    import_wh=st.integers(0, m.MAX_REGISTER_WH),
+    export_wh=registers,
+    voltage_v=volts | triple(volts),
+    current_a=amperes | triple(amperes),
+    power_w=st.none() | st.integers(-(10**9), 10**9).map(float),
+    import_phase_wh=st.none() | triple(registers),
+    export_phase_wh=st.none() | triple(registers),
+    clock_suspect=st.booleans(),
+)
+
+
+def absent(value: Any, scale: int, missing: int) -> int:
+    return missing if value is None else round(value * scale)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.lists(readings, min_size=1, max_size=5))
+def test_batch_round_trip(sent: list[m.ReadingMessage]) -> None:
+    batch = read(BATCH, m.encode(m.BatchMessage(readings=sent)), received_us=us(datetime(2099, 12, 31, tzinfo=UTC))).batch
+    assert batch.rows["ts_us"].tolist() == [us(r.ts) for r in sent]
+    assert batch.rows["import_wh"].tolist() == [r.import_wh for r in sent]
+    assert batch.rows["export_wh"].tolist() == [absent(r.export_wh, 1, ABSENT) for r in sent]
+    assert batch.rows["flags"].tolist() == [int(r.clock_suspect) for r in sent]
+    by_instant = {int(p["ts_us"]): p for p in batch.phases}
+    for r in sent:
+        if [x.ts for x in sent].count(r.ts) > 1:
+            continue
+        listed = {
+            "voltage_dv": (r.voltage_v, 10, ABSENT_DV),
+            "current_ma": (r.current_a, 1000, ABSENT),
+            "import_wh": (r.import_phase_wh, 1, ABSENT),
+            "export_wh": (r.export_phase_wh, 1, ABSENT),
+        }
+        if us(r.ts) not in by_instant:
+            assert r.power_w is None
+            assert r.current_a is None
+            assert r.import_phase_wh is None
+            assert r.export_phase_wh is None
+            assert not isinstance(r.voltage_v, list)
+            continue
+        phase = by_instant[us(r.ts)]
+        assert phase["power_w"] == absent(r.power_w, 1, ABSENT)
+        for name, (value, scale, missing) in listed.items():
+            three = value if isinstance(value, list) else [value, None, None]
+            assert phase[name].tolist() == [absent(v, scale, missing) for v in three], name
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> m.ProfileMessage:
+    meters = draw(st.lists(st.integers(0, 99).map(lambda n: f"Acme/{n}"), min_size=1, max_size=4, unique=True))
+    ts = sorted(draw(st.lists(instants, min_size=1, max_size=6, unique_by=us)), key=us)
+
+    def grid(values: st.SearchStrategy[Any]) -> Any:
+        return draw(
+            st.none()
+            | st.lists(st.lists(values, min_size=len(ts), max_size=len(ts)), min_size=len(meters), max_size=len(meters))
+        )
+
+    return m.ProfileMessage(
+        format="headend.profile/1", seq=draw(st.integers(0, 2**53)), backlog=draw(st.integers(0, 2**53)),
+        meters=meters, ts=ts, import_wh=grid(registers), export_wh=grid(registers), voltage_v=grid(volts),
+    )  # fmt: skip
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(profiles())
+def test_profile_round_trip(sent: m.ProfileMessage) -> None:
+    expected = {}
+    for i, meter in enumerate(sent.meters):
+        for j, ts in enumerate(sent.ts):
+            cell = [None if g is None else g[i][j] for g in (sent.import_wh, sent.export_wh, sent.voltage_v)]
+            if cell[0] is not None or cell[1] is not None:
+                expected[meter, us(ts)] = tuple(cell)
+    body = m.encode(sent)
+    if not expected:
+        with pytest.raises(PayloadError, match="throughout"):
+            read(PROFILE, body)
+        return
+    upload = read(PROFILE, body)
+    assert (upload.seq, upload.backlog) == (sent.seq, sent.backlog)
+    got = {
+        (str(upload.batch.meters[row["meter"]]), int(row["ts_us"])): (
+            None if row["import_wh"] == ABSENT else int(row["import_wh"]),
+            None if row["export_wh"] == ABSENT else int(row["export_wh"]),
+            None if row["voltage_dv"] == ABSENT_DV else row["voltage_dv"] / 10,
+        )
+        for row in upload.batch.rows
+    }
+    assert got == expected
+    assert seq_of(PROFILE, body, prefix=PREFIX) == ("C1", sent.seq)
+
+
+topics = st.sampled_from([READING, BATCH, PROFILE, f"{PREFIX}/concentrator/C1/state"]) | st.text(max_size=60)
+scraps = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+known_keys = st.sampled_from(
+    ["ts", "import_wh", "export_wh", "voltage_v", "current_a", "power_w", "readings", "meters", "seq", "backlog",
+     "format", "phases", "meter", "concentrator", "import_phase_wh"]
+)  # fmt: skip
+nearly = st.dictionaries(known_keys, scraps | st.just("2026-11-23T05:15:00Z") | st.just("headend.profile/1"), max_size=8)
+
+
+@settings(derandomize=True, deadline=None, max_examples=1000)
+@given(topics, st.binary(max_size=200) | scraps.map(lambda v: json.dumps(v).encode()) | nearly.map(lambda v: json.dumps(v).encode()))
+def test_nothing_but_payload_error_whatever_comes(topic: str, payload: bytes) -> None:
+    try:
+        decoded = decode(topic, payload, prefix=PREFIX, received_us=T0_US)
+    except PayloadError as error:
+        assert error.reason in REASONS
+    else:
+        assert isinstance(decoded, MeterReadings | ProfileUpload | ConcentratorState)
+    seq_of(topic, payload, prefix=PREFIX)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(profiles(), st.data())
+def test_damaged_profiles_are_refused_or_read_whole(sent: m.ProfileMessage, data: st.DataObject) -> None:
+    body = bytearray(m.encode(sent))
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    del body[data.draw(st.integers(0, len(body))) :]
+    try:
+        upload = decode(PROFILE, bytes(body), prefix=PREFIX, received_us=T0_US)
+    except PayloadError as error:
+        assert error.reason in REASONS
+    else:
+        assert isinstance(upload, ProfileUpload)
+        rows = upload.batch.rows
+        for name in ("import_wh", "export_wh"):
+            assert np.all((rows[name] == ABSENT) | ((rows[name] >= 0) & (rows[name] <= m.MAX_REGISTER_WH)))

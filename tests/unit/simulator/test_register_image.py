@@ -1,0 +1,57 @@
+"""Registers as each model shows them: the same words as the codec's, and the refusals of a real meter."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from drivers.base import Quantity
+from drivers.modbus.codec import decode, encode
+from drivers.modbus.map_file import load_models
+from drivers.modbus.plan import plan
+from drivers.modbus.register_map import ENERGIES, MeterModel
+from drivers.simulator.register_image import ModbusException, RegisterImage
+
+MODELS = load_models()
+
+
+def value_of(quantity: Quantity) -> int | float | str:
+    """Something plausible of each."""
+    if quantity is Quantity.SERIAL:
+        return "21000017"
+    if quantity in ENERGIES:
+        return 4_321_870
+    return 7 if quantity is Quantity.CT_RATIO else 0.93 if quantity is Quantity.POWER_FACTOR else 229.5
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=str)
+def test_every_planned_request_is_answered_with_the_codecs_words(model: MeterModel) -> None:
+    image, values = RegisterImage(model), {q: value_of(q) for q in model.quantities}
+    for block in plan(list(model.registers), model.limits):
+        specs = image.request(model.limits.function_codes[block.table], block.address, block.count)
+        assert set(block.specs) <= set(specs)
+        data = image.words(specs, values, block.address, block.count)
+        words = struct.unpack(f">{block.count}H", data)
+        for spec in block.specs:
+            part = words[spec.address - block.address : spec.address - block.address + spec.count]
+            assert part == encode(spec, values[spec.quantity])
+            if spec.quantity in ENERGIES:
+                assert decode(spec, part) == 4_321_870, "every Wh below 8,000 kWh survives the float"
+
+
+@pytest.mark.parametrize(
+    ("function", "address", "count", "code"),
+    [
+        (3, 0x0000, 2, 2),  # voltages are input registers, not holding ones
+        (4, 0x0048, 0, 3),
+        (4, 0x0048, 82, 3),  # above what this model answers at once
+        (4, 0x0400, 2, 2),
+        (4, 0x0162, 20, 2),  # runs out of the list
+        (6, 0x0048, 2, 1),
+    ],
+)
+def test_refusals(function: int, address: int, count: int, code: int) -> None:
+    with pytest.raises(ModbusException) as refusal:
+        RegisterImage(MODELS["eastron-sdm630"]).request(function, address, count)
+    assert refusal.value.code == code

@@ -1,0 +1,54 @@
+"""The commented example of the settings names every key, with the default that the program has."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from headend.settings import Section, Settings, load_settings
+
+EXAMPLE = Path(__file__).parents[3] / "config" / "headend.example.toml"
+
+
+def _sections() -> dict[str, type[Section]]:
+    found: dict[str, type[Section]] = {}
+    for name, field in Settings.model_fields.items():
+        assert isinstance(field.annotation, type)
+        assert issubclass(field.annotation, Section)
+        found[name] = field.annotation
+    return found
+
+
+def _commented(text: str) -> dict[str, set[str]]:
+    """Keys that stand in the example as comments, by section."""
+    section, keys = "", {}
+    for line in text.splitlines():
+        if header := re.fullmatch(r"\[(\w+)\]", line.strip()):
+            section = header[1]
+        elif comment := re.match(r"# (\w+) = ", line):
+            keys.setdefault(section, set()).add(comment[1])
+    return keys
+
+
+def test_every_key_stands_there_with_its_default() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    shown, commented = tomllib.loads(text), _commented(text)
+    assert set(shown) == set(_sections())
+    for section, model in _sections().items():
+        defaults: dict[str, Any] = {}
+        without: set[str] = set()
+        for key, field in model.model_fields.items():
+            if field.is_required() or field.get_default() is None:
+                without.add(key)
+            else:
+                defaults[key] = field.get_default()
+        assert {k: v for k, v in shown[section].items() if k not in without} == defaults, section
+        for key in without:
+            assert (key in shown[section]) != (key in commented.get(section, set())), f"{section}.{key}"
+        assert commented.get(section, set()) <= without, section
+
+
+def test_the_program_accepts_it() -> None:
+    assert load_settings(EXAMPLE) == Settings(database={"dsn": tomllib.loads(EXAMPLE.read_text())["database"]["dsn"]})
