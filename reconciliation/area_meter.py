@@ -1,23 +1,25 @@
 """Tests of the area meter itself: a phase that is not measured, a wrong CT ratio, a CT the wrong way round.
 
-Dead phase: the phase's energy is zero from some day on while its households use energy. Ratio: read = f·true, so r = (f − 1)·delivered, with
-delivered = Σ w p + L (on all streams, or on one) from an onset day; the regressor is what the households took, because the area meter's own
-rounding would correlate with the balance it is part of. A ratio moves the balance in proportion to *everybody's* energy, which no single
-meter's reading resembles: it must explain more than any meter does. f = −1 is reversed polarity.
+Dead phase: the phase's energy is zero from some day on while its households use energy. Ratio: read = f·true, so r =
+(f − 1)·delivered, with delivered = Σ w p + L (on all streams, or on one) from an onset day; the regressor is what the
+households took, because the area meter's own rounding would correlate with the balance it is part of. A ratio moves
+the balance in proportion to *everybody's* energy, which no single meter's reading resembles: it must explain more than
+any meter does. f = −1 is reversed polarity.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from reconciliation.design import Faults
 from reconciliation.evidence_of_days import ALWAYS, SOME_DAYS, evaluate
 from reconciliation.model import AreaModel
-from reconciliation.noise import Faults
 from reconciliation.report import FindingKind
 from reconciliation.window import Floats
 
 RATIO_SD = 0.5
-"""Prior SD of f − 1: CT ratios are wrong by a neighbouring tap or by a factor, not by accuracy (class 0.5 S is in the noise model)."""
+"""Prior SD of f − 1: CT ratios are wrong by a neighbouring tap or by a factor, not by accuracy (class 0.5 S is in the
+noise model)."""
 MIN_RATIO = 0.03
 """Smallest |f − 1| that counts: six times the class limit of a 0.5 S meter with 0.5 S CTs."""
 MIN_EVIDENCE = 30.0
@@ -53,7 +55,7 @@ def dead_phase(model: AreaModel) -> AreaMeterFault | None:
         return None
     expected = model.share.T @ area.net + model.loss.stream_wh
     t = expected.shape[1]
-    day_length = max(int(round(86400 / area.window.interval_s)), 4)
+    day_length = max(round(86400 / area.window.interval_s), 4)
     eps = max(area.area_step * 0.5, 1e-9)
     rows = model.rows.copy()
     supplied = area.supplied.copy()
@@ -79,8 +81,17 @@ def dead_phase(model: AreaModel) -> AreaMeterFault | None:
         return None
     fixed = model.corrected(supplied, rows)
     k, onset = found[0]
-    return AreaMeterFault(kind=FindingKind.AREA_METER_PHASE, stream=k if len(found) == 1 else None, ratio=0.0, gain=float("inf"), onset=onset,
-                          evidence=1e3, ratio_left=fixed.fit.ratio, missing_wh=missing, model=fixed)
+    return AreaMeterFault(
+        kind=FindingKind.AREA_METER_PHASE,
+        stream=k if len(found) == 1 else None,
+        ratio=0.0,
+        gain=float("inf"),
+        onset=onset,
+        evidence=1e3,
+        ratio_left=fixed.fit.ratio,
+        missing_wh=missing,
+        model=fixed,
+    )
 
 
 def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
@@ -105,7 +116,9 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
         if whole <= 0:
             continue
         blur = float(cross @ fit.solve(cross[:, None])[:, 0]) / whole**2
-        result = evaluate(b[None, :, None], h[None, :, None, None], np.full((1, 1, 1), blur), np.zeros(1), np.array([RATIO_SD**2]))
+        result = evaluate(
+            b[None, :, None], h[None, :, None, None], np.full((1, 1, 1), blur), np.zeros(1), np.array([RATIO_SD**2])
+        )
         change, mode = float(result.theta[0, 0]), int(result.mode[0])
         if mode == SOME_DAYS or abs(change) < MIN_RATIO or result.log_evidence[0] < MIN_EVIDENCE:
             continue
@@ -125,7 +138,13 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
     supplied = area.supplied.copy()
     supplied[list(on), onset:] /= ratio
     return AreaMeterFault(
-        kind=FindingKind.REVERSED_POLARITY if ratio < -0.5 else FindingKind.AREA_METER_RATIO, stream=stream, ratio=ratio,
-        gain=fitted.log_likelihood - fit.log_likelihood, onset=onset, evidence=evidence, ratio_left=fitted.ratio,
-        missing_wh=(supplied - area.supplied).sum(axis=0), model=model.corrected(supplied, model.rows),
+        kind=FindingKind.REVERSED_POLARITY if ratio < -0.5 else FindingKind.AREA_METER_RATIO,
+        stream=stream,
+        ratio=ratio,
+        gain=fitted.log_likelihood - fit.log_likelihood,
+        onset=onset,
+        evidence=evidence,
+        ratio_left=fitted.ratio,
+        missing_wh=(supplied - area.supplied).sum(axis=0),
+        model=model.corrected(supplied, model.rows),
     )

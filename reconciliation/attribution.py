@@ -1,7 +1,8 @@
-"""Which meter would explain the balance: log evidence of every family of wrong readings for every meter, against honest meters.
+"""Which meter would explain the balance: log evidence of every family of wrong readings for every meter, against
+honest meters.
 
-The statistics are exact for faults that act always (Woodbury, see noise.py); for subsets of days the blur by the random effects is
-taken over from there. Meters on several streams (three-phase) add their streams' statistics.
+The statistics are exact for faults that act always (Woodbury, see noise.py); for subsets of days the blur by the
+random effects is taken over from there. Meters on several streams (three-phase) add their streams' statistics.
 """
 
 from dataclasses import dataclass
@@ -87,8 +88,12 @@ def attribute(area: Prepared, stats: Statistics) -> Attribution:
         by_family.append(result.log_evidence)
         detail.append(result)
     table = np.stack(by_family, axis=1)
-    return Attribution(by_family=table, total=special.logsumexp(table, axis=1) - np.log(len(FAMILIES)),
-                       load=family_evidence(LOAD, stats, load).log_evidence, detail=tuple(detail))
+    return Attribution(
+        by_family=table,
+        total=special.logsumexp(table, axis=1) - np.log(len(FAMILIES)),
+        load=family_evidence(LOAD, stats, load).log_evidence,
+        detail=tuple(detail),
+    )
 
 
 def prior_of(family: Family, load: float) -> tuple[Floats, Floats]:
@@ -124,7 +129,8 @@ def family_evidence(family: Family, stats: Statistics, load: float) -> DayEviden
 def plausible(family: Family, theta: Floats) -> Bools:
     """(n,) whether (n, q) coefficients are physically possible and worth a name.
 
-    A reading cannot hide more than −90 % of itself, and a deviation under MIN_DEVIATION is accuracy, not a fault; hidden loads are positive.
+    A reading cannot hide more than −90 % of itself, and a deviation under MIN_DEVIATION is accuracy, not a fault;
+    hidden loads are positive.
     """
     if family.name in ("scaled", "multiplier"):
         return np.asarray((theta[:, 0] > -0.9) & (np.abs(theta[:, 0]) > MIN_DEVIATION))
@@ -138,14 +144,16 @@ def plausible(family: Family, theta: Floats) -> Bools:
 def variance_evidence(fit: NoiseFit) -> Floats:
     """(K,) log evidence that the innovations are larger than rounding and filled readings explain [nat].
 
-    ½ (ln ratio / FLOOR_SD)² for ratio > 1: the floor is known to about 5 % (the share of clocks, rounding mode, filled readings).
+    ½ (ln ratio / FLOOR_SD)² for ratio > 1: the floor is known to about 5 % (the share of clocks, rounding mode, filled
+    readings).
     """
     z = np.log(np.maximum(fit.ratio, 1e-6)) / FLOOR_SD
     return np.asarray(0.5 * np.square(np.maximum(z, 0.0)))
 
 
 def unmetered_evidence(area: Prepared, fit: NoiseFit, profile: Floats) -> tuple[Floats, Floats]:
-    """(K,) log evidence of an extra load (constant + area profile) on each stream, and (K,) its mean energy per interval [Wh]."""
+    """(K,) log evidence of an extra load (constant + area profile) on each stream, and (K,) its mean energy per
+    interval [Wh]."""
     load = typical_load(area)
     columns = np.repeat(np.stack([np.ones_like(profile), profile])[None], area.n_streams, axis=0)
     stats = statistics(area, np.eye(area.n_streams), fit, columns)

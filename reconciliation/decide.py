@@ -1,10 +1,12 @@
 """From evidence to a verdict: what the cause is, whom to visit; every gate fails closed.
 
-Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused only if (a) its own evidence given all others exceeds ACCUSE,
-(b) it is specific: it beats an unmetered load on its streams, and whatever other meter it took evidence from, by MARGIN and by a share of
-itself, (c) either the suspects together explain most of the excess innovation variance, or it is so specific that what is left may be its own
-irregularity. A direct tap resembles no reading: a neighbour can absorb a share of it, but hardly better than a plain load, and the excess stays.
-A register that stands still is accused by rule if it is the only one on its streams and an unmetered load is clearly missing there.
+Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused only if (a) its own evidence given all
+others exceeds ACCUSE, (b) it is specific: it beats an unmetered load on its streams, and whatever other meter it took
+evidence from, by MARGIN and by a share of itself, (c) either the suspects together explain most of the excess
+innovation variance, or it is so specific that what is left may be its own irregularity. A direct tap resembles no
+reading: a neighbour can absorb a share of it, but hardly better than a plain load, and the excess stays. A register
+that stands still is accused by rule if it is the only one on its streams and an unmetered load is clearly missing
+there.
 """
 
 from dataclasses import dataclass
@@ -18,23 +20,30 @@ from reconciliation.window import Bools, Floats
 
 ALARM = 12.0
 """[nat] one false alarm in e¹² if the model were exact; leaves room for it not being so."""
-ACCUSE = 15.0
+ALARM_MODEL = 30.0
+"""[nat] the same where the technical loss comes from a load model: its error has a shape of its own."""
+ACCUSE = 20.0
 """[nat] a visit to an honest family costs far more than a month's delay."""
 MARGIN = 8.0
 """[nat] odds of 3,000 : 1 over the next explanation."""
 MARGIN_SHARE, LONE_SHARE = 0.3, 0.8
-"""The margin as share of the evidence itself: model errors grow with the evidence. The latter where the excess is not explained."""
+"""The margin as share of the evidence itself: model errors grow with the evidence. The latter where the excess is not
+explained."""
 EXPLAINED, EXPLAINED_ALL = 0.5, 0.7
 """Share of the excess innovation variance the suspects must explain; the latter for every meter after the first."""
 FURTHER, LONE = 30.0, 50.0
-"""[nat] evidence for every meter after the first (what earlier choices leave over looks like somebody), and where the excess stays."""
+"""[nat] evidence for every meter after the first (what earlier choices leave over looks like somebody), and where the
+excess stays."""
 VOLTAGE_Z, VOLTAGE_SHARE = 4.0, 0.7
-"""Response of a dead meter's voltage to the missing load [SD], and its share of the strongest response on the same streams."""
+"""Response of a dead meter's voltage to the missing load [SD], and its share of the strongest response on the same
+streams."""
 HALT_MARGIN = 3.0
-"""[nat] over a plain load where voltage supports it: both must begin on the same one of some thirty days (ln 28 = 3.3)."""
+"""[nat] over a plain load where voltage supports it: both must begin on the same one of some thirty days (ln 28 =
+3.3)."""
 STUCK_FAMILY = next(k for k, family in enumerate(FAMILIES) if family.name == "stuck")
 STILL_DAYS = 2.0
-"""A register must have stood still this long to be called dead, and, where it stands at another value than zero, have moved as long before."""
+"""A register must have stood still this long to be called dead, and, where it stands at another value than zero, have
+moved as long before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +84,12 @@ def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats |
         elif k == 0:
             break  # what follows was chosen given a first that does not stand
     dead = dead_registers(model, found, still, voltage) if not accused else ()
-    return Verdict(accused=tuple(accused), dead=dead, explained=explained, meter_cause=bool(accused or dead) or _meter_like(found, explained))
+    return Verdict(
+        accused=tuple(accused),
+        dead=dead,
+        explained=explained,
+        meter_cause=bool(accused or dead) or _meter_like(found, explained),
+    )
 
 
 def specific(suspect: Suspect, share: float) -> bool:
@@ -94,23 +108,28 @@ def _meter_like(found: Localisation, explained: float) -> bool:
 
 
 def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None) -> tuple[int, ...]:
-    """Registers that never moved, or stand at a value after having moved; alone on their streams; where a load is missing.
+    """Registers that never moved, or stand at a value after having moved; alone on their streams; where a load is
+    missing.
 
-    An empty flat also reads zero: one that never moved is only accused if its own voltage falls with the missing load, about as much as any
-    meter's on its streams. A register that falls to zero within the window is only accused if the missing load begins as it stops: people go away.
+    An empty flat also reads zero: one that never moved is only accused if its own voltage falls with the missing load,
+    about as much as any meter's on its streams. A register that falls to zero within the window is only accused if the
+    missing load begins as it stops: people go away.
     """
     long = STILL_DAYS * 86400 / model.area.window.interval_s
-    ended = still & (np.cumsum(~still[:, ::-1], axis=1)[:, ::-1] == 0)
-    ended &= model.area.measured[:, -1 - model.area.n_intervals // 20 :].any(axis=1)[:, None]
-    never = (np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5)
-    halted = (ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long)
+    read_late = model.area.measured[:, -1 - model.area.n_intervals // 20 :].any(axis=1)
+    moves_later = np.cumsum(~still[:, ::-1], axis=1)[:, ::-1] > 0
+    ended = np.asarray(still & ~moves_later & read_late[:, None])
+    never = np.asarray((np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5))
+    halted = np.asarray((ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long))
     level = np.where(ended, np.abs(model.area.net), 0.0).max(axis=1)
     stuck = found.first.by_family[:, STUCK_FAMILY]
     out = []
     for i in np.flatnonzero(never | halted):
         same = np.any((model.share > 0) & (model.share[i] > 0), axis=1)
         load = float(found.first.load[i])
-        supported = voltage is not None and voltage[i] >= VOLTAGE_Z and voltage[i] >= VOLTAGE_SHARE * float(voltage[same].max())
+        supported = (
+            voltage is not None and voltage[i] >= VOLTAGE_Z and voltage[i] >= VOLTAGE_SHARE * float(voltage[same].max())
+        )
         rivals = int(np.sum((never | (halted & (level > 0))) & same))
         if never[i]:
             good = rivals == 1 and load >= ACCUSE and supported

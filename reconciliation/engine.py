@@ -1,7 +1,7 @@
 """Analyses neighbouring areas together: the package's one entry point.
 
-Order of the tests: dead phase → CT ratio → mapping → alarm → localisation → accusation. Each sees the area with what the earlier ones found put
-right, so that one fault is not explained twice.
+Order of the tests: dead phase → CT ratio → mapping → alarm → localisation → accusation. Each sees the area with what
+the earlier ones found put right, so that one fault is not explained twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 from reconciliation.area_meter import AreaMeterFault, dead_phase, wrong_ratio
 from reconciliation.attribution import attribute, statistics, unmetered_evidence, variance_evidence
-from reconciliation.decide import ALARM, explained_share, judge
+from reconciliation.decide import ALARM, ALARM_MODEL, explained_share, judge
 from reconciliation.evidence import (
     area_meter_finding,
     dead_findings,
@@ -39,8 +39,9 @@ HARDLY_READ = 0.5
 def analyse(windows: Sequence[AreaWindow]) -> Mapping[str, AreaReport]:
     """Explain the balance of each area; all windows of one call are each other's neighbours.
 
-    Returns one report per area, by its code. Too little data gives ``not_computable`` with the reason, never an exception; raises ``ValueError``
-    only when an area is given twice (a window's own shapes are checked when it is made).
+    Returns one report per area, by its code. Too little data gives ``not_computable`` with the reason, never an
+    exception; raises ``ValueError`` only when an area is given twice (a window's own shapes are checked when it is
+    made).
     """
     check_windows(windows)
     reports: dict[str, AreaReport] = {}
@@ -99,8 +100,13 @@ def area_meter_fault(model: AreaModel) -> AreaMeterFault | None:
     return fault if fault.gain > max(rival.fit.log_likelihood - before.log_likelihood, 0.0) else None
 
 
-def _report(window: AreaWindow, models: Mapping[str, AreaModel], after: Mapping[str, AreaModel], moves: Sequence[Move],
-            fault: tuple[AreaModel, AreaMeterFault] | None) -> AreaReport:
+def _report(
+    window: AreaWindow,
+    models: Mapping[str, AreaModel],
+    after: Mapping[str, AreaModel],
+    moves: Sequence[Move],
+    fault: tuple[AreaModel, AreaMeterFault] | None,
+) -> AreaReport:
     area = window.area
     model = after[area]
     own = [m for m in moves if m.listed == area]
@@ -110,7 +116,7 @@ def _report(window: AreaWindow, models: Mapping[str, AreaModel], after: Mapping[
     extra, _ = unmetered_evidence(model.area, model.fit, area_profile(model.area))
     tap = np.maximum(extra, 0.0) + variance_evidence(model.fit)
     score = max(float(first.total.max()), float(tap.max()), 0.0)
-    stands_out = score > ALARM
+    stands_out = score > (ALARM if model.loss.from_voltage else ALARM_MODEL)
     suspicion = dict(zip(model.area.meters, first.total.tolist(), strict=True))
     findings: list[Finding] = []
     accused: list[str] = []
@@ -124,13 +130,21 @@ def _report(window: AreaWindow, models: Mapping[str, AreaModel], after: Mapping[
         for k, s in enumerate(found.suspects):
             suspicion[model.area.meters[s.meter]] = max(float(found.own_evidence[k]), s.gain)
         for i in verdict.dead:
-            suspicion[model.area.meters[i]] = max(suspicion[model.area.meters[i]], float(first.load[i]), *(0.0 + v for v in suspicion.values())) + 1.0
-        accused = [model.area.meters[found.suspects[k].meter] for k in verdict.accused] + [model.area.meters[i] for i in verdict.dead]
+            suspicion[model.area.meters[i]] = (
+                max(suspicion[model.area.meters[i]], float(first.load[i]), *(0.0 + v for v in suspicion.values())) + 1.0
+            )
+        accused = [model.area.meters[found.suspects[k].meter] for k in verdict.accused] + [
+            model.area.meters[i] for i in verdict.dead
+        ]
         findings += meter_findings(model, found, verdict) + dead_findings(model, found, verdict, columns)
         cause = Cause.METER if verdict.meter_cause else Cause.UNMETERED
         if cause is Cause.UNMETERED:
             best = float(first.total.max())
-            findings.append(tap_finding(model, float(tap.max()), int(np.argmax(tap)), {"meter": probability(best - float(tap.max()))}))
+            findings.append(
+                tap_finding(
+                    model, float(tap.max()), int(np.argmax(tap)), {"meter": probability(best - float(tap.max()))}
+                )
+            )
     misplaced = [(m.meter, m.correct) for m in own]
     if own or into:
         cause = Cause.MAPPING
@@ -144,10 +158,17 @@ def _report(window: AreaWindow, models: Mapping[str, AreaModel], after: Mapping[
         findings = [area_meter_finding(*fault)]
     findings += _missing(window)
     return AreaReport(
-        anomaly_score=score, alarm=stands_out or bool(own or into) or fault is not None, cause=cause,
-        suspicion={m: suspicion.get(m, 0.0) for m in window.meters}, accused=tuple(m for m in accused if m in window.meters),
-        misplaced=tuple(misplaced), technical_loss_wh=float(model.loss.stream_wh.sum()), findings=tuple(findings),
-        technical_interval_wh=_technical(model), technical_model=model.loss.model, reason=_not_told(window, model),
+        anomaly_score=score,
+        alarm=stands_out or bool(own or into) or fault is not None,
+        cause=cause,
+        suspicion={m: suspicion.get(m, 0.0) for m in window.meters},
+        accused=tuple(m for m in accused if m in window.meters),
+        misplaced=tuple(misplaced),
+        technical_loss_wh=float(model.loss.stream_wh.sum()),
+        findings=tuple(findings),
+        technical_interval_wh=_technical(model),
+        technical_model=model.loss.model,
+        reason=_not_told(window, model),
     )
 
 
@@ -173,8 +194,15 @@ def _missing(window: AreaWindow) -> list[Finding]:
 
 def _not_computable(window: AreaWindow, reason: str) -> AreaReport:
     return AreaReport(
-        anomaly_score=0.0, alarm=False, cause=Cause.NOT_COMPUTABLE, suspicion=dict.fromkeys(window.meters, 0.0), accused=(), misplaced=(),
-        technical_loss_wh=float("nan"), findings=tuple(_missing(window)) if window.n_intervals else (),
+        anomaly_score=0.0,
+        alarm=False,
+        cause=Cause.NOT_COMPUTABLE,
+        suspicion=dict.fromkeys(window.meters, 0.0),
+        accused=(),
+        misplaced=(),
+        technical_loss_wh=float("nan"),
+        findings=tuple(_missing(window)) if window.n_intervals else (),
         technical_interval_wh=np.full(window.n_intervals, np.nan),
-        technical_model=TechnicalLossModel(constant_wh=0.0, quadratic_per_wh=0.0), reason=reason,
+        technical_model=TechnicalLossModel(constant_wh=0.0, quadratic_per_wh=0.0),
+        reason=reason,
     )

@@ -17,7 +17,8 @@ Z90 = 1.645
 
 def daily(model: AreaModel, values: Floats) -> Floats:
     """(D,) sum per day of (T,) values."""
-    return np.bincount(model.area.day, weights=np.nan_to_num(values), minlength=model.area.n_days)
+    total = np.bincount(model.area.day, weights=np.nan_to_num(values), minlength=model.area.n_days)
+    return np.asarray(total, dtype=np.float64)
 
 
 def unexplained(model: AreaModel) -> Floats:
@@ -45,28 +46,42 @@ def meter_findings(model: AreaModel, found: Localisation, verdict: Verdict) -> l
         energy, sd = float(hidden.sum()), float(found.hidden_sd_wh[k])
         own_sd = max(sd, 0.05 * abs(energy))
         margin = s.evidence - max(s.runner_up, s.load_evidence)
-        out.append(Finding(
-            kind=_kind(s.family.name, hidden, reading, s.active[model.area.day]), meter=model.area.meters[s.meter],
-            confidence=probability(min(margin, float(found.own_evidence[k]))), energy_wh=energy, energy_low_wh=energy - Z90 * own_sd,
-            energy_high_wh=energy + Z90 * own_sd, onset_interval=onset,
-            evidence=Evidence(
-                series=(
-                    EvidenceSeries(name="loss_before", unit="Wh", values=daily(model, before)),
-                    EvidenceSeries(name="loss_after", unit="Wh", values=daily(model, before - all_hidden)),
-                    EvidenceSeries(name="reading", unit="Wh", values=daily(model, reading)),
-                    EvidenceSeries(name="hidden", unit="Wh", values=daily(model, hidden)),
-                    EvidenceSeries(name="active", unit="1", values=s.active.copy()),
+        out.append(
+            Finding(
+                kind=_kind(s.family.name, hidden, reading, s.active[model.area.day]),
+                meter=model.area.meters[s.meter],
+                confidence=probability(min(margin, float(found.own_evidence[k]))),
+                energy_wh=energy,
+                energy_low_wh=energy - Z90 * own_sd,
+                energy_high_wh=energy + Z90 * own_sd,
+                onset_interval=onset,
+                evidence=Evidence(
+                    series=(
+                        EvidenceSeries(name="loss_before", unit="Wh", values=daily(model, before)),
+                        EvidenceSeries(name="loss_after", unit="Wh", values=daily(model, before - all_hidden)),
+                        EvidenceSeries(name="reading", unit="Wh", values=daily(model, reading)),
+                        EvidenceSeries(name="hidden", unit="Wh", values=daily(model, hidden)),
+                        EvidenceSeries(name="active", unit="1", values=s.active.copy()),
+                    ),
+                    numbers={
+                        "log_evidence": float(found.own_evidence[k]),
+                        "margin_over_next_meter": s.evidence - s.runner_up,
+                        "margin_over_unmetered": s.evidence - s.load_evidence,
+                        "explained_share": verdict.explained,
+                    },
+                    alternatives={
+                        "unmetered": 1 - probability(s.evidence - s.load_evidence),
+                        "other_meter": 1 - probability(s.evidence - s.runner_up),
+                    },
                 ),
-                numbers={"log_evidence": float(found.own_evidence[k]), "margin_over_next_meter": s.evidence - s.runner_up,
-                         "margin_over_unmetered": s.evidence - s.load_evidence, "explained_share": verdict.explained},
-                alternatives={"unmetered": 1 - probability(s.evidence - s.load_evidence), "other_meter": 1 - probability(s.evidence - s.runner_up)},
-            ),
-        ))
+            )
+        )
     return out
 
 
 def dead_findings(model: AreaModel, found: Localisation, verdict: Verdict, columns: Floats) -> list[Finding]:
-    """One finding per register that stands still where a load is missing; the energy is the area's loss while it stands, less the rest's."""
+    """One finding per register that stands still where a load is missing; the energy is the area's loss while it
+    stands, less the rest's."""
     before = unexplained(model)
     out = []
     for i in verdict.dead:
@@ -77,18 +92,29 @@ def dead_findings(model: AreaModel, found: Localisation, verdict: Verdict, colum
         sd = 0.003 * float(np.abs(model.area.supplied[on][:, still]).sum()) + 0.05 * abs(energy)
         first = int(np.flatnonzero(still)[0])
         evidence = max(float(found.first.load[i]), float(found.first.by_family[i].max()))
-        out.append(Finding(
-            kind=FindingKind.STUCK, meter=model.area.meters[i], confidence=min(probability(evidence), 0.9), energy_wh=energy,
-            energy_low_wh=energy - Z90 * sd, energy_high_wh=energy + Z90 * sd, onset_interval=first or None,
-            evidence=Evidence(
-                series=(EvidenceSeries(name="loss_before", unit="Wh", values=daily(model, before)),
+        out.append(
+            Finding(
+                kind=FindingKind.STUCK,
+                meter=model.area.meters[i],
+                confidence=min(probability(evidence), 0.9),
+                energy_wh=energy,
+                energy_low_wh=energy - Z90 * sd,
+                energy_high_wh=energy + Z90 * sd,
+                onset_interval=first or None,
+                evidence=Evidence(
+                    series=(
+                        EvidenceSeries(name="loss_before", unit="Wh", values=daily(model, before)),
                         EvidenceSeries(name="loss_after", unit="Wh", values=daily(model, before - loss)),
                         EvidenceSeries(name="reading", unit="Wh", values=daily(model, model.area.imported[i])),
-                        EvidenceSeries(name="active", unit="1", values=np.minimum(daily(model, still.astype(np.float64)), 1.0))),
-                numbers={"log_evidence": evidence, "standing_still_share": float(still.mean())},
-                alternatives={"unmetered": 0.1},
-            ),
-        ))
+                        EvidenceSeries(
+                            name="active", unit="1", values=np.minimum(daily(model, still.astype(np.float64)), 1.0)
+                        ),
+                    ),
+                    numbers={"log_evidence": evidence, "standing_still_share": float(still.mean())},
+                    alternatives={"unmetered": 0.1},
+                ),
+            )
+        )
     return out
 
 
@@ -115,14 +141,23 @@ def tap_finding(model: AreaModel, log_evidence: float, stream: int, alternatives
     by_day = daily(model, loss)
     energy = float(loss.sum())
     sd = float(np.std(by_day) * np.sqrt(max(by_day.size, 1))) + 0.003 * float(np.abs(model.area.supplied).sum())
-    active = np.flatnonzero(by_day > 0.5 * max(float(np.median(by_day[by_day > 0])) if (by_day > 0).any() else 0.0, 1e-9))
+    active = np.flatnonzero(
+        by_day > 0.5 * max(float(np.median(by_day[by_day > 0])) if (by_day > 0).any() else 0.0, 1e-9)
+    )
     onset = int(np.searchsorted(model.area.day, active[0])) if active.size and active[0] > 2 else None
     return Finding(
-        kind=FindingKind.DIRECT_TAP, meter=None, confidence=min(probability(log_evidence), 0.95), energy_wh=energy,
-        energy_low_wh=energy - Z90 * sd, energy_high_wh=energy + Z90 * sd, onset_interval=onset,
+        kind=FindingKind.DIRECT_TAP,
+        meter=None,
+        confidence=min(probability(log_evidence), 0.95),
+        energy_wh=energy,
+        energy_low_wh=energy - Z90 * sd,
+        energy_high_wh=energy + Z90 * sd,
+        onset_interval=onset,
         evidence=Evidence(
-            series=(EvidenceSeries(name="loss_before", unit="Wh", values=by_day),
-                    EvidenceSeries(name="loss_after", unit="Wh", values=by_day - daily(model, np.maximum(loss, 0.0)))),
+            series=(
+                EvidenceSeries(name="loss_before", unit="Wh", values=by_day),
+                EvidenceSeries(name="loss_after", unit="Wh", values=by_day - daily(model, np.maximum(loss, 0.0))),
+            ),
             numbers={"log_evidence": log_evidence, "phase": float(stream + 1 if model.area.n_streams == 3 else 0)},
             alternatives=alternatives,
         ),
@@ -137,34 +172,60 @@ def area_meter_finding(before: AreaModel, fault: AreaMeterFault) -> Finding:
     numbers["ratio_read_to_true"] = fault.ratio
     sd = 0.02 * abs(energy)
     return Finding(
-        kind=fault.kind, meter=None, confidence=probability(fault.evidence), energy_wh=-energy, energy_low_wh=-energy - Z90 * sd,
-        energy_high_wh=-energy + Z90 * sd, onset_interval=fault.onset or None,
+        kind=fault.kind,
+        meter=None,
+        confidence=probability(fault.evidence),
+        energy_wh=-energy,
+        energy_low_wh=-energy - Z90 * sd,
+        energy_high_wh=-energy + Z90 * sd,
+        onset_interval=fault.onset or None,
         evidence=Evidence(
-            series=(EvidenceSeries(name="loss_before", unit="Wh", values=daily(before, loss)),
-                    EvidenceSeries(name="loss_after", unit="Wh", values=daily(before, loss + fault.missing_wh)),
-                    EvidenceSeries(name="supplied", unit="Wh", values=daily(before, before.area.supplied.sum(axis=0)))),
-            numbers=numbers, alternatives={"clean": 1 - probability(fault.evidence)},
+            series=(
+                EvidenceSeries(name="loss_before", unit="Wh", values=daily(before, loss)),
+                EvidenceSeries(name="loss_after", unit="Wh", values=daily(before, loss + fault.missing_wh)),
+                EvidenceSeries(name="supplied", unit="Wh", values=daily(before, before.area.supplied.sum(axis=0))),
+            ),
+            numbers=numbers,
+            alternatives={"clean": 1 - probability(fault.evidence)},
         ),
     )
 
 
-def move_finding(move: Move, before: AreaModel, after: AreaModel, target_before: AreaModel, target_after: AreaModel) -> Finding:
+def move_finding(
+    move: Move, before: AreaModel, after: AreaModel, target_before: AreaModel, target_after: AreaModel
+) -> Finding:
     """A meter listed here that hangs elsewhere."""
     i = before.area.meters.index(move.meter)
     net = before.area.net[i]
     energy = float(net.sum())
     sd = max(0.01 * float(np.abs(net).sum()), 1.0)
     return Finding(
-        kind=FindingKind.WRONG_AREA, meter=move.meter, correct_area=move.correct, confidence=probability(move.score), energy_wh=0.0,
-        energy_low_wh=-sd, energy_high_wh=sd,
+        kind=FindingKind.WRONG_AREA,
+        meter=move.meter,
+        correct_area=move.correct,
+        confidence=probability(move.score),
+        energy_wh=0.0,
+        energy_low_wh=-sd,
+        energy_high_wh=sd,
         evidence=Evidence(
-            series=(EvidenceSeries(name="loss_before", unit="Wh", values=daily(before, unexplained(before))),
-                    EvidenceSeries(name="loss_after", unit="Wh", values=daily(after, unexplained(after))),
-                    EvidenceSeries(name="correct_area_before", unit="Wh", values=daily(target_before, unexplained(target_before))),
-                    EvidenceSeries(name="correct_area_after", unit="Wh", values=daily(target_after, unexplained(target_after))),
-                    EvidenceSeries(name="reading", unit="Wh", values=daily(before, net))),
-            numbers={"log_evidence": move.score, "evidence_listed_balance": move.remove, "evidence_correct_balance": move.add,
-                     "evidence_voltage": move.voltage, "energy_moved_wh": energy},
+            series=(
+                EvidenceSeries(name="loss_before", unit="Wh", values=daily(before, unexplained(before))),
+                EvidenceSeries(name="loss_after", unit="Wh", values=daily(after, unexplained(after))),
+                EvidenceSeries(
+                    name="correct_area_before", unit="Wh", values=daily(target_before, unexplained(target_before))
+                ),
+                EvidenceSeries(
+                    name="correct_area_after", unit="Wh", values=daily(target_after, unexplained(target_after))
+                ),
+                EvidenceSeries(name="reading", unit="Wh", values=daily(before, net)),
+            ),
+            numbers={
+                "log_evidence": move.score,
+                "evidence_listed_balance": move.remove,
+                "evidence_correct_balance": move.add,
+                "evidence_voltage": move.voltage,
+                "energy_moved_wh": energy,
+            },
             alternatives={move.listed: 1 - probability(move.score)},
         ),
     )
@@ -172,5 +233,12 @@ def move_finding(move: Move, before: AreaModel, after: AreaModel, target_before:
 
 def missing_finding(window: AreaWindow, meter: str, missing: float) -> Finding:
     """A meter that was hardly read."""
-    return Finding(kind=FindingKind.MISSING_DATA, meter=meter, confidence=0.99, energy_wh=0.0, energy_low_wh=0.0, energy_high_wh=0.0,
-                   evidence=Evidence(numbers={"missing_share": missing, "intervals": float(window.n_intervals)}))
+    return Finding(
+        kind=FindingKind.MISSING_DATA,
+        meter=meter,
+        confidence=0.99,
+        energy_wh=0.0,
+        energy_low_wh=0.0,
+        energy_high_wh=0.0,
+        evidence=Evidence(numbers={"missing_share": missing, "intervals": float(window.n_intervals)}),
+    )

@@ -1,9 +1,11 @@
-"""Log evidence of a few Gaussian coefficients that act always, from an onset day, or on some days, from day-level statistics.
+"""Log evidence of a few Gaussian coefficients that act always, from an onset day, or on some days, from day-level
+statistics.
 
-For columns X_d (rows of day d) and prior θ ~ N(μ, S): b_d = X_dᵀR⁻¹(r − Zη̂), H_d = X_dᵀR⁻¹X_d. For a set of days with b = Σ b_d, H = Σ H_d
-(less what the random effects absorb, see ``absorbed``), the log Bayes factor against θ = 0 is
-½ (b + S⁻¹μ)ᵀ(H + S⁻¹)⁻¹(b + S⁻¹μ) − ½ μᵀS⁻¹μ − ½ log|I + SH|. The three activity models have probability ⅓ each; onset is uniform over
-days; "some days" has each day on with probability ½, its coefficient at the maximum found by a few EM steps.
+For columns X_d (rows of day d) and prior θ ~ N(μ, S): b_d = X_dᵀR⁻¹(r − Zη̂), H_d = X_dᵀR⁻¹X_d. For a set of days with
+b = Σ b_d, H = Σ H_d (less what the random effects absorb, see ``absorbed``), the log Bayes factor against θ = 0 is ½
+(b + S⁻¹μ)ᵀ(H + S⁻¹)⁻¹(b + S⁻¹μ) − ½ μᵀS⁻¹μ − ½ log|I + SH|. The three activity models have probability ⅓ each; onset
+is uniform over days; "some days" has each day on with probability ½, its coefficient at the maximum found by a few EM
+steps.
 """
 
 from dataclasses import dataclass
@@ -45,8 +47,8 @@ def bayes_factor(b: Floats, h: Floats, mean: Floats, var: Floats) -> tuple[Float
 def absorbed(h: Floats, blur: Floats) -> Floats:
     """(…, q, q) information left on a subset of days: h − h·blur·h, ``blur`` = H⁻¹BH⁻¹ of all days.
 
-    What the random effects absorb of a subset is small where the other days pin the effects down: with Z's share of each day
-    proportional to the column's own, C_subset = h·H⁻¹·C, hence C_subset A⁻¹ C_subsetᵀ = h·H⁻¹BH⁻¹·h.
+    What the random effects absorb of a subset is small where the other days pin the effects down: with Z's share of
+    each day proportional to the column's own, C_subset = h·H⁻¹·C, hence C_subset A⁻¹ C_subsetᵀ = h·H⁻¹BH⁻¹·h.
     """
     out = h - h @ blur @ h
     return np.asarray((out + np.swapaxes(out, -1, -2)) / 2)
@@ -54,7 +56,7 @@ def absorbed(h: Floats, blur: Floats) -> Floats:
 
 def evaluate(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floats) -> DayEvidence:
     """b_day (n, D, q), h_day (n, D, q, q), corr (n, q, q): H⁻¹BH⁻¹, see ``absorbed``; mean, var (q,) of the prior."""
-    n, days, q = b_day.shape
+    n, days, _ = b_day.shape
     b_suffix = np.cumsum(b_day[:, ::-1], axis=1)[:, ::-1]
     h_suffix = absorbed(np.cumsum(h_day[:, ::-1], axis=1)[:, ::-1], corr[:, None])
     bf, theta = bayes_factor(b_suffix, h_suffix, mean, var)
@@ -67,7 +69,11 @@ def evaluate(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floa
     on = np.ones((n, days))
     on[mode == ONSET] = np.arange(days)[None] >= first[mode == ONSET][:, None]
     on[mode == SOME_DAYS] = active[mode == SOME_DAYS]
-    best = np.where((mode == ALWAYS)[:, None], theta[:, 0], np.where((mode == ONSET)[:, None], theta[np.arange(n), first % days], theta_some))
+    best = np.where(
+        (mode == ALWAYS)[:, None],
+        theta[:, 0],
+        np.where((mode == ONSET)[:, None], theta[np.arange(n), first % days], theta_some),
+    )
     return DayEvidence(special.logsumexp(stack, axis=1) - np.log(3.0), mode, on, best)
 
 

@@ -1,4 +1,5 @@
-"""Finds the set of meters that explains an area together: greedy, refitting everything after each, judged leaving one out."""
+"""Finds the set of meters that explains an area together: greedy, refitting everything after each, judged leaving one
+out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,15 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reconciliation.attribution import Attribution, attribute, prior_of, statistics
+from reconciliation.design import FAULT, Faults
 from reconciliation.model import AreaModel
-from reconciliation.noise import FAULT, Faults, NoiseFit
+from reconciliation.noise import NoiseFit
 from reconciliation.shapes import FAMILIES, Family, typical_load
 from reconciliation.window import Floats
 
 MIN_EVIDENCE = 8.0
 """Evidence from which a meter is tried [nat]."""
 MIN_GAIN = 8.0
-"""Gain of the whole fit's log-likelihood from which it stays [nat]: more than its coefficients and its choice of days can buy."""
+"""Gain of the whole fit's log-likelihood from which it stays [nat]: more than its coefficients and its choice of days
+can buy."""
 REFRESH = 24
 """After the first, only this many meters' evidence is recomputed per step."""
 
@@ -33,7 +36,8 @@ class Suspect:
     load_evidence: float
     """Of an unmetered load on its streams, when chosen [nat]."""
     runner_up: float
-    """Most evidence that choosing it took from another meter [nat]: what that meter would have explained instead of it."""
+    """Most evidence that choosing it took from another meter [nat]: what that meter would have explained instead of
+    it."""
     gain: float
     """Of the whole fit's log-likelihood when added [nat]."""
 
@@ -70,8 +74,16 @@ def localise(model: AreaModel, columns: Floats, first: Attribution) -> Localisat
         i = order[0]
         j = present.best(i)
         detail = present.detail[j]
-        trial = Suspect(meter=i, family=FAMILIES[j], active=(detail.active[i] > 0.5).astype(np.float64), mode=int(detail.mode[i]),
-                        evidence=float(total[i]), load_evidence=float(load[i]), gain=0.0, runner_up=0.0)
+        trial = Suspect(
+            meter=i,
+            family=FAMILIES[j],
+            active=(detail.active[i] > 0.5).astype(np.float64),
+            mode=int(detail.mode[i]),
+            evidence=float(total[i]),
+            load_evidence=float(load[i]),
+            gain=0.0,
+            runner_up=0.0,
+        )
         new = model.refit(_faults(model, columns, [*suspects, trial]))
         gain = new.log_likelihood - fit.log_likelihood
         if gain < MIN_GAIN:
@@ -89,7 +101,15 @@ def localise(model: AreaModel, columns: Floats, first: Attribution) -> Localisat
         load[refresh] = part.load
         present = _merge(present, part, refresh)
     own, hidden, sd = _leave_one_out(model, columns, suspects, fit)
-    return Localisation(suspects=tuple(suspects), fit=fit, first=first, last=present, own_evidence=own, hidden_wh=hidden, hidden_sd_wh=sd)
+    return Localisation(
+        suspects=tuple(suspects),
+        fit=fit,
+        first=first,
+        last=present,
+        own_evidence=own,
+        hidden_wh=hidden,
+        hidden_sd_wh=sd,
+    )
 
 
 def _merge(old: Attribution, part: Attribution, where: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Attribution:
@@ -98,7 +118,12 @@ def _merge(old: Attribution, part: Attribution, where: np.ndarray[tuple[int], np
     details = []
     for a, b in zip(old.detail, part.detail, strict=True):
         copy = type(a)(a.log_evidence.copy(), a.mode.copy(), a.active.copy(), a.theta.copy())
-        copy.log_evidence[where], copy.mode[where], copy.active[where], copy.theta[where] = b.log_evidence, b.mode, b.active, b.theta
+        copy.log_evidence[where], copy.mode[where], copy.active[where], copy.theta[where] = (
+            b.log_evidence,
+            b.mode,
+            b.active,
+            b.theta,
+        )
         details.append(copy)
     return Attribution(by_family=by_family, total=total, load=load, detail=tuple(details))
 
@@ -118,8 +143,11 @@ def _faults(model: AreaModel, columns: Floats, suspects: Sequence[Suspect]) -> F
     return Faults(columns=np.array(blocks), mean=np.array(means), sd=np.array(sds))
 
 
-def _leave_one_out(model: AreaModel, columns: Floats, suspects: Sequence[Suspect], fit: NoiseFit) -> tuple[Floats, Floats, Floats]:
-    """Savage–Dickey: log BF = log prior density at θ = 0 − log posterior density at θ = 0, all other effects integrated out."""
+def _leave_one_out(
+    model: AreaModel, columns: Floats, suspects: Sequence[Suspect], fit: NoiseFit
+) -> tuple[Floats, Floats, Floats]:
+    """Savage–Dickey: log BF = log prior density at θ = 0 − log posterior density at θ = 0, all other effects
+    integrated out."""
     t = columns.shape[2]
     if not suspects:
         return np.zeros(0), np.zeros((0, t)), np.zeros(0)

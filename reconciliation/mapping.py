@@ -1,9 +1,10 @@
 """Finds meters listed in the wrong area: −1 in the listed balance and +1 in the true one, by likelihood, never fitted.
 
-For meter i with net energy x = p_i placed on its stream: removing it from its listed area adds x to the balance's explanation, adding it
-to area j takes it: with b = xᵀV⁻¹r, h = xᵀV⁻¹x of the area concerned, remove = −(b + h/2), add = b − h/2 [nat]. In the true area the phase is
-unknown: the mean likelihood over the phases. Voltage, where there is any: the likelihood of the meter's voltage changes given the area's
-busbar voltages and loads, in the listed and in the other area.
+For meter i with net energy x = p_i placed on its stream: removing it from its listed area adds x to the balance's
+explanation, adding it to area j takes it: with b = xᵀV⁻¹r, h = xᵀV⁻¹x of the area concerned, remove = −(b + h/2), add
+= b − h/2 [nat]. In the true area the phase is unknown: the mean likelihood over the phases. Voltage, where there is
+any: the likelihood of the meter's voltage changes given the area's busbar voltages and loads, in the listed and in the
+other area.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from reconciliation.model import AreaModel, build
-from reconciliation.window import AreaWindow, Floats
+from reconciliation.window import AreaWindow, Bools, Floats, Ints
 
 PRIOR_NATS = 12.0
 """Cost of a move [nat]: about one meter in a few thousand is listed wrongly, and it could be any of the other areas."""
@@ -68,7 +69,9 @@ def find_moves(models: Mapping[str, AreaModel]) -> tuple[list[Move], dict[str, A
                 break
             only = max(chosen.values(), key=lambda m: (m.score, m.meter))
             windows = {a: model.area.window for a, model in current.items()}
-            windows[only.listed], windows[only.correct] = transfer(windows[only.listed], windows[only.correct], only.meter)
+            windows[only.listed], windows[only.correct] = transfer(
+                windows[only.listed], windows[only.correct], only.meter
+            )
             chosen = {only.meter: only}
             touched = sorted({only.listed, only.correct})
             if not all(windows[a].n_meters for a in touched):
@@ -104,7 +107,16 @@ def candidates(models: Mapping[str, AreaModel]) -> list[Move]:
                 volt = voltage_support(model.area.window, models[other].area.window, int(i))
                 if volt <= 0 and min(remove[i], add) < EACH_SIDE:
                     continue
-                options.append(Move(meter=model.area.meters[i], listed=listed, correct=other, remove=float(remove[i]), add=add, voltage=volt))
+                options.append(
+                    Move(
+                        meter=model.area.meters[i],
+                        listed=listed,
+                        correct=other,
+                        remove=float(remove[i]),
+                        add=add,
+                        voltage=volt,
+                    )
+                )
             options = [o for o in options if o.score > 0]
             if options:
                 found.append(max(options, key=lambda o: (o.score, o.correct)))
@@ -131,10 +143,7 @@ def addition(model: AreaModel, net: Floats, three_phase: bool) -> float:
     """Log evidence that a foreign meter's energy (T,) is in the area's balance [nat]."""
     area, fit = model.area, model.fit
     k_streams = area.n_streams
-    if k_streams == 3:
-        placements = [np.full(3, 1 / 3)] if three_phase else list(np.eye(3))
-    else:
-        placements = [np.ones(1)]
+    placements = [np.full(k_streams, 1 / k_streams)] if three_phase else list(np.eye(k_streams))
     white = [fit.whiten(k, net[None])[0] for k in range(k_streams)]
     out = []
     for place in placements:
@@ -151,9 +160,11 @@ def addition(model: AreaModel, net: Floats, three_phase: bool) -> float:
 
 
 def voltage_support(listed: AreaWindow, other: AreaWindow, meter: int) -> float:
-    """Log evidence from voltage that a meter hangs on ``other`` rather than on ``listed`` [nat], shrunk by 2 SE of its day sums; 0 if unknown.
+    """Log evidence from voltage that a meter hangs on ``other`` rather than on ``listed`` [nat], shrunk by 2 SE of its
+    day sums; 0 if unknown.
 
-    Both areas' busbar voltages and phase energies predict the meter's voltage changes; day by day the Gaussian log-likelihoods are compared.
+    Both areas' busbar voltages and phase energies predict the meter's voltage changes; day by day the Gaussian
+    log-likelihoods are compared.
     """
     v = listed.household_voltage_v
     if v is None or listed.area_voltage_v is None or other.area_voltage_v is None:
@@ -180,17 +191,16 @@ def voltage_support(listed: AreaWindow, other: AreaWindow, meter: int) -> float:
     if ok.sum() < 200:
         return 0.0
     day = listed.day_index()[1:][ok]
-    terms = []
-    for x in designs:
-        terms.append(_held_out_log_likelihood(y[ok], x[:, ok], day))
+    terms = [_held_out_log_likelihood(y[ok], x[:, ok], day) for x in designs]
     daily = np.bincount(day, weights=terms[1] - terms[0])
-    daily = daily[np.bincount(day) > 0] / 3.0  # differences overlap: a third of the samples count
-    total, se = float(daily.sum()), float(np.std(daily) * np.sqrt(daily.size))
+    kept = daily[np.bincount(day) > 0] / 3.0  # differences overlap: a third of the samples count
+    total, se = float(kept.sum()), float(np.std(kept) * np.sqrt(kept.size))
     return float(np.sign(total) * max(abs(total) - 2 * se, 0.0))
 
 
-def _held_out_log_likelihood(y: Floats, x: Floats, day: Floats) -> Floats:
-    """(T,) log density of y under a ridge on x fitted on the other half of the days; the ridge's scale is the half's own best of four."""
+def _held_out_log_likelihood(y: Floats, x: Floats, day: Ints) -> Floats:
+    """(T,) log density of y under a ridge on x fitted on the other half of the days; the ridge's scale is the half's
+    own best of four."""
     scale = np.sqrt(np.mean(np.square(x), axis=1)) + 1e-12
     z = x / scale[:, None]
     out = np.zeros(y.size)
@@ -224,17 +234,36 @@ def transfer(listed: AreaWindow, other: AreaWindow, meter: str) -> tuple[AreaWin
         row = a[i : i + 1] if a is not None else np.full((1, *b.shape[1:]), np.nan)
         return fewer, np.concatenate([b, row])
 
-    names = ("household_import_wh", "household_export_wh", "household_voltage_v", "three_phase", "meter_step_wh")
-    pairs = {name: both(name) for name in names}
-    out = replace(listed, meters=tuple(m for m in listed.meters if m != meter), **{k: v[0] for k, v in pairs.items()})
-    into = replace(other, meters=(*other.meters, meter), **{k: v[1] for k, v in pairs.items()})
+    imported, exported, volts = both("household_import_wh"), both("household_export_wh"), both("household_voltage_v")
+    assert imported[0] is not None
+    assert imported[1] is not None
+    assert exported[0] is not None
+    assert exported[1] is not None
+    steps = both("meter_step_wh")
+    out = replace(
+        listed,
+        meters=tuple(m for m in listed.meters if m != meter),
+        three_phase=listed.three_phase[keep],
+        household_import_wh=imported[0],
+        household_export_wh=exported[0],
+        household_voltage_v=volts[0],
+        meter_step_wh=steps[0],
+    )
+    into = replace(
+        other,
+        meters=(*other.meters, meter),
+        three_phase=np.append(other.three_phase, listed.three_phase[i]),
+        household_import_wh=imported[1],
+        household_export_wh=exported[1],
+        household_voltage_v=volts[1],
+        meter_step_wh=steps[1],
+    )
     return out, into
 
 
-def _informative(net: Floats, step: float, measured: Floats) -> bool:
+def _informative(net: Floats, step: float, measured: Bools) -> bool:
     return bool(measured.mean() > 0.3) and float(np.abs(net).mean()) > 0.02 * step
 
 
 def _aligned(a: AreaWindow, b: AreaWindow) -> bool:
     return a.start == b.start and a.interval_s == b.interval_s and a.n_intervals == b.n_intervals
-

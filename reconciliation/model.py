@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reconciliation.noise import Faults, NoiseFit, fit_noise
+from reconciliation.design import Faults
+from reconciliation.noise import NoiseFit, fit_noise
 from reconciliation.phases import shares
 from reconciliation.prepare import Prepared, prepare
 from reconciliation.technical_loss import TechnicalLoss, technical_loss
 from reconciliation.window import AreaWindow, Bools, Floats
-
 
 MOVE_PHASE = 6.0
 """[nat] evidence from which a meter is put on another phase than the changes of voltage and load suggest."""
@@ -29,13 +29,20 @@ class AreaModel:
 
     def refit(self, faults: Faults | None) -> NoiseFit:
         """The noise fit with faults as further effects."""
-        return fit_noise(self.area, self.share, self.loss.stream_wh, self.loss.relative_sd, rows=self.rows, faults=faults)
+        return fit_noise(
+            self.area,
+            share=self.share,
+            loss=self.loss.stream_wh,
+            loss_sd=self.loss.relative_sd,
+            rows=self.rows,
+            faults=faults,
+        )
 
     def corrected(self, supplied: Floats, rows: Bools) -> "AreaModel":
         """The same area with a corrected area meter (K, T)."""
         area = replace(self.area, supplied=supplied, total=supplied.sum(axis=0))
         loss = technical_loss(area, self.share)
-        fit = fit_noise(area, self.share, loss.stream_wh, loss.relative_sd, rows=rows)
+        fit = fit_noise(area, share=self.share, loss=loss.stream_wh, loss_sd=loss.relative_sd, rows=rows)
         return AreaModel(area=area, share=self.share, loss=loss, fit=fit, rows=rows)
 
 
@@ -45,20 +52,21 @@ def build(window: AreaWindow) -> AreaModel:
     share, posterior = shares(area)
     loss = technical_loss(area, share)
     rows = np.ones(area.supplied.shape, bool)
-    fit = fit_noise(area, share, loss.stream_wh, loss.relative_sd, rows=rows)
+    fit = fit_noise(area, share=share, loss=loss.stream_wh, loss_sd=loss.relative_sd, rows=rows)
     better = moved_phases(area, share, posterior, fit)
     if better is not None:
         share = better
         loss = technical_loss(area, share)
-        fit = fit_noise(area, share, loss.stream_wh, loss.relative_sd, rows=rows)
+        fit = fit_noise(area, share=share, loss=loss.stream_wh, loss_sd=loss.relative_sd, rows=rows)
     return AreaModel(area=area, share=share, loss=loss, fit=fit, rows=rows)
 
 
 def moved_phases(area: Prepared, share: Floats, posterior: Floats, fit: NoiseFit) -> Floats | None:
     """Shares with the meters on other phases whose energy is missed there, or None if all stand.
 
-    Moving meter i to phase l changes its share by d = δ_l − w_i; with x_k = p_i on stream k, the gain is Σ_k d_k x_kᵀV⁻¹r − ½ Σ_k d_k² x_kᵀV⁻¹x_k
-    plus the log posterior odds that voltage and load changes gave. This sees what changes cannot: steady loads.
+    Moving meter i to phase l changes its share by d = δ_l − w_i; with x_k = p_i on stream k, the gain is Σ_k d_k
+    x_kᵀV⁻¹r − ½ Σ_k d_k² x_kᵀV⁻¹x_k plus the log posterior odds that voltage and load changes gave. This sees what
+    changes cannot: steady loads.
     """
     if area.n_streams != 3:
         return None

@@ -1,24 +1,11 @@
-"""What a balance looks like when every meter is honest: r = Z·η + e, with the variances of η and e estimated from the area itself.
+"""What a balance looks like when every meter is honest: r = Z·η + e, with the variances estimated from the area itself.
 
-r_k(t) = supplied_k − Σ_i w_ik p_i − L_k [Wh] for each stream k (phase, or total). Random effects η ~ N(0, τ²_group):
-
-========== ===================================== =================================== ==========================================
-group      column                                prior τ                             physical reason
-========== ===================================== =================================== ==========================================
-gain       w_ik p_i                              0.005                               class 1 meters, calibrated: ± 0.5 % (1 SD)
-skew       w_ik (p_i(t+1) − p_i(t−1))/2          0.04 of an interval                 clocks kept within ± 60 s of 15 min
-area_gain  delivered_k = Σ w_ik p_i + L_k        0.003                               class 0.5 S meter with class 0.5 S CTs
-area_skew  (delivered_k(t+1) − delivered_k(t−1))/2 0.02 of an interval                 one clock, kept within ± 30 s
-loss       L_k                                   0.1 (voltage) or 0.8 (load model)   how well the technical loss is known
-curve      w_ik (p_i(t+1) − 2 p_i(t) + p_i(t−1))/2  0.02 of an interval              a shifted clock also smooths or sharpens a ramp
-drift      mean |supplied_k| on one day          0.002 and FILL_DRIFT                slow drift of instruments, loss, filled readings
-========== ===================================== =================================== ==========================================
-
-Priors start the estimate; τ of the groups with many columns is re-estimated (EM, Student-t weights so that one thief does not widen
-everybody's tolerance, PRIOR_WEIGHT pseudo-observations). e: rounding of registers (differences of a counter, so MA(1) with −½;
-variance step²/6 each; phase energies are rounded values: step²/12, white), filled readings, and an excess estimated robustly.
-The rows are whitened by the AR filter of that covariance and weighted by 1/var and Student-t (ν = 4) weights. With A = ZᵀR⁻¹Z + D⁻¹
-(Woodbury), for any test column x: xᵀV⁻¹r = xᵀR⁻¹(r − Zη̂), xᵀV⁻¹x = xᵀR⁻¹x − xᵀR⁻¹Z A⁻¹ ZᵀR⁻¹x.
+Z and the priors of η are design.py's. τ of the groups with many columns is re-estimated (EM, with Student-t weights so
+that one thief does not widen everybody's tolerance, and PRIOR_WEIGHT pseudo-observations). e: rounding of registers
+(differences of a counter, so MA(1) with −½; phase energies are rounded values: step²/12, white), filled readings, the
+technical loss's error, and an excess estimated robustly. The rows are whitened by the AR filter of that covariance and
+weighted by 1/var and Student-t (ν = 4) weights. With A = ZᵀR⁻¹Z + D⁻¹ (Woodbury), for any test column x:
+xᵀV⁻¹r = xᵀR⁻¹(r − Zη̂) and xᵀV⁻¹x = xᵀR⁻¹x − xᵀR⁻¹Z A⁻¹ ZᵀR⁻¹x.
 """
 
 from dataclasses import dataclass
@@ -26,43 +13,27 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, signal
 
-from reconciliation.prepare import Prepared, central_difference
+from reconciliation.design import CURVE, FROM_VOLTAGE, GAIN, SKEW, Design, Faults, build_design
+from reconciliation.prepare import Prepared
 from reconciliation.window import Bools, Floats, Ints
 
-GAIN_SD, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, CURVE_SD, DRIFT_SD = 0.005, 0.04, 0.003, 0.02, 0.02, 0.002
 NU = 4.0
 """Student-t degrees of freedom of the rows."""
 LOSS_ERROR, LOSS_ERROR_MODEL = 0.02, 0.25
-"""Error of an interval's technical loss, relative: from voltage at 15 min (grows with the interval: load and drop vary within it); from
-a load model, which does not know where on the feeder the load is."""
-FILL_DRIFT = 0.1
-"""Daily drift as share of the SD of filled readings: a filled value's error lasts for hours, not for one interval."""
+"""Error of an interval's technical loss, relative: from voltage at 15 min (grows with the interval: load and drop vary
+within it); from a load model, which does not know where on the feeder the load is."""
 QUANTILE, QUANTILE_SD = 0.85, 1.44
-"""Robust scale: the quantile of |u| where a Gaussian and a uniform error of equal variance agree (1.44 SD); rounding is uniform."""
+"""Robust scale: the quantile of |u| where a Gaussian and a uniform error of equal variance agree (1.44 SD); rounding
+is uniform."""
 MAX_WIDENING = 4.0
-"""A group's SD is never more than this many times its prior: four classes worse than specified is a fault, not noise."""
+"""A group's SD is never more than this many times its prior: four classes worse than specified is a fault, not
+noise."""
 PRIOR_WEIGHT = 10.0
 """Pseudo-observations behind a group's prior variance."""
 ORDER = 10
 """Order of the whitening filter; a rounded register's MA(1) is nearly non-invertible and needs about ten lags."""
-
-
-MAX_DRIFTS = 31
-"""Drift is told by day, or by coarser blocks in windows longer than a month."""
-FAULT = 7
-"""Group number of the effects that stand for faults."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Faults:
-    """Hypothesised faults as effects with their own Gaussian priors: e coefficients."""
-
-    columns: Floats
-    """(e, K, T) hidden energy per unit coefficient [Wh]."""
-    mean: Floats
-    """(e,) prior mean."""
-    sd: Floats
-    """(e,) prior SD."""
+ROUNDS = 2
+"""Rounds of re-estimating variances and weights."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +65,8 @@ class NoiseFit:
     sigma: Floats
     """(K,) robust innovation SD [Wh]."""
     log_likelihood: float
-    """Student-t log-likelihood of the innovations at η̂, with the effects' penalty [nat]; compares fits on the same rows."""
+    """Student-t log-likelihood of the innovations at η̂, with the effects' penalty [nat]; compares fits on the same
+    rows."""
 
     def whiten(self, stream: int, x: Floats) -> Floats:
         """(n, T) columns of one stream [Wh] → whitened and weighted."""
@@ -105,127 +77,124 @@ class NoiseFit:
         return np.asarray(linalg.cho_solve(self.factor, cross))
 
 
-def fit_noise(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bools | None = None,
-              faults: Faults | None = None, rounds: int = 2) -> NoiseFit:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Floor:
+    """Variance of e that needs no explanation. K streams, T intervals."""
+
+    white: Floats
+    """(K,) rounded values [Wh²]."""
+    register: Floats
+    """(K,) rounded registers; their differences have twice this, with lag-1 covariance −this [Wh²]."""
+    rows: Floats
+    """(K, T) filled readings and the technical loss's error [Wh²]."""
+
+
+def fit_noise(
+    area: Prepared, *, share: Floats, loss: Floats, loss_sd: float, rows: Bools, faults: Faults | None = None
+) -> NoiseFit:
     """Fit the honest-meters model, with given faults as further effects.
 
-    ``share`` (N, K); ``loss`` (K, T) [Wh]; ``rows`` (K, T) to use.
+    ``share`` (N, K); ``loss`` (K, T) [Wh]; ``loss_sd`` its relative SD; ``rows`` (K, T) to use.
     """
+    design = build_design(area, share, loss, loss_sd, faults)
     k_streams, t = area.supplied.shape
-    balance = area.supplied - share.T @ area.net - loss
-    usable = np.repeat(area.supplied_ok[None], k_streams, axis=0)
-    if rows is not None:
-        usable &= rows
-    columns, design, group = _design(area, share, loss)
-    if faults is not None and faults.columns.size:
-        balance = balance - np.tensordot(faults.mean, faults.columns, axes=1)
-        first = group.size
-        group = np.concatenate([group, np.full(faults.sd.size, FAULT)])
+    usable = area.supplied_ok & rows
+    floor = _floor(area, share, loss, loss_sd)
+    order = ORDER if _valid(usable[0], ORDER).mean() > 0.7 * usable[0].mean() else 1
+    valid = np.stack([_valid(u, order) for u in usable])
+    tau, excess, weights = design.tau.copy(), np.zeros(k_streams), np.ones((k_streams, t))
+    for turn in range(ROUNDS + 1):
+        last = turn == ROUNDS
+        filters = np.stack(
+            [ar_filter(w + x, g, order) for w, x, g in zip(floor.white, excess, floor.register, strict=True)]
+        )
+        power = np.square(filters).sum(axis=1)
+        base = _floor_innovation(filters, floor)
+        root = np.where(valid, np.sqrt(weights / (base + (excess * power)[:, None])), 0.0)
+        whitened, gram, cross = _normal_equations(design, filters, root)
+        for _ in range(1 if last else 2):
+            sd = design.sd(tau)
+            factor = linalg.cho_factor(gram + np.diag(1.0 / np.square(sd)), lower=True)
+            effects = linalg.cho_solve(factor, cross)
+            if not last:
+                inverse = linalg.solve_triangular(factor[0], np.eye(sd.size), lower=True)
+                tau = _update_tau(tau, design.tau, effects, np.square(inverse).sum(axis=0), design.group)
+        residual = design.balance.copy()
         for k in range(k_streams):
-            here = np.flatnonzero(np.abs(faults.columns[:, k]).max(axis=1) > 0)
-            columns[k] = np.concatenate([columns[k], first + here])
-            design[k] = np.concatenate([design[k], faults.columns[here, k]])
-    tau = np.array([GAIN_SD, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, loss_sd, CURVE_SD, DRIFT_SD])
-    prior_tau = tau.copy()
-    m = group.size
-    white_floor, ma_floor = _floors(area, share)
-    own = LOSS_ERROR * np.sqrt(area.window.interval_s / 900.0) if loss_sd <= 0.2 else LOSS_ERROR_MODEL
-    fill = np.square(share).T @ area.fill_var + np.square(own * loss)
-    order = ORDER if _kept(usable[0], ORDER) > 0.7 * usable[0].mean() else 1
-    excess = np.zeros(k_streams)
-    weights_t = np.ones((k_streams, t))
-    effects = np.zeros(m)
-    for turn in range(rounds + 1):
-        filters = np.stack([ar_filter(white_floor[k] + excess[k], ma_floor[k], order) for k in range(k_streams)])
-        valid = np.stack([_valid(usable[k], order) for k in range(k_streams)])
-        base = np.array([_innovation_var(filters[k], white_floor[k], ma_floor[k]) for k in range(k_streams)])
-        gain2 = np.square(filters)
-        row_fill = np.stack([signal.lfilter(gain2[k], [1.0], fill[k]) for k in range(k_streams)])
-        var = base[:, None] + excess[:, None] * gain2.sum(axis=1)[:, None] + row_fill
-        root = np.where(valid, np.sqrt(weights_t / var), 0.0)
-        zw, a, b = [], np.zeros((m, m)), np.zeros(m)
-        for k in range(k_streams):
-            w = signal.lfilter(filters[k], [1.0], design[k], axis=-1) * root[k]
-            yw = signal.lfilter(filters[k], [1.0], balance[k]) * root[k]
-            c = columns[k]
-            a[np.ix_(c, c)] += w @ w.T
-            b[c] += w @ yw
-            zw.append(np.asarray(w))
-        for _ in range(2 if turn < rounds else 1):
-            sd = tau[np.minimum(group, FAULT - 1)]
-            if faults is not None:
-                sd[group == FAULT] = faults.sd
-            precision = a + np.diag(1.0 / np.square(sd))
-            factor = linalg.cho_factor(precision, lower=True)
-            effects = linalg.cho_solve(factor, b)
-            if turn < rounds:
-                spread = np.square(linalg.solve_triangular(factor[0], np.eye(m), lower=True)).sum(axis=0)
-                tau = _update_tau(tau, prior_tau, effects, spread, group)
-        residual = balance.copy()
-        for k in range(k_streams):
-            residual[k] -= effects[columns[k]] @ design[k]
+            residual[k] -= effects[design.columns[k]] @ design.matrices[k]
         inno = np.stack([signal.lfilter(filters[k], [1.0], residual[k]) for k in range(k_streams)])
-        ratio, sigma = np.ones(k_streams), np.ones(k_streams)
-        likelihood = -0.5 * float(np.sum(np.square(effects / sd)))
-        for k in range(k_streams):
-            use = valid[k]
-            if use.sum() < 20:
-                continue
-            u2 = np.square(inno[k, use])
-            floor = base[k] + row_fill[k, use]
-            ratio[k] = float(np.sqrt(np.quantile(u2 / floor, QUANTILE))) / QUANTILE_SD
-            sigma[k] = float(np.sqrt(np.quantile(u2, QUANTILE))) / QUANTILE_SD
-            total = base[k] + excess[k] * float(gain2[k].sum()) + row_fill[k, use]
-            likelihood += float(np.sum(-0.5 * np.log(total) - 0.5 * (NU + 1) * np.log1p(u2 / total / NU)))
-            if turn < rounds:
-                surplus = max(ratio[k] ** 2 - 1.0, 0.0) * float(np.median(floor))
-                excess[k] = surplus / float(gain2[k].sum())
-                total = floor + surplus
-                weights_t[k, use] = (NU + 1) / (NU + u2 / total)
+        ratio, sigma = _scales(inno, base, valid)
+        if not last:
+            middle = np.array([np.median(b[v]) if v.any() else 0.0 for b, v in zip(base, valid, strict=True)])
+            surplus = np.maximum(np.square(ratio) - 1.0, 0.0) * middle
+            excess = surplus / power
+            weights = (NU + 1) / (NU + np.square(inno) / (base + surplus[:, None]))
+    total = base + (excess * power)[:, None]
+    density = -0.5 * np.log(total) - 0.5 * (NU + 1) * np.log1p(np.square(inno) / total / NU)
     return NoiseFit(
-        filters=filters, root_weight=root, columns=tuple(columns), design=tuple(zw), factor=factor, effects=effects, group=group,
-        residual=residual, innovation=inno * root, tau=tau, ratio=ratio, sigma=sigma, log_likelihood=likelihood,
+        filters=filters,
+        root_weight=root,
+        columns=design.columns,
+        design=whitened,
+        factor=factor,
+        effects=effects,
+        group=design.group,
+        residual=residual,
+        innovation=inno * root,
+        tau=tau,
+        ratio=ratio,
+        sigma=sigma,
+        log_likelihood=float(np.sum(density[valid])) - 0.5 * float(np.sum(np.square(effects / sd))),
     )
 
 
-def _design(area: Prepared, share: Floats, loss: Floats) -> tuple[list[Ints], list[Floats], Ints]:
-    n, k_streams = share.shape
-    delivered = share.T @ area.net + loss  # not the supplied energy: its rounding is part of the balance
-    slope, area_slope = central_difference(area.net), central_difference(delivered)
-    curve = np.zeros_like(area.net)
-    curve[:, 1:-1] = (area.net[:, 2:] - 2 * area.net[:, 1:-1] + area.net[:, :-2]) / 2
-    blocks = min(area.n_days, MAX_DRIFTS)
-    block = area.day * blocks // max(area.n_days, 1)
-    drift = (block[None, :] == np.arange(blocks)[:, None]).astype(np.float64)
-    sizes = [n, n, k_streams, 1, 1, n, blocks * k_streams]
-    group = np.repeat(np.arange(7), sizes)
-    first = np.concatenate([[0], np.cumsum(sizes)])
-    columns, design = [], []
-    for k in range(k_streams):
-        on = np.flatnonzero(share[:, k] > 0)
-        s = share[on, k][:, None]
-        filled = float(np.sqrt((np.square(share[:, k]) @ area.fill_var).mean()))
-        level = float(np.hypot(np.abs(area.supplied[k]).mean(), FILL_DRIFT * filled / DRIFT_SD))
-        columns.append(np.concatenate([
-            on, first[1] + on, [first[2] + k, first[3], first[4]], first[5] + on, first[6] + k * blocks + np.arange(blocks),
-        ]).astype(np.int64))
-        design.append(np.concatenate([
-            s * area.net[on], s * slope[on], delivered[k][None], area_slope[k][None], loss[k][None], s * curve[on], level * drift,
-        ]))
-    return columns, design, group
+def _normal_equations(design: Design, filters: Floats, root: Floats) -> tuple[tuple[Floats, ...], Floats, Floats]:
+    """Whitened columns per stream, ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,)."""
+    m = design.group.size
+    gram, cross, whitened = np.zeros((m, m)), np.zeros(m), []
+    for k, c in enumerate(design.columns):
+        w = np.asarray(signal.lfilter(filters[k], [1.0], design.matrices[k], axis=-1) * root[k])
+        gram[np.ix_(c, c)] += w @ w.T
+        cross[c] += w @ (signal.lfilter(filters[k], [1.0], design.balance[k]) * root[k])
+        whitened.append(w)
+    return tuple(whitened), gram, cross
 
 
-def _floors(area: Prepared, share: Floats) -> tuple[Floats, Floats]:
-    """(K,) white and (K,) telescoping rounding variance [Wh²]; the latter as variance of the register, step²/12."""
+def _scales(inno: Floats, base: Floats, valid: Bools) -> tuple[Floats, Floats]:
+    """(K,) robust innovation SD over the floor's, and (K,) robust innovation SD [Wh]; 1 where there are too few rows."""
+    ratio, sigma = np.ones(inno.shape[0]), np.ones(inno.shape[0])
+    for k, use in enumerate(valid):
+        if use.sum() >= 20:
+            u2 = np.square(inno[k, use])
+            ratio[k] = float(np.sqrt(np.quantile(u2 / base[k, use], QUANTILE))) / QUANTILE_SD
+            sigma[k] = float(np.sqrt(np.quantile(u2, QUANTILE))) / QUANTILE_SD
+    return ratio, sigma
+
+
+def _floor(area: Prepared, share: Floats, loss: Floats, loss_sd: float) -> _Floor:
+    hours = area.window.interval_s / 900.0
+    error = LOSS_ERROR * np.sqrt(hours) if loss_sd <= FROM_VOLTAGE else LOSS_ERROR_MODEL
+    rows = np.square(share).T @ area.fill_var + np.square(error * loss)
     meters = (np.square(share) * np.square(area.step)[:, None]).sum(axis=0) / 12.0
     own = area.area_step**2 / 12.0
-    if area.n_streams == 3:
-        return np.full(3, own), meters
-    return np.full(1, 1e-3 * own + 1e-6), meters + own
+    if area.n_streams == 3:  # phase energies are rounded values of 15 min at most: a longer interval sums several
+        return _Floor(white=np.full(3, own * max(hours, 1.0)), register=meters, rows=rows)
+    return _Floor(white=np.full(1, 1e-3 * own + 1e-6), register=meters + own, rows=rows)
+
+
+def _floor_innovation(filters: Floats, floor: _Floor) -> Floats:
+    """(K, T) variance of the innovations that the floor alone gives [Wh²]."""
+    out = np.zeros_like(floor.rows)
+    for k, f in enumerate(filters):
+        register = floor.register[k] * np.square(np.convolve(f, [1.0, -1.0])).sum()
+        rows = signal.lfilter(np.square(f), [1.0], floor.rows[k])
+        out[k] = floor.white[k] * np.square(f).sum() + register + rows
+    return out
 
 
 def ar_filter(white: float, ma: float, order: int) -> Floats:
-    """(order+1,) prediction-error filter of white noise (variance ``white``) plus a differenced rounding error (variance 2·``ma``)."""
+    """(order+1,) prediction-error filter of white noise (variance ``white``) plus a differenced rounding error
+    (variance 2·``ma``)."""
     gamma = np.zeros(order + 1)
     gamma[0] = white + 2 * ma
     if order:
@@ -237,10 +206,6 @@ def ar_filter(white: float, ma: float, order: int) -> Floats:
     return np.concatenate([[1.0], -phi])
 
 
-def _innovation_var(filt: Floats, white: float, ma: float) -> float:
-    return float(white * np.square(filt).sum() + ma * np.square(np.convolve(filt, [1.0, -1.0])).sum())
-
-
 def _valid(usable: Bools, order: int) -> Bools:
     """(T,) rows whose whole filter span was measured."""
     bad = np.convolve((~usable).astype(float), np.ones(order + 1))[: usable.size] > 0
@@ -248,17 +213,15 @@ def _valid(usable: Bools, order: int) -> Bools:
     return ~bad
 
 
-def _kept(usable: Bools, order: int) -> float:
-    return float(_valid(usable, order).mean()) if usable.size else 0.0
-
-
 def _update_tau(tau: Floats, prior: Floats, effects: Floats, spread: Floats, group: Ints) -> Floats:
     out = tau.copy()
-    for g in (0, 1, 5):
+    for g in (GAIN, SKEW, CURVE):
         e2, c = np.square(effects[group == g]), spread[group == g]
         w = (NU + 1) / (NU + e2 / tau[g] ** 2)
         # an effect the data cannot see (posterior = prior) says nothing about the variance
         seen = np.clip(1 - c / tau[g] ** 2, 0, 1)
-        total = PRIOR_WEIGHT * prior[g] ** 2 + float(np.sum(seen * (np.minimum(w, 1.0) * e2 + np.minimum(c, tau[g] ** 2))))
+        total = PRIOR_WEIGHT * prior[g] ** 2 + float(
+            np.sum(seen * (np.minimum(w, 1.0) * e2 + np.minimum(c, tau[g] ** 2)))
+        )
         out[g] = min(float(np.sqrt(total / (PRIOR_WEIGHT + float(seen.sum())))), MAX_WIDENING * float(prior[g]))
     return out

@@ -1,8 +1,8 @@
 """Finds the phase each single-phase meter hangs on, jointly from voltage and from energy.
 
-Voltage: on the right phase the meter's voltage changes follow the busbar voltage of that phase and fall with that phase's
-load: ΔV_i = α ΔV_k + β ΔE_k + γ Δp_i + ε; log-likelihood −(T/2)·log var(ε). Energy: Δ(area phase k) = Σ_i w_ik Δp_i + ε with
-prior w ~ N(1/3, 0.5²); the posterior ŵ_i· is compared with the three corners (1,0,0), (0,1,0), (0,0,1).
+Voltage: on the right phase the meter's voltage changes follow the busbar voltage of that phase and fall with that
+phase's load: ΔV_i = α ΔV_k + β ΔE_k + γ Δp_i + ε; log-likelihood −(T/2)·log var(ε). Energy: Δ(area phase k) = Σ_i w_ik
+Δp_i + ε with prior w ~ N(1/3, 0.5²); the posterior ŵ_i· is compared with the three corners (1,0,0), (0,1,0), (0,0,1).
 """
 
 import numpy as np
@@ -13,12 +13,15 @@ from reconciliation.window import Floats
 
 SHARE_SD = 0.5
 """Prior spread of a meter's share on one phase around 1/3: wide enough for every corner of the simplex."""
+SHARE_ERROR = 0.02
+"""Smallest error of a fitted share: gains and clocks differ between the meters."""
 UNSURE = 0.9
 """Posterior below which a meter's energy is split over the phases by probability instead of being assigned."""
 
 
 def shares(area: Prepared) -> tuple[Floats, Floats]:
-    """(N, K) share of each meter's energy per stream, and (N, K) posterior of the phase (1/3 for three-phase meters)."""
+    """(N, K) share of each meter's energy per stream, and (N, K) posterior of the phase (1/3 for three-phase
+    meters)."""
     n, k = area.net.shape[0], area.n_streams
     if k == 1:
         return np.ones((n, 1)), np.ones((n, 1))
@@ -43,27 +46,17 @@ def energy_log_likelihood(area: Prepared) -> Floats:
     dx, dy = dx[:, keep], dy[:, keep]
     noise = np.full(3, float(np.var(dy)) + 1e-9)
     gram, cross = dx @ dx.T, dx @ dy.T
-    out = np.zeros((n, 3))
+    found, spread = np.zeros((n, 3)), np.zeros((n, 3))
     for _ in range(3):
         for k in range(3):
             a = gram / noise[k] + np.eye(n) / SHARE_SD**2
             factor = linalg.cho_factor(a, lower=True)
-            w = linalg.cho_solve(factor, cross[:, k] / noise[k] + (1.0 / 3.0) / SHARE_SD**2)
-            cov = np.diag(linalg.cho_solve(factor, np.eye(n)))
-            rest = dy[k] - w @ dx
-            noise[k] = (1.4826 * np.median(np.abs(rest))) ** 2 + 1e-6
-            at = np.eye(3)[:, k]
-            # the marginal posterior against its prior: evidence only, shrunk by what the prior already says
-            out[:, k] = w
-            if k == 0:
-                covs = np.zeros((n, 3))
-            covs[:, k] = cov
-            del at
-    like = np.zeros((n, 3))
-    for k in range(3):
-        corner = np.eye(3)[k]
-        like[:, k] = -0.5 * np.sum(np.square(out - corner) / (covs + 0.02**2), axis=1)
-    return np.asarray(like / 2.0)  # halved: differences of a rounded register are not white
+            found[:, k] = linalg.cho_solve(factor, cross[:, k] / noise[k] + (1.0 / 3.0) / SHARE_SD**2)
+            spread[:, k] = np.diag(linalg.cho_solve(factor, np.eye(n)))
+            rest = dy[k] - found[:, k] @ dx
+            noise[k] = (1.4826 * float(np.median(np.abs(rest)))) ** 2 + 1e-6
+    miss = np.square(found[:, None, :] - np.eye(3)[None]) / (spread + SHARE_ERROR**2)[:, None, :]
+    return np.asarray(-0.25 * miss.sum(axis=2))  # halved: differences of a rounded register are not white
 
 
 def voltage_log_likelihood(area: Prepared) -> Floats:

@@ -1,4 +1,5 @@
-"""Brings one window into the form the engine computes on: net energies without holes, with the variance of what was filled.
+"""Brings one window into the form the engine computes on: net energies without holes, with the variance of what was
+filled.
 
 Nothing filled here leaves the package: a filled interval only carries weight 1/(its variance) in the likelihoods.
 """
@@ -13,7 +14,8 @@ SHORT_GAP = 4
 """Gaps up to this many intervals are bridged by a straight line, longer ones by the meter's own time-of-day mean."""
 
 LONG_GAP = 8.0
-"""Factor on the variance in a long gap: the errors of neighbouring intervals are alike there (a load stays on for about two hours)."""
+"""Factor on the variance in a long gap: the errors of neighbouring intervals are alike there (a load stays on for
+about two hours)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +61,8 @@ class Prepared:
 
 
 def register_step(values: Floats, default: float) -> float:
-    """Greatest common divisor of the values [Wh], to 0.1 Wh: the register's resolution. ``default`` where it cannot be told."""
+    """Greatest common divisor of the values [Wh], to 0.1 Wh: the register's resolution. ``default`` where it cannot be
+    told."""
     x = np.abs(values[np.isfinite(values)])
     tenths = np.rint(x[x > 0] * 10.0).astype(np.int64)
     if tenths.size < 8:
@@ -85,8 +88,8 @@ def prepare(window: AreaWindow) -> Prepared:
     imp, exp = window.household_import_wh, window.household_export_wh
     raw_net = imp - np.where(np.isnan(exp) & np.isfinite(imp), 0.0, exp)
     measured = np.isfinite(raw_net)
-    net, var = fill(raw_net, day, slot)
-    imported, _ = fill(np.where(measured, imp, np.nan), day, slot)
+    net, var = fill(raw_net, slot)
+    imported, _ = fill(np.where(measured, imp, np.nan), slot)
     if window.meter_step_wh is not None:
         step = np.where(np.isfinite(window.meter_step_wh), window.meter_step_wh, 1.0)
     else:
@@ -94,25 +97,39 @@ def prepare(window: AreaWindow) -> Prepared:
         step[step == 0] = np.median(step[step > 0]) if (step > 0).any() else 1.0
     raw_total = window.area_import_wh - np.where(np.isnan(window.area_export_wh), 0.0, window.area_export_wh)
     area_step = window.area_step_wh or register_step(window.area_import_wh, 1.0)
-    total, _ = fill(raw_total[None, :], day, slot)
+    total, _ = fill(raw_total[None, :], slot)
     phases = window.area_phase_wh
     use_phases = phases is not None and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5
     if use_phases and phases is not None:
-        supplied, _ = fill(phases, day, slot)
-        ok = np.isfinite(phases).all(axis=0)
+        supplied, _ = fill(phases, slot)
+        ok = np.asarray(np.isfinite(phases).all(axis=0))
     else:
-        supplied, ok = total.copy(), np.isfinite(raw_total)
+        supplied, ok = total.copy(), np.asarray(np.isfinite(raw_total))
     return Prepared(
-        window=window, meters=window.meters, net=net, imported=imported, measured=measured, fill_var=var, step=step,
-        area_step=float(area_step), supplied=supplied, supplied_ok=ok, total=total[0], day=day, slot=slot, n_days=n_days,
+        window=window,
+        meters=window.meters,
+        net=net,
+        imported=imported,
+        measured=measured,
+        fill_var=var,
+        step=step,
+        area_step=float(area_step),
+        supplied=supplied,
+        supplied_ok=ok,
+        total=total[0],
+        day=day,
+        slot=slot,
+        n_days=n_days,
     )
 
 
-def fill(values: Floats, day: Ints, slot: Ints) -> tuple[Floats, Floats]:
-    """Fill NaN in (n, T) series; the variance of a filled value is the mean square error the same filling makes on known ones.
+def fill(values: Floats, slot: Ints) -> tuple[Floats, Floats]:
+    """Fill NaN in (n, T) series; the variance of a filled value is the mean square error the same filling makes on
+    known ones.
 
-    Short gaps: straight line between the neighbours; its error is measured on the series itself by leaving out known values
-    at the same distance. Long gaps: time-of-day mean over the other days; its error is the variance around that mean.
+    Short gaps: straight line between the neighbours; its error is measured on the series itself by leaving out known
+    values at the same distance. Long gaps: time-of-day mean over the other days; its error is the variance around that
+    mean.
     """
     n, t = values.shape
     out, var = values.copy(), np.zeros((n, t))
@@ -170,6 +187,7 @@ def moving_mean(values: Floats, width: int) -> Floats:
 
 
 def central_difference(values: Floats) -> Floats:
-    """(n, T) half the difference of the next and the previous interval's energy: what a clock late by one interval changes."""
+    """(n, T) half the difference of the next and the previous interval's energy: what a clock late by one interval
+    changes."""
     padded = np.concatenate([values[:, :1], values, values[:, -1:]], axis=1)
     return np.asarray((padded[:, 2:] - padded[:, :-2]) / 2)

@@ -1,21 +1,18 @@
 """How a wrong reading would look in the balance: for each meter, time courses of the energy it would be hiding.
 
-Every column is built from the meter's own reading (and the area's mean load) alone, never from the balance. A family is a small set of
-columns with a Gaussian prior on their coefficients; L is the area's typical household energy per interval [Wh].
+Every column is built from the meter's own reading (and the area's mean load) alone, never from the balance. A family
+is a small set of columns with a Gaussian prior on their coefficients; L is the area's typical household energy per
+interval [Wh].
 
-============= ========================== ======================== =====================================================================
-family        columns                    prior mean; SD           physical picture
-============= ========================== ======================== =====================================================================
-scaled        reading                    0; 1.5                   a share bypasses the meter; one phase or CT missing (θ = true/read − 1)
-multiplier    reading                    0; 10                    register multiplied by the wrong factor
-random        reading, smoothed reading  0; 1.5                   intermittent bypass: hidden ∝ what is usual then, not what was read
-floor         above zero, at zero        0; L                     a constant piece is cut off whatever is used
-plateau       at the plateau             0; 2 L                   reading is capped: something is hidden only where it sits at the cap
-idle          own profile × idle, idle   0; 1, L                  reading is zero for hours in which it otherwise is not
-stuck         profile × frozen, frozen   0; 1, L                  register stands still, the load goes on
-replaced      reading, constant, area    −1, 0, 0; 0.1, L, L      the reading has nothing to do with the load
-reversed      own day backwards − read   1; 0.05                  intervals stored in the wrong order
-============= ========================== ======================== =====================================================================
+- scaled: θ·reading, θ = true/read − 1 ~ N(0, 1.5²): a share bypasses the meter; one phase or CT missing;
+- multiplier: the same with SD 10: the register is multiplied by the wrong factor;
+- random: θ₁·reading + θ₂·smoothed reading, SD 1.5: an intermittent bypass hides what is usual then, not what was read;
+- floor: constants while above zero and while at zero, SD L: a constant piece is cut off whatever is used;
+- plateau: a constant at the plateau, SD 2 L: the reading is capped, something is hidden only where it sits at the cap;
+- idle: θ₁·own profile + θ₂ while idle, SD 1 and L: zero for hours in which it otherwise is not;
+- stuck: θ₁·own profile + θ₂ while frozen, SD 1 and L: the register stands still, the load goes on;
+- replaced: θ₁·reading + constant + area profile, mean −1, 0, 0, SD 0.1, L, L: the reading says nothing about the load;
+- reversed: θ·(own day backwards − reading), mean 1, SD 0.05: intervals stored in the wrong order.
 """
 
 from dataclasses import dataclass
@@ -56,7 +53,8 @@ FAMILIES: Final = (
 )
 
 LOAD: Final = Family("load", (CONSTANT, AREA), (0.0, 0.0), (2.0, 2.0), (True, True))
-"""What no meter's reading tells: an extra load on the meter's stream. Evidence for it is not evidence against the meter."""
+"""What no meter's reading tells: an extra load on the meter's stream. Evidence for it is not evidence against the
+meter."""
 
 
 def typical_load(area: Prepared) -> float:
@@ -85,8 +83,8 @@ def meter_columns(area: Prepared) -> Floats:
     out[:, CONSTANT], out[:, AREA] = 1.0, area_profile(area)
     n_slots = int(area.slot.max()) + 1
     shape = area_profile(area)
-    hours = max(int(round(7200 / area.window.interval_s)), 2)
-    per_day = max(int(round(86400 / area.window.interval_s)), 1)
+    hours = max(round(7200 / area.window.interval_s), 2)
+    per_day = max(round(86400 / area.window.interval_s), 1)
     backwards = _backwards(area.day, area.slot)
     for i in range(n):
         out[i, PLATEAU] = plateau(raw[i], float(area.step[i]))
@@ -107,8 +105,8 @@ def meter_columns(area: Prepared) -> Floats:
 def plateau(x: Floats, step: float) -> Floats:
     """(T,) 1 where a reading sits at its most over-populated high level, 0 elsewhere (all 0 if there is none).
 
-    A level counts when its three register steps hold far more readings (6 Poisson SD) than the steps above and below would suggest
-    and it lies above the median.
+    A level counts when its three register steps hold far more readings (6 Poisson SD) than the steps above and below
+    would suggest and it lies above the median.
     """
     count = np.rint(x / max(step, 1e-9)).astype(np.int64)
     high = count[count > max(np.median(count), 2)]
@@ -125,9 +123,11 @@ def plateau(x: Floats, step: float) -> Floats:
 
 
 def standing_still(x: Floats, step: float, length: int) -> Bools:
-    """(T,) whether a reading lies in a stretch of ``length`` intervals that is all zero, or constant to one register step.
+    """(T,) whether a reading lies in a stretch of ``length`` intervals that is all zero, or constant to one register
+    step.
 
-    A constant energy shows up as two neighbouring multiples of the step; below two steps standby and a fridge look the same, so only zero counts.
+    A constant energy shows up as two neighbouring multiples of the step; below two steps standby and a fridge look the
+    same, so only zero counts.
     """
     if x.size < length:
         return np.zeros(x.size, bool)

@@ -1,10 +1,11 @@
 """Technical loss per interval: from the voltages where there are voltages, from a physics-bounded load model where not.
 
-With voltages (Tellegen: the power that enters a network and does not leave it heats it): what meter i draws arrives at V_i and
-left the busbar at V_ref, so L_i(t) = p_i(t)·(V_ref,i(t) − V_i(t) − a_i)/V_i(t), summed over meters. V_ref is the busbar voltage of the meter's
-phase (mean of the phases for a three-phase meter), a_i the calibration offset between the two instruments: the intercept of
-D_i = V_ref − V_i on all loads, because without load there is no drop. The area meter's energy enters only as a regressor of D, so neither
-theft nor a wrong CT moves the result. Without voltages: L = q·Σ_k a_k², q from the prior below.
+With voltages (Tellegen: the power that enters a network and does not leave it heats it): what meter i draws arrives at
+V_i and left the busbar at V_ref, so L_i(t) = p_i(t)·(V_ref,i(t) − V_i(t) − a_i)/V_i(t), summed over meters. V_ref is
+the busbar voltage of the meter's phase (mean of the phases for a three-phase meter), a_i the calibration offset
+between the two instruments: the intercept of D_i = V_ref − V_i on all loads, because without load there is no drop.
+The area meter's energy enters only as a regressor of D, so neither theft nor a wrong CT moves the result. Without
+voltages: L = q·Σ_k a_k², q from the prior below.
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from scipy import linalg
 
 from reconciliation.prepare import Prepared
 from reconciliation.report import TechnicalLossModel
-from reconciliation.window import Floats
+from reconciliation.window import Bools, Floats
 
 OFFSET_SD_V = 0.6
 """Prior of a_i [V]: class-0.2 to 0.5 voltage channels at 230 V, household and busbar instrument together."""
 PRIOR_LOSS_SHARE = 0.010
-"""Mean technical loss of a low-voltage network as share of gross energy where nothing is measured (1 %; published 0.5–3 %)."""
+"""Mean technical loss of a low-voltage network as share of gross energy where nothing is measured (1 %; published
+0.5–3 %)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,12 +45,16 @@ def technical_loss(area: Prepared, share: Floats) -> TechnicalLoss:
         stream = share.T @ per_meter
         floor = -0.02 * np.abs(share.T @ np.abs(area.net))  # noise may dip below zero, a network cannot make energy
         stream = np.maximum(stream, floor)
-        return TechnicalLoss(stream_wh=stream, relative_sd=0.1, from_voltage=True, model=_load_model(area, stream.sum(axis=0)))
+        return TechnicalLoss(
+            stream_wh=stream, relative_sd=0.1, from_voltage=True, model=_load_model(area, stream.sum(axis=0))
+        )
     square = np.square(area.supplied)
     gross = float(np.mean(np.abs(area.net).sum(axis=0)))
     q = PRIOR_LOSS_SHARE * gross / max(float(square.sum(axis=0).mean()), 1e-9)
     stream = q * square
-    return TechnicalLoss(stream_wh=stream, relative_sd=0.8, from_voltage=False, model=_load_model(area, stream.sum(axis=0)))
+    return TechnicalLoss(
+        stream_wh=stream, relative_sd=0.8, from_voltage=False, model=_load_model(area, stream.sum(axis=0))
+    )
 
 
 def voltage_drop(area: Prepared, share: Floats) -> tuple[Floats, Floats] | None:
@@ -82,27 +88,29 @@ def voltage_drop(area: Prepared, share: Floats) -> tuple[Floats, Floats] | None:
     level = np.where(np.isfinite(v), v, np.nanmedian(av))
     level = np.where(level > 50.0, level, np.nanmedian(av))
     rel = drop / level
-    rel[~carried] = float(np.average(rel[carried].mean(axis=1), weights=weight[carried] + 1e-9)) if carried.any() else 0.0
+    rel[~carried] = (
+        float(np.average(rel[carried].mean(axis=1), weights=weight[carried] + 1e-9)) if carried.any() else 0.0
+    )
     return np.clip(rel, -0.25, 0.25), offset
 
 
-def _reference_without_phases(v: Floats, av: Floats, have: Floats, three: Floats) -> Floats:
+def _reference_without_phases(v: Floats, av: Floats, have: Bools, three: Bools) -> Floats:
     """(N, T) busbar voltage of the phase each meter's voltage follows best; the mean for three-phase meters."""
     ref = np.repeat(av.mean(axis=0)[None], v.shape[0], axis=0)
     dav = np.diff(av, axis=1)
-    for i in np.flatnonzero(~np.asarray(three, bool)):
-        ok = (have[i, 1:] & have[i, :-1]).astype(bool)
+    for i in np.flatnonzero(~three):
+        ok = have[i, 1:] & have[i, :-1]
         if ok.sum() > 50:
             rss = [np.var(np.diff(v[i])[ok] - dav[k, ok]) for k in range(3)]
             ref[i] = av[int(np.argmin(rss))]
     return ref
 
 
-def _ridge_with_offset(z: Floats, target: Floats, seen: Floats) -> tuple[Floats, Floats]:
+def _ridge_with_offset(z: Floats, target: Floats, seen: Bools) -> tuple[Floats, Floats]:
     """Ridge of (N, T) targets on (m, T) un-centred standardised loads plus an offset with prior N(0, OFFSET_SD_V²).
 
-    The ridge scale (prior SD of a drop caused by one standardised load [V]) maximises the marginal likelihood over all targets.
-    Missing targets are replaced by their fit once.
+    The ridge scale (prior SD of a drop caused by one standardised load [V]) maximises the marginal likelihood over all
+    targets. Missing targets are replaced by their fit once.
     """
     m, t = z.shape
     noise = 0.35**2
@@ -134,7 +142,8 @@ def _ridge_with_offset(z: Floats, target: Floats, seen: Floats) -> tuple[Floats,
 
 
 def _load_model(area: Prepared, loss: Floats) -> TechnicalLossModel:
-    """Constant and quadratic part of a loss (T,) against supplied energy, both ≥ 0 (least squares on the two-parameter cone)."""
+    """Constant and quadratic part of a loss (T,) against supplied energy, both ≥ 0 (least squares on the two-parameter
+    cone)."""
     s2 = np.square(area.total)
     mean_l, mean_s = float(loss.mean()), float(s2.mean())
     spread = float(np.mean(np.square(s2 - mean_s)))

@@ -1,7 +1,9 @@
-"""Where does a missing load pull the voltage down? Each meter's voltage changes against the unexplained balance of its streams.
+"""Where does a missing load pull the voltage down? Each meter's voltage changes against the unexplained balance of its
+streams.
 
-e_i = ΔV_i less its ridge fit on the busbar voltages' and all meters' energies' changes; z_i = −corr(e_i, Δr)·√(T/3), with r the balance that
-honest meters leave over. Meters behind the same cable answer alike, so this ranks and confirms; it does not accuse by itself.
+e_i = ΔV_i less its ridge fit on the busbar voltages' and all meters' energies' changes; z_i = −corr(e_i, Δr)·√(T/3),
+with r the balance that honest meters leave over. Meters behind the same cable answer alike, so this ranks and
+confirms; it does not accuse by itself.
 """
 
 import numpy as np

@@ -17,8 +17,8 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 class AreaWindow:
     """Aligned readings of one area: ``n_meters`` meters × ``n_intervals`` intervals, NaN where not measured.
 
-    Energies are of the interval and on the primary side (registers × multiplier). Arrays are float64; anything numeric is
-    converted. Raises ``ValueError`` naming the field, the wanted and the given shape.
+    Energies are of the interval and on the primary side (registers × multiplier). Arrays are float64; anything numeric
+    is converted. Raises ``ValueError`` naming the field, the wanted and the given shape.
     """
 
     area: str

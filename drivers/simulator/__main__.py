@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scenario", type=Path, default=demo_scenario(), help="TOML file (default: the demonstration's)"
     )
     common.add_argument("--state", type=Path, required=True, help="directory that outlives the process")
-    common.add_argument("--seed", type=int, help="instead of the scenario's")
+    common.add_argument("--seed", type=int, help="instead of the scenario's; the same one each time")
     common.add_argument("--epoch", type=_instant, help="first start, where the state has none yet (default: now)")
     common.add_argument("--modbus-ports", type=_ports, required=True, help="one for each area, with commas")
     export = commands.add_parser("export", parents=[common], help="write import files and truth.json")
@@ -106,11 +106,11 @@ async def _run(world: World, state: StateDir, args: argparse.Namespace) -> None:
     gateways = await start_gateways(world, args.modbus_host, args.modbus_ports, _now_us)
     host, port = args.mqtt
     areas = range(len(world.scenario.areas))
-    tasks = [
+    roles = [
         Concentrator(Profiles(world, a), state, host=host, port=port, prefix=args.prefix, now_us=_now_us).run(stop)
         for a in areas
     ]
-    tasks += [
+    roles += [
         SinglePublishers(world, a, host=host, port=port, prefix=args.prefix, now_us=_now_us).run(stop) for a in areas
     ]
     if args.ready_file:
@@ -121,9 +121,10 @@ async def _run(world: World, state: StateDir, args: argparse.Namespace) -> None:
         }
         write_atomically(args.ready_file, json.dumps(ready).encode())
     try:
-        async with asyncio.TaskGroup() as group:
-            for task in [*tasks, _keep_days(world, state, stop)]:
-                group.create_task(task)
+        tasks = [asyncio.create_task(role) for role in [*roles, _keep_days(world, state, stop)]]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        stop.set()  # one that failed takes the others with it, in order
+        await asyncio.gather(*tasks)
     finally:
         for gateway, _ in gateways:
             await gateway.stop()

@@ -78,8 +78,6 @@ class Fleet:
     users: Users
     user_area: Ints
     """(U,) where a user's energy comes from."""
-    user_listed: Ints
-    """(U,) where it is listed."""
     wiring: tuple[Wiring, ...]
     """By area."""
     meters: tuple[Meter, ...]
@@ -105,14 +103,13 @@ def build_fleet(scenario: Scenario) -> Fleet:
         for f in scenario.faults
         if isinstance(f, WrongArea)
     }
-    parts, listed, physical, meters = [], [], [], []
+    parts, physical, meters = [], [], []
     phases_of: list[tuple[int, ...]] = []  # each user's phases
     first = 0
     for number, area in enumerate(areas):
         users, phases = _area_users(scenario, area)
         parts.append(users)
         phases_of += phases
-        listed += [number] * users.size
         physical += [moved.get((number, i), number) for i in range(users.size)]
         meters += _area_meters(scenario, area, number, first, phases)
         first += users.size
@@ -120,7 +117,7 @@ def build_fleet(scenario: Scenario) -> Fleet:
     wiring = tuple(
         _wire(scenario, number, users=joined, at=at, phases_of=phases_of, meters=meters) for number in range(len(areas))
     )
-    return Fleet(joined, at, np.array(listed, dtype=np.int64), wiring, tuple(meters))
+    return Fleet(joined, at, wiring, tuple(meters))
 
 
 def _area_users(scenario: Scenario, area: Area) -> tuple[Users, list[tuple[int, ...]]]:

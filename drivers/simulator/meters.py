@@ -152,6 +152,7 @@ class Instruments:
                     rates.append(RateFault(meter, 0.0, onset))
                 case WrongMultiplier():
                     rates.append(RateFault(meter, 1 / fault.true_multiplier, onset))
+                    self.current_gain[meter] /= fault.true_multiplier
                 case PacketLoss():
                     losses.append((meter, fault.rate, onset))
                 case ClockDrift():

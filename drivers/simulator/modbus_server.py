@@ -62,7 +62,7 @@ class Gateway:
             while True:
                 transaction, protocol, length, unit = _HEADER.unpack(await reader.readexactly(_HEADER.size))
                 if protocol != 0 or not 2 <= length <= _MOST_BYTES:
-                    _log.warning("not Modbus: connection closed", extra={"protocol": protocol, "length": length})
+                    _log.warning("connection closed: protocol %d, length %d is not Modbus", protocol, length)
                     return
                 pdu = await reader.readexactly(length - 1)
                 async with self._bus:

@@ -96,7 +96,7 @@ class Connection:
         self, client: paho.Client, _user: object, _flags: paho.ConnectFlags, code: ReasonCode, _p: Properties | None
     ) -> None:
         if code.is_failure:
-            _log.warning("the broker refused the session", extra={"reason": str(code)})
+            _log.warning("the broker refused the session: %s", code)
         elif self._subscribe is not None:
             client.subscribe(self._subscribe, qos=1)
         else:
@@ -111,7 +111,7 @@ class Connection:
 
     def _lost(self) -> None:
         if self._up:
-            _log.warning("connection to the broker lost", extra={"broker": "{}:{}".format(*self._address)})
+            _log.warning("connection to the broker %s:%d lost", *self._address)
         self._up = False
         if self._on_disconnect is not None:
             self._on_disconnect()
@@ -210,10 +210,10 @@ class Concentrator:
         try:
             seqs = msgspec.json.decode(payload, type=_Confirm).confirmed
         except msgspec.DecodeError as error:
-            _log.warning("confirmation not understood", extra={"topic": topic, "error": str(error)})
+            _log.warning("%s: confirmation not understood: %s", topic, error)
             return
         if strange := self.uploads.confirmed(seqs):
-            _log.warning("confirmation of what was never sent", extra={"topic": topic, "seqs": strange})
+            _log.warning("%s: confirmation of uploads %s, which were never sent", topic, strange)
         self._changed = True
         self._wake.set()
 
@@ -248,7 +248,7 @@ class SinglePublishers:
                         break
                     topic, payload = self.reading(meter, self._now_us())
                     self._connection.publish(topic, payload)
-                began += period_s
+                began = max(began + period_s, time.monotonic() - period_s)  # what was slept through is not made up for
         finally:
             stopping.cancel()
             await self._connection.stop()
@@ -267,7 +267,7 @@ class SinglePublishers:
             "import_wh": values[Quantity.IMPORT_WH],
             "export_wh": values[Quantity.EXPORT_WH],
             "voltage_v": [round(float(v), 1) for v in volts] if len(volts) > 1 else round(float(volts[0]), 1),
-            "current_a": [round(float(a), 2) for a in amps],
+            "current_a": [round(float(a), 2) for a in amps] if len(amps) > 1 else round(float(amps[0]), 2),
             "power_w": round(float(values[Quantity.POWER_W])),
         }
         return f"{self._prefix}/meter/{device.manufacturer}/{device.serial}/reading", msgspec.json.encode(body)

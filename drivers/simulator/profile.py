@@ -99,10 +99,6 @@ class Profiles:
         since = now_us - self.world.scenario.live.collect_s * US - self.world.until_us
         return self.history + max(0, since // STEP_US)
 
-    def due_us(self, seq: int) -> int:
-        """When an upload after history's end is there."""
-        return self.world.until_us + (seq - self.history) * STEP_US + self.world.scenario.live.collect_s * US
-
     def upload(self, seq: int) -> Upload:
         """What belongs to a number (1…)."""
         world = self.world

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 
 from drivers.base import Quantity
@@ -20,11 +19,12 @@ from drivers.modbus.register_map import (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class ModbusException(Exception):
     """The answer is an exception (Modbus Application Protocol V1.1b3, section 7)."""
 
-    code: int
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exception {code}")
+        self.code = code
 
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_SILENT = 1, 2, 3, 11

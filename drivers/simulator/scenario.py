@@ -62,7 +62,7 @@ class Live(_Table, frozen=True, kw_only=True):
     """Most meters in one uploaded day."""
     window: Annotated[int, Meta(ge=1, le=100)] = 8
     """Most unconfirmed uploads on the way from one concentrator."""
-    resend_s: Annotated[float, Meta(gt=0)] = 20.0
+    resend_s: Annotated[float, Meta(gt=0)] = 10.0
     """An upload that is not confirmed for so long is sent again."""
 
 

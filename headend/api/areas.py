@@ -95,7 +95,9 @@ class Area(BaseModel):
     loss_7d: Loss
     loss_28d: Loss
     open_findings: int
-    at_stake_wh: float | None = Field(description="energy that the open findings say was counted wrongly, in whichever direction")
+    at_stake_wh: float | None = Field(
+        description="energy that the open findings say was counted wrongly, in whichever direction"
+    )
     loading: Loading
 
 

@@ -156,7 +156,10 @@ def problem_json(request: Request, problem: Problem) -> Response:
 def refused(error: StepRefused) -> Problem:
     """A refused rollout step: 409, with what is missing."""
     return Problem(
-        status=409, code="step-refused", detail=error.reason, extra={"missing": list(error.missing), "reason": error.code}
+        status=409,
+        code="step-refused",
+        detail=error.reason,
+        extra={"missing": list(error.missing), "reason": error.code},
     )
 
 

@@ -62,7 +62,9 @@ def list_findings(
     state: Annotated[
         FindingState | Literal["unresolved"] | None, Query(description="unresolved: neither rejected nor closed")
     ] = None,
-    sort: Annotated[Literal["newest", "energy"], Query(description="energy: the largest first")] = "newest",
+    sort: Annotated[
+        Literal["newest", "energy"], Query(description="energy: the largest first, whatever its sign")
+    ] = "newest",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Finding]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from headend.api import pagination
 from headend.api.deps import Decided, PartsDep, ReadDep, unknown
@@ -46,6 +46,16 @@ class Premises(BaseModel):
     steps: list[StepView]
 
 
+def _without_nul(value: Any) -> Any:
+    if "\0" in str(value) or "\\x00" in repr(value):
+        raise ValueError("holds a NUL character")
+    return value
+
+
+StepText = Annotated[str, AfterValidator(_without_nul)]
+StepEvidence = Annotated[dict[str, Any], AfterValidator(_without_nul)]
+
+
 class StepRequest(BaseModel):
     """A step as a crew closed it, perhaps hours ago and without signal."""
 
@@ -70,8 +80,8 @@ class StepRequest(BaseModel):
 
     client_id: UUID = Field(description="made by the phone, one per attempt: sending it twice changes nothing")
     step: Step
-    by: str = Field(min_length=1, max_length=100, description="who did it")
-    evidence: dict[str, Any] = Field(
+    by: StepText = Field(min_length=1, max_length=100, description="who did it")
+    evidence: StepEvidence = Field(
         description="survey {people, category, phase}; household_meter_installed {manufacturer?, serial, seal, start_import_wh, "
         "installed_at}; production_separated {note, production_usage_point?}; commissioned {noted_import_wh}; "
         "shared_meter_removed {final_import_wh, removed_at, seal}"

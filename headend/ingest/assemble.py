@@ -130,6 +130,20 @@ def runs(rows: Rows) -> Stretches:
     return Stretches(rows["meter"][starts].astype(np.int64), rows["ts_us"][starts], rows["ts_us"][ends])
 
 
+def following(stretches: Stretches, latest: Mapping[int, int]) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """Which stretches are later than all that was stored of their meter before, and the reading before each of these.
+
+    (n,) bool and (n,) int64 [µs UTC]; the smallest integer where nothing is before, or the stretch is not later.
+    """
+    lowest = np.iinfo(np.int64).min
+    newest = np.array([latest.get(m, lowest) for m in stretches.meter.tolist()], dtype=np.int64)
+    later = stretches.first_us > newest
+    earlier_run = np.full(newest.size, lowest, dtype=np.int64)
+    same = stretches.meter[1:] == stretches.meter[:-1]
+    earlier_run[1:][same] = stretches.last_us[:-1][same]
+    return later, np.where(later, np.maximum(newest, earlier_run), lowest)
+
+
 def reaching(stretches: Stretches, before: Ints, after: Ints, most_days: int) -> Stretches:
     """Stretches that reach back to the reading before them and on to the one after.
 

@@ -1,7 +1,8 @@
 """Reads all meters of one bus in rounds, and keeps what each meter says of itself apart from what it measures.
 
 The rules it keeps: one round at a time, a tick that falls into a running round is missed and counted; a dead meter
-costs its own time-outs; a reading of a meter that names another serial never passes for the one we asked for.
+costs its own time-outs; meters that a broken connection kept from being asked are asked again within the round; a
+reading of a meter that names another serial never passes for the one we asked for.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.base import MeterIdentity, Quantity, RegisterReading
-from drivers.errors import DriverConfigError, PeerError
+from drivers.errors import ConnectionFailed, DriverConfigError, PeerError
 from drivers.modbus.bus import ModbusBus
 from drivers.modbus.gate import Priority
 from drivers.modbus.register_map import MeterModel
-from headend.domain.calendar import to_us
+from headend.domain.calendar import US_PER_S, to_us
 from headend.domain.clock import Clock
 from headend.domain.topology import PollTarget
 from headend.ingest.poll_grid import due_us, next_tick, stagger_us
@@ -49,6 +50,10 @@ POLLED: Final = frozenset(
 """What a round wants: all that the store keeps, and the serial, so that an exchanged meter is noticed at once."""
 _LONGEST_PAUSE_S: Final = 30.0
 """The wall clock may be set while we wait: look at it again."""
+_FIRST_REST_S: Final = 1.0
+"""Rest before meters behind a broken connection are asked again; doubles."""
+_TRY_FOR: Final = 0.5
+"""Share of the period within which they are."""
 _log = get_logger(__name__)
 
 
@@ -119,6 +124,7 @@ class BusPoller:
         self._clock = clock
         self._sleep = sleep
         self._silent: set[int] = set()
+        self._away = False
         self.targets: tuple[PollTarget, ...] = ()
         """May be exchanged at any time; the next round takes the new ones."""
 
@@ -137,24 +143,54 @@ class BusPoller:
             expected = tick + 1
             await self.poll()
 
-    async def poll(self) -> None:
-        """One round: every meter once, area meters first; nothing while there is no room for what it would bring."""
+    async def poll(self) -> RoundResult | None:
+        """One round: every meter once, area meters first. None while there is no room for what it would bring."""
         targets = self.targets
-        if not targets:
-            return
         if not self._outbox.has_room:
             MODBUS_TICKS_MISSED.labels("store_away").inc()
             _log.warning("polling paused", bus=self._bus.peer, reason="the database is away and the queue is full")
-            return
+            return None
         result = RoundResult(self._bus.peer, to_us(self._clock()))
         try:
-            for target in sorted(targets, key=lambda t: (not t.is_area_meter, t.unit, t.meter_id)):
-                await self._read(target, result)
+            await self._ask_all(sorted(targets, key=lambda t: (not t.is_area_meter, t.unit, t.meter_id)), result)
         finally:
             self._outbox.put(result)
         MODBUS_ROUND_SECONDS.observe(max(0, to_us(self._clock()) - result.began_us) / 1e6)
+        return result
+
+    async def _ask_all(self, targets: Sequence[PollTarget], result: RoundResult) -> None:
+        """Ask everybody once; those whom no connection led to again, until half the period is over."""
+        until_us = result.began_us + round(self._period_s * _TRY_FOR * US_PER_S)
+        rest_s = _FIRST_REST_S
+        waiting = list(targets)
+        while True:
+            lost: dict[PollTarget, ConnectionFailed] = {}
+            for target in waiting:
+                try:
+                    await self._read(target, result)
+                except ConnectionFailed as error:
+                    lost[target] = error
+            if not lost or to_us(self._clock()) + rest_s * US_PER_S > until_us:
+                break
+            await self._sleep(rest_s)
+            rest_s *= 2
+            waiting = list(lost)
+        self._not_reached(lost, result)
+
+    def _not_reached(self, lost: Mapping[PollTarget, ConnectionFailed], result: RoundResult) -> None:
+        """Count every meter, say once that the bus is away."""
+        for error in lost.values():
+            MODBUS_READS.labels(error.code).inc()
+            result.failed += 1
+        if lost and not self._away:
+            reason = str(next(iter(lost.values())))
+            _log.warning("bus not reached", bus=self._bus.peer, meters=len(lost), reason=reason)
+        elif self._away and not lost:
+            _log.info("bus reached again", bus=self._bus.peer)
+        self._away = bool(lost)
 
     async def _read(self, target: PollTarget, result: RoundResult) -> None:
+        """Ask one meter. Raises `ConnectionFailed` when it could not be asked."""
         model = self._models.get(target.model)
         if model is None:
             self._failed(target, result, "unknown_model", f"no register map for model {target.model!r}")
@@ -162,6 +198,8 @@ class BusPoller:
         priority = Priority.AREA_METER if target.is_area_meter else Priority.HOUSEHOLD
         try:
             reading = await self._bus.read_meter(target.unit, model, POLLED, priority=priority)
+        except ConnectionFailed:
+            raise
         except (PeerError, DriverConfigError) as error:
             self._failed(target, result, error.code, str(error))
             return

@@ -33,6 +33,8 @@ _AGAIN_S: Final = 1.0
 """Rest before a loop that failed by a mistake of ours is started again."""
 _LAST_WRITE_S: Final = 5.0
 """How long a stop waits for the database to take what is held."""
+_LONGEST_BACKOFF_S: Final = 60.0
+"""Longest rest between two attempts to connect to a gateway."""
 _log = get_logger(__name__)
 
 Address = tuple[str, int]
@@ -169,8 +171,12 @@ def endpoint_of(host: str, port: int) -> str:
 
 
 def bus_settings(settings: Settings) -> BusSettings:
-    """How buses are used, by the settings."""
-    return BusSettings(timeout_s=settings.poll.timeout_s, retries=settings.poll.retries)
+    """How buses are used, by the settings; a gateway that is away is looked for several times a period."""
+    return BusSettings(
+        timeout_s=settings.poll.timeout_s,
+        retries=settings.poll.retries,
+        backoff_max_s=min(_LONGEST_BACKOFF_S, max(1.0, settings.poll.period_s / 4)),
+    )
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Any, Final
 
 from headend.domain.topology import CATEGORIES, KINDS, PHASES
 
 _CODE: Final = re.compile(r"[^\s/+#?%\x00-\x1f\x7f]+( [^\s/+#?%\x00-\x1f\x7f]+)*")
-_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
+_HOST: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
 _BIGGEST_WH: Final = 2**62
@@ -107,10 +108,13 @@ def name(text: str) -> str:
 
 
 def host(text: str) -> str:
-    """A host name or IP address."""
-    if len(text) > 253 or not _HOST.fullmatch(text):
-        raise ValueError("wanted a host name or IP address alone, such as 10.1.2.3")
-    return text
+    """A host name or IP address, in lower case: meters with the same one share a connection."""
+    try:
+        return ip_address(text).compressed
+    except ValueError:
+        if len(text) > 253 or not _HOST.fullmatch(text):
+            raise ValueError("wanted a host name or IP address alone, such as 10.1.2.3") from None
+    return text.lower()
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

@@ -38,6 +38,8 @@ class _Outcome:
     new: Rows
     completed: Ints
     revised: Mapping[int, int]
+    latest: Mapping[int, int]
+    """meter_id → newest instant stored before [µs UTC]."""
 
 
 class ReadingWriter:
@@ -107,7 +109,7 @@ class ReadingWriter:
     def _store_rows(self, connection: Connection, columns: Columns, now: datetime) -> _Outcome:
         rows, phases = columns.readings, columns.phases
         if not rows.size:
-            return _Outcome(rows, np.zeros((0, 3), dtype=np.int64), {})
+            return _Outcome(rows, np.zeros((0, 3), dtype=np.int64), {}, {})
         latest = readings.latest_instants(connection, np.unique(rows["meter"]))
         fresh = columns.first & assemble.newer_than(rows, latest)
         direct, careful = rows[fresh], rows[~fresh]
@@ -127,7 +129,7 @@ class ReadingWriter:
         if new.size:
             keys, counts = np.unique(new[["meter", "source"]], return_counts=True)
             readings.add_counts(connection, keys["meter"], keys["source"], counts)
-        return _Outcome(new, completed, revised)
+        return _Outcome(new, completed, revised, latest)
 
     def _mark(self, connection: Connection, outcome: _Outcome, now: datetime) -> None:
         touched = outcome.new
@@ -139,9 +141,14 @@ class ReadingWriter:
         runs = assemble.runs(touched)
         if not runs.meter.size:
             return
-        around = readings.neighbours(connection, runs.meter, runs.first_us, runs.last_us)
-        before = np.array([_LOWEST if b is None else b for _, b, _ in around], dtype=np.int64)
-        after = np.array([_HIGHEST if a is None else a for _, _, a in around], dtype=np.int64)
+        later, before = assemble.following(runs, outcome.latest)
+        after = np.full(before.size, _HIGHEST, dtype=np.int64)
+        if not later.all():
+            within = np.flatnonzero(~later)
+            around = readings.neighbours(connection, runs.meter[within], runs.first_us[within], runs.last_us[within])
+            for place, earlier, next_one in around:
+                before[within[place - 1]] = _LOWEST if earlier is None else earlier
+                after[within[place - 1]] = _HIGHEST if next_one is None else next_one
         reach: Stretches = assemble.reaching(runs, before, after, readings.MOST_DAYS)
         readings.mark_touched(connection, reach.meter, reach.first_us, reach.last_us, zone=self._zone, now=now)
 

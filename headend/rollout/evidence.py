@@ -222,7 +222,9 @@ def _production(reader: _Reader) -> ProductionSeparated:
     note = reader.note(required=True)
     point = reader.word("production_usage_point", required=False)
     meter = None
-    if reader.has("manufacturer", "serial", "seal", "start_import_wh", "installed_at"):
+    if not reader.has("manufacturer", "serial", "seal", "start_import_wh"):
+        reader.instant("installed_at", required=False)  # forms fill in the time: alone it speaks of no meter
+    else:
         meter = _meter(reader)
         if point is None:
             reader.word("production_usage_point")  # a meter hangs somewhere: say that the place is missing

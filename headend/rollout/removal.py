@@ -71,7 +71,7 @@ def _refuse_while_somebody_is_not_ready(
     behind: Sequence[PointBehind],
 ) -> None:
     missing = []
-    for door in doors:
+    for door in sorted(doors, key=lambda one: one.code):
         done = closed[door.premises_id]
         if Step.COMMISSIONED not in done:
             missing.append(f"{door.label} ({door.code}) is not commissioned")

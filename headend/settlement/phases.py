@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +39,9 @@ def area_phases(connection: Connection, points: Sequence[Point], days: DayRange,
     """Phases of an area's meters (summed where there are several); only measured and interpolated intervals have a number."""
     start, end = days.bounds
     meters = sorted({i.meter_id for p in points for i in p.installations})
-    readings = {r["meter_id"]: r for r in intervals.phase_readings(connection, meters, start, end)}
+    margin = timedelta(microseconds=rules.grid.tolerance_us + rules.grid.on_grid_us)
+    found = intervals.phase_readings(connection, meters, start - margin, end + margin)
+    readings = {row["meter_id"]: row for row in found}
     energy = np.zeros((3, days.intervals))
     volts, count = np.zeros((3, days.intervals)), np.zeros((3, days.intervals))
     covered = np.zeros(days.intervals, dtype=np.bool_)
@@ -48,8 +51,8 @@ def area_phases(connection: Connection, points: Sequence[Point], days: DayRange,
             row = readings.get(installed.meter_id)
             if row is None:
                 continue
-            found = _phase_energy(point, installed, row, days, rules)
-            own = np.where(np.isnan(own), found, own)
+            phased = _phase_energy(point, installed, row, days, rules)
+            own = np.where(np.isnan(own), phased, own)
             _add_voltages(volts, count, installed, row, days, rules)
         energy += own
         covered |= np.isfinite(own).all(axis=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -25,7 +25,9 @@ from headend.settlement.windows import SettledWindow, load_window
 from headend.store import balances, findings
 from headend.store.balances import Watermark
 from headend.store.pool import Connection, Row, Store
-from reconciliation import AreaReport, Cause, analyse
+from reconciliation import AreaReport, AreaWindow, Cause, analyse
+
+Engine = Callable[[Sequence[AreaWindow]], Mapping[str, AreaReport]]
 
 _log = get_logger(__name__)
 
@@ -40,8 +42,11 @@ _METHOD = "1"
 class Reconciler:
     """Runs the engine for one station after the other."""
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock, started: datetime) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, clock: Clock, *, started: datetime, engine: Engine = analyse
+    ) -> None:
         self._store = store
+        self._engine = engine
         self._settings = settings.settlement
         self._clock = clock
         self._started = started
@@ -90,7 +95,7 @@ class Reconciler:
         with self._store.transaction() as connection:
             windows = [load_window(connection, a["area_id"], a["code"], days, self._rules) for a in areas]
         loaded = time.perf_counter()
-        reports = analyse([w.window for w in windows])
+        reports = self._engine([w.window for w in windows])
         analysed = time.perf_counter()
         now = self._clock()
         opened: list[str] = []

@@ -12,13 +12,14 @@ from headend.domain.clock import Clock
 from headend.log import get_logger
 from headend.metrics import SETTLED_DAYS, STORE_ERRORS
 from headend.settings import Settings
-from headend.settlement.reconcile import Reconciler
+from headend.settlement.reconcile import Engine, Reconciler
 from headend.settlement.rules import Rules
 from headend.settlement.settler import Outcome, settle_area
 from headend.store import balances, dirty
 from headend.store.balances import Watermark
 from headend.store.errors import StoreConflict, StoreUnavailable
 from headend.store.pool import Store
+from reconciliation import analyse
 
 _log = get_logger(__name__)
 
@@ -33,14 +34,14 @@ _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 class SettlementService:
     """Settles what is dirty, in passes of one area and up to 31 days each; several services share the areas."""
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: Store, settings: Settings, clock: Clock, *, engine: Engine = analyse) -> None:
         self._store = store
         self._settings = settings.settlement
         self._clock = clock
         self._rules = Rules.of(settings.settlement)
         self._started = clock()
         self._swept: datetime | None = None
-        self._reconciler = Reconciler(store, settings, clock, self._started)
+        self._reconciler = Reconciler(store, settings, clock, started=self._started, engine=engine)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. The store being away is waited for; what was in hand is done again."""

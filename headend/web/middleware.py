@@ -52,7 +52,7 @@ class Surroundings:
             await send(message)
 
         try:
-            if (refusal := _foreign(scope)) is not None:
+            if (refusal := _foreign(scope) or _nul(scope)) is not None:
                 await problem_json(Request(scope), refusal)(scope, receive, sending)
                 return
             await self._app(scope, receive, sending)
@@ -91,3 +91,10 @@ def _foreign(scope: Scope) -> Problem | None:
     if not foreign:
         return None
     return Problem(status=403, code="foreign-origin", detail="this request was sent by a page of another site")
+
+
+def _nul(scope: Scope) -> Problem | None:
+    """A refusal of the one character that no text of the database can hold."""
+    if "\0" not in scope["path"] and b"%00" not in scope["query_string"]:
+        return None
+    return Problem(status=422, code="invalid-request", detail="the address holds a NUL character")

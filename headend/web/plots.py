@@ -85,7 +85,7 @@ def area_intervals(row: Row, zone: ZoneInfo) -> Plot | None:
     delivered = _scaled(row["delivered_interval_wh"], to_kw)
     if all(value is None for value in supplied) and all(value is None for value in delivered):
         return None
-    loss = [None if s is None or d is None else s - d for s, d in zip(supplied, delivered, strict=True)]
+    loss = [None if s is None or d is None else round(s - d, 6) for s, d in zip(supplied, delivered, strict=True)]
     return {
         "x": _instants(row["starts_at"], row["interval_s"], len(supplied), zone),
         "daily": False,

@@ -29,11 +29,14 @@ STATES: Mapping[str, tuple[str, str, str]] = {
 """State of an area → its word, the Chinese term, and a mark that does not depend on colour."""
 
 REASONS = {
-    "coverage": "too few metering points were measured",
-    "area_meter": "the area meter has too few intervals",
-    "no_area_meter": "no area meter is installed",
-    "no_households": "no usage points hang on the area",
+    "no_interval_over": "the day has only begun",
+    "no_household_meter": "no household is read by a meter",
+    "area_meter_missing": "the area meter was read in too few intervals",
+    "coverage_too_low": "too few metering points were measured",
+    "no_complete_interval": "not one interval is complete",
 }
+"""The balance's machine words for *not computable*, for people."""
+
 
 CATEGORIES = {
     "residential": "Residential",
@@ -64,10 +67,11 @@ def _environment() -> Environment:
         "share": text.share,
         "likelihood": text.likelihood,
         "day": text.day,
+        "factor": text.factor,
         "humanise": text.humanise,
         "embedded_json": embedded_json,
         "path": lambda value: quote(str(value), safe=""),
-        "reason": lambda word: REASONS.get(word, text.humanise(word) if word and " " not in word else word),
+        "reason": lambda word: REASONS.get(word) or (text.humanise(word).lower() if " " not in word else word),
         "category": lambda word: CATEGORIES.get(word, text.humanise(word)),
     }
     made.globals |= {
@@ -83,7 +87,7 @@ def _environment() -> Environment:
 def embedded_json(value: Any) -> Markup:
     """JSON for a <script type="application/json"> block: no character in it can end the block. NaN is refused."""
     written = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-    return Markup(written.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 escaped here
+    return Markup(written.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def page(

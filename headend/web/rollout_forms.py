@@ -6,7 +6,7 @@ Only the shape is read here (a number, an instant, kWh to Wh); whether the evide
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
@@ -49,100 +49,79 @@ _CATEGORIES = (
 )  # fmt: skip
 _PHASES = (("L1", "L1 (A)"), ("L2", "L2 (B)"), ("L3", "L3 (C)"), ("L123", "Three-phase 三相"))
 
-FORMS: Mapping[Step, StepForm] = {
-    form.step: form
-    for form in (
-        StepForm(
-            step=Step.SURVEY,
-            title="Survey",
-            chinese="勘查",
-            explanation="Who lives behind the shared meter here, and how are they supplied?",
-            button="Close survey",
-            fields=(
-                Field(name="people", label="People", chinese="人口", kind="integer", hint="who live or work here"),
-                Field(name="category", label="Category", chinese="用电类别", kind="choice", choices=_CATEGORIES),
-                Field(name="phase", label="Phase", chinese="相别", kind="choice", choices=_PHASES),
-                Field(name="note", label="Note", chinese="备注", kind="note", required=False),
-            ),
+_NOTE = Field(name="note", label="Note", chinese="备注", kind="note", required=False)
+_METER = (
+    Field(name="serial", label="Serial", chinese="表号", hint="as on the name plate"),
+    Field(name="seal", label="Seal number", chinese="封印号"),
+    Field(name="start_import_wh", label="Start register", chinese="起码", kind="kwh", hint="as displayed"),
+    Field(name="installed_at", label="Installed at", chinese="装表时间", kind="instant"),
+    Field(
+        name="manufacturer", label="Manufacturer", chinese="厂家", required=False, hint="if the serial is not unique"
+    ),
+)
+
+_FORMS = (
+    StepForm(
+        step=Step.SURVEY,
+        title="Survey",
+        chinese="勘查",
+        explanation="Who lives behind the shared meter here, and how are they supplied?",
+        button="Close survey",
+        fields=(
+            Field(name="people", label="People", chinese="人口", kind="integer", hint="who live or work here"),
+            Field(name="category", label="Category", chinese="用电类别", kind="choice", choices=_CATEGORIES),
+            Field(name="phase", label="Phase", chinese="相别", kind="choice", choices=_PHASES),
+            _NOTE,
         ),
-        StepForm(
-            step=Step.HOUSEHOLD_METER_INSTALLED,
-            title="Household meter installed",
-            chinese="装表",
-            explanation="The household's own meter hangs in its sealed box.",
-            button="Close installation",
-            fields=(
-                Field(
-                    name="manufacturer",
-                    label="Manufacturer",
-                    chinese="厂家",
-                    required=False,
-                    hint="only if the serial alone is not unique",
-                ),
-                Field(name="serial", label="Serial", chinese="表号", hint="as on the name plate"),
-                Field(name="seal", label="Seal number", chinese="封印号"),
-                Field(
-                    name="start_import_wh",
-                    label="Start register",
-                    chinese="起码",
-                    kind="kwh",
-                    hint="as displayed, with decimals",
-                ),
-                Field(name="installed_at", label="Installed at", chinese="装表时间", kind="instant"),
-            ),
+    ),
+    StepForm(
+        step=Step.HOUSEHOLD_METER_INSTALLED,
+        title="Household meter installed",
+        chinese="装表",
+        explanation="The household's own meter hangs in its sealed box.",
+        button="Close installation",
+        fields=(*_METER, _NOTE),
+    ),
+    StepForm(
+        step=Step.PRODUCTION_SEPARATED,
+        title="Production and living separated",
+        chinese="两电分离",
+        explanation="Production has a supply of its own; living no longer hangs on it. "
+        "Where production got a usage point and a meter, enter them too.",
+        button="Close separation",
+        fields=(
+            Field(name="note", label="What was separated, and how", chinese="说明", kind="note"),
+            Field(name="production_usage_point", label="Usage point", chinese="生产户号", required=False),
+            *(replace(field, required=False, label=f"Its meter: {field.label.lower()}", hint="") for field in _METER),
         ),
-        StepForm(
-            step=Step.PRODUCTION_SEPARATED,
-            title="Production and living separated",
-            chinese="两电分离",
-            explanation="Production has a supply of its own; living no longer hangs on it.",
-            button="Close separation",
-            fields=(
-                Field(name="note", label="What was separated, and how", chinese="说明", kind="note"),
-                Field(
-                    name="production_usage_point",
-                    label="Usage point of the production",
-                    chinese="生产户号",
-                    required=False,
-                ),
-            ),
+    ),
+    StepForm(
+        step=Step.COMMISSIONED,
+        title="Commissioned",
+        chinese="投运验收",
+        explanation="The head-end now reads the meter itself: serial, register and voltage have to agree "
+        "with what you note here.",
+        button="Read the meter now",
+        fields=(
+            Field(name="noted_import_wh", label="Register now", chinese="当前示值", kind="kwh", hint="as displayed"),
+            _NOTE,
         ),
-        StepForm(
-            step=Step.COMMISSIONED,
-            title="Commissioned",
-            chinese="投运验收",
-            explanation="The head-end now reads the meter itself: serial, register and voltage have to agree with what you note here.",
-            button="Read the meter now",
-            fields=(
-                Field(
-                    name="noted_import_wh",
-                    label="Register now",
-                    chinese="当前示值",
-                    kind="kwh",
-                    hint="as displayed this minute",
-                ),
-            ),
+    ),
+    StepForm(
+        step=Step.SHARED_METER_REMOVED,
+        title="Shared meter removed",
+        chinese="拆除总表",
+        explanation="Once for all premises behind this shared meter, and only when each of them is commissioned.",
+        button="Close removal",
+        fields=(
+            Field(name="final_import_wh", label="Final register", chinese="止码", kind="kwh", hint="as displayed"),
+            Field(name="removed_at", label="Removed at", chinese="拆表时间", kind="instant"),
+            Field(name="seal", label="Seal number", chinese="封印号", hint="of the removed meter's bag"),
+            _NOTE,
         ),
-        StepForm(
-            step=Step.SHARED_METER_REMOVED,
-            title="Shared meter removed",
-            chinese="拆除总表",
-            explanation="Once for all premises behind this shared meter, and only when each of them is commissioned.",
-            button="Close removal",
-            fields=(
-                Field(
-                    name="final_import_wh",
-                    label="Final register",
-                    chinese="止码",
-                    kind="kwh",
-                    hint="of the shared meter, as displayed",
-                ),
-                Field(name="removed_at", label="Removed at", chinese="拆表时间", kind="instant"),
-                Field(name="seal", label="Seal number", chinese="封印号", hint="of the removed meter's bag"),
-            ),
-        ),
-    )
-}
+    ),
+)
+FORMS: Mapping[Step, StepForm] = {form.step: form for form in _FORMS}
 
 _LARGEST_KWH = Decimal(10) ** 12
 

@@ -33,13 +33,18 @@ def kw(power_w: float | None) -> str:
     return number(None if power_w is None else power_w / 1000)
 
 
-def number(value: float | Decimal | None) -> str:
+def number(value: float | None) -> str:
     """A number with as many decimals as its size deserves."""
     if value is None or not math.isfinite(value):
         return MISSING
     size = abs(value)
     decimals = 0 if size >= 100 or value == 0 else 1 if size >= 10 else 2
     return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def factor(value: Decimal | None) -> str:
+    """A multiplier without the zeros that its column adds."""
+    return MISSING if value is None else f"{value.normalize():f}"
 
 
 def count(value: int | None) -> str:

@@ -29,14 +29,21 @@ _NAME_COOKIE_AGE_S = 90 * 86400
 
 _WORD = re.compile(r"[a-z]+(?:_[a-z]+)*")
 _WORDS = {
-    field.name: f"“{field.label.lower()}”" for form in FORMS.values() for field in form.fields if "_" in field.name
+    field.name: f"“{field.label.lower()}”"
+    for form in FORMS.values()
+    for field in form.fields
+    if "_" in field.name and (field.required or field.name.startswith("production"))
 } | {form.step.value: f"“{form.title}”" for form in FORMS.values() if "_" in form.step}
 
 
 async def form_of(request: Request) -> dict[str, str]:
     """The fields of a sent form; files are ignored."""
     async with request.form(max_files=0, max_fields=50) as form:
-        return {key: value for key, value in form.items() if isinstance(value, str)}
+        found = {key: value for key, value in form.items() if isinstance(value, str)}
+    for key, value in found.items():
+        if "\0" in value:
+            raise invalid(key, "holds a NUL character")
+    return found
 
 
 @router.get("/rollout")
@@ -123,7 +130,7 @@ def _premises_page(
     def value_of(step: Step, field: Field) -> str:
         if attempt is not None and attempt["step"] is step:
             return str(attempt["entered"].get(field.name, ""))
-        prefilled = {"instant": now, "choice": str(row.get(field.name) or "")}
+        prefilled = {"instant": now if field.required else "", "choice": str(row.get(field.name) or "")}
         return prefilled.get(field.kind, "")
 
     return page(

@@ -194,6 +194,12 @@ def run_ingest() -> Iterator[Callable[..., RunningIngest]]:
             ingest.stop()
 
 
+def subscribed(field: Field, store: Store) -> bool:
+    """Whether an ingest in another process takes messages already: a reading of meter 58 arrives."""
+    field.send("meter/Acme/58/reading", {"ts": NOW.isoformat(), "import_wh": 0})
+    return bool(values(store, "select 1 from latest_reading where meter_id = 58"))
+
+
 @pytest.fixture
 def kit() -> Any:
     """This module: test directories are no packages, so its helpers come as a fixture."""

@@ -1,4 +1,4 @@
-"""A gateway on a free port (pymodbus's own server behind a filter that silences units), and meters in the store for it."""
+"""A gateway on a free port (pymodbus's own server behind a filter that silences units), and meters for it."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 scenes read better on one line
 """Live reads: rows that whoever owns the bus takes, executes between the meters of a round, and answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 scenes read better on one line
 """The role *poll* over a real loopback Modbus TCP gateway into a real PostgreSQL."""
 
 from __future__ import annotations
@@ -169,22 +170,21 @@ def test_changed_endpoints_are_taken_over(
             meter_device(7, SDM120, {Q.IMPORT_WH: 2_000, Q.SERIAL: "120001"}),
             meter_device(8, SDM120, {Q.IMPORT_WH: 3_000, Q.SERIAL: "120002"}),
         ]
-        async with serve([old]) as first, serve(new) as second:
-            async with running(PollService(store, settings, clock)):
-                load(planned("120001", SDM120, 1, "U1", first.port))
-                await until(asked(store, READ), "a reading over the first gateway")
-                load(planned("120001", SDM120, 7, "U1", second.port), planned("120002", SDM120, 8, "U2", second.port))
-                await until(
-                    asked(store, b"select 1 as n from register_reading where import_wh = 3000"),
-                    "a reading of the new meter",
-                )
-                await until(
-                    asked(store, b"select 1 as n from register_reading where import_wh = 2000"),
-                    "a reading at the new place",
-                )
-                asked_before = len(first.questions)
-                await until(lambda: second.questions.count(7) >= 6, "more rounds")
-                assert len(first.questions) == asked_before
+        async with serve([old]) as first, serve(new) as second, running(PollService(store, settings, clock)):
+            load(planned("120001", SDM120, 1, "U1", first.port))
+            await until(asked(store, READ), "a reading over the first gateway")
+            load(planned("120001", SDM120, 7, "U1", second.port), planned("120002", SDM120, 8, "U2", second.port))
+            await until(
+                asked(store, b"select 1 as n from register_reading where import_wh = 3000"),
+                "a reading of the new meter",
+            )
+            await until(
+                asked(store, b"select 1 as n from register_reading where import_wh = 2000"),
+                "a reading at the new place",
+            )
+            asked_before = len(first.questions)
+            await until(lambda: second.questions.count(7) >= 6, "more rounds")
+            assert len(first.questions) == asked_before
 
     asyncio.run(scenario())
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,6 +27,7 @@ from headend.ingest.topology_import import import_directory
 from headend.rollout.checklist import Step, StepRefused, StepResult
 from headend.rollout.service import RolloutService
 from headend.settings import Settings
+from headend.store import requests
 from headend.store.pool import Row, Store
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
@@ -50,7 +52,8 @@ FILES = {
     "Eastron,210001,eastron-sdm120,1,7,10\nEastron,210002,eastron-sdm120,1,7,10\nEastron,210003,eastron-sdm120,1,7,10\n"
     "Eastron,210004,eastron-sdm120,1,7,10\nEastron,210010,eastron-sdm630,3,7,10\nEastron,210011,eastron-sdm120,1,7,10\n"
     "Chint,210001,chint-ddsu666,1,7,10\nChint,210020,chint-ddsu666,1,7,10\n",
-    "installations.csv": "usage_point,manufacturer,serial,valid_from,valid_to,multiplier,sign,start_import_wh,start_export_wh,seal\n"
+    "installations.csv": "usage_point,manufacturer,serial,valid_from,valid_to,multiplier,sign,"
+    "start_import_wh,start_export_wh,seal\n"
     f"A02-T,Eastron,1,{SHARED_SINCE},,40,1,0,0,T-1\nA02-S1,Eastron,2,{SHARED_SINCE},,1,1,5000000,0,S-1\n"
     f"A02-101,Eastron,101,{SHARED_SINCE},,1,1,0,0,S-2\nA02-900,Eastron,210011,{SHARED_SINCE},,1,1,0,0,S-3\n",
     "premises.csv": "premises,area,shared_usage_point,usage_point,label,has_production\n"
@@ -84,7 +87,13 @@ class Yard:
     sent: list[UUID] = field(default_factory=list)
 
     def close(
-        self, premises: str, step: Step, evidence: Mapping[str, Any], *, by: str = "Li Wei", client_id: UUID | None = None
+        self,
+        premises: str,
+        step: Step,
+        evidence: Mapping[str, Any],
+        *,
+        by: str = "Li Wei",
+        client_id: UUID | None = None,
     ) -> StepResult:
         self.sent.append(client_id or uuid4())
         return self.service.close_step(premises, step, self.sent[-1], by, evidence)
@@ -130,8 +139,6 @@ class Yard:
             "model": "eastron-sdm120",
             "refused": [],
         } | other
-        from headend.store import requests
-
         with self.store.transaction() as connection:
             (taken,) = requests.take(connection, now=self.clock(), lease_s=30, most=1)
             assert requests.finish(connection, taken, answer=given, now=self.clock())
@@ -162,7 +169,8 @@ class Yard:
         return {
             row["code"]
             for row in self.query(
-                "select u.code from area_membership m join usage_point u using (usage_point_id) join area a using (area_id) "
+                "select u.code from area_membership m "
+                "join usage_point u using (usage_point_id) join area a using (area_id) "
                 "where a.code = 'A02' and u.kind <> 'area' and m.behind_usage_point_id is null "
                 "and m.valid_from <= %s and (m.valid_to is null or m.valid_to > %s)",
                 at,
@@ -266,12 +274,12 @@ def in_thread(main: Callable[[asyncio.Event, Callable[[Any], None]], Any]) -> It
         ready.append(value)
         arrived.set()
 
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def work() -> None:
         try:
             loop.run_until_complete(main(stop, announce))
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 told to the test by whoever waits for the thread
             failures.append(error)
         finally:
             arrived.set()
@@ -318,3 +326,9 @@ def polling(store: Store) -> Iterator[None]:
 
     with in_thread(main):
         yield
+
+
+@pytest.fixture(scope="session")
+def scene() -> SimpleNamespace:
+    """What the tests with meters on a socket build their scenes with."""
+    return SimpleNamespace(device=device, modbus_server=modbus_server, polling=polling, make_yard=make_yard)

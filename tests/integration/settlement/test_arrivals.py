@@ -142,3 +142,27 @@ def _same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
     for a, b in zip(found, wanted, strict=True):
         different = {key: (a[key], b[key]) for key in b if a[key] != b[key]}
         assert not different, (b.get("usage_point_id"), b["day"], different)
+
+
+def test_a_reference_day_that_comes_last_reshapes_the_gap_after_it(make_field: Callable[..., Field]) -> None:
+    field = make_field()
+    _, readings = _world(field)
+    now = T0 + timedelta(days=DAYS + 2)
+    area = field.one("select area_id from area")
+    field.store_readings(readings)
+    field.mark_reading(area, [at for _, at, _ in readings])
+    _settle_all(field, now)
+    wanted = field.intervals()
+    field.run("truncate register_reading, interval_day, balance_day, dirty_day")
+    meter = field.one("select meter_id from meter where serial = 'days'")
+    reference = T0 + timedelta(days=4)
+    late = [r for r in readings if r[0] == meter and reference < r[1] < reference + timedelta(days=1)]
+    early = [r for r in readings if r not in late]
+    field.store_readings(early)
+    field.mark_reading(area, [at for _, at, _ in early])
+    _settle_all(field, now)
+    assert field.intervals() != wanted
+    field.store_readings(late)
+    field.mark_reading(area, [at for _, at, _ in late])
+    _settle_all(field, now)
+    _same(field.intervals(), wanted)

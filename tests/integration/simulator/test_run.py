@@ -177,6 +177,15 @@ def test_kill_9_and_broker_death_lose_nothing(
     assert again.process.poll() is None
 
 
+def test_starts_before_its_broker(
+    broker: EmbeddedBroker, headend: Any, start: Callable[[], Process], wait_until: Wait
+) -> None:
+    broker.stop()
+    start()
+    broker.start()
+    wait_until(lambda: {1, 2, 3, 4} <= set(headend.seqs("C-02")), "history, once there is a broker")
+
+
 def test_stops_cleanly_and_says_so(headend: Any, running: Process, wait_until: Wait) -> None:
     wait_until(lambda: (b"online") in [p for _, p in headend.of("C-01/state")], "online")
     assert running.end(signal.SIGTERM) == 0

@@ -15,9 +15,19 @@ from headend.store.pool import Store
 
 TEMPLATE = Path(__file__).parents[3] / "config" / "import-template"
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
-TABLES = (  # what an import can touch
-    "station area usage_point area_membership meter installation concentrator endpoint premises dirty_day"
-).split()
+TABLES = [
+    "station",
+    "area",
+    "usage_point",
+    "area_membership",
+    "meter",
+    "installation",
+    "concentrator",
+    "endpoint",
+    "premises",
+    "dirty_day",
+]
+"""What an import can touch."""
 
 
 @pytest.fixture

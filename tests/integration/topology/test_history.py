@@ -1,3 +1,4 @@
+# ruff: noqa: E501 scenes read better on one line
 """Install, remove, move: spans that close and open, conflicts in words, dirty days, and any past instant asked for."""
 
 from __future__ import annotations
@@ -220,7 +221,9 @@ def test_a_day_that_is_dirty_already_is_marked_later_never_earlier(loaded: Store
         for marked in (now, now + SECOND, now):
             topology.mark_dirty(connection, area.area_id, day, day, marked)
         topology.mark_dirty(connection, area.area_id, day, day - timedelta(days=1), now)
-    assert loaded.rows(b"select day, marked_at from dirty_day") == [{"day": day, "marked_at": now + SECOND + timedelta(microseconds=1)}]
+    assert loaded.rows(b"select day, marked_at from dirty_day") == [
+        {"day": day, "marked_at": now + SECOND + timedelta(microseconds=1)}
+    ]
 
 
 def test_poll_targets_are_those_that_serve_now(loaded: Store, now: datetime) -> None:

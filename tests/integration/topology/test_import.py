@@ -1,3 +1,4 @@
+# ruff: noqa: E501 scenes read better on one line
 """`headend import` into a real PostgreSQL: all or nothing, the same again changes nothing, history is kept."""
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from psycopg.conninfo import make_conninfo
 
 from headend.rollout.checklist import Step, StepRefused, StepResult, UnknownPremises
 from headend.settings import Database, Settings
+from headend.store.migrate import migrate
 from headend.store.pool import Store
 from headend.web.app import create_app
 
@@ -48,16 +52,32 @@ class Door:
         )
 
 
-@pytest.fixture
-def settings(dsn: str) -> Settings:
-    """Defaults on the test's database."""
-    return Settings(database=Database(dsn=dsn))
+@pytest.fixture(scope="session")
+def seeded_store(server_dsn: str, migrated_template: str | None) -> Iterator[Store]:
+    """A store with every table filled, for all tests that only look."""
+    name = f"headend_web_{os.getpid()}"
+    source = f' template "{migrated_template}"' if migrated_template else ""
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(f'create database "{name}"{source}'.encode())
+    dsn = make_conninfo(server_dsn, dbname=name)
+    if migrated_template is None:
+        migrate(dsn)
+    with Store(dsn) as opened:
+        yield opened
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(f'drop database if exists "{name}" with (force)'.encode())
+
+
+@pytest.fixture(scope="session")
+def seeded(seeded_store: Store) -> seeding.Seeded:
+    """What is in it."""
+    return seeding.seed(seeded_store)
 
 
 @pytest.fixture
-def seeded(store: Store) -> seeding.Seeded:
-    """Every table filled."""
-    return seeding.seed(store)
+def settings(seeded_store: Store) -> Settings:
+    """Defaults on the seeded database."""
+    return Settings(database=Database(dsn=seeded_store.dsn))
 
 
 @pytest.fixture
@@ -67,9 +87,9 @@ def door() -> Door:
 
 
 @pytest.fixture
-def app(store: Store, settings: Settings, door: Door) -> FastAPI:
+def app(seeded_store: Store, seeded: seeding.Seeded, settings: Settings, door: Door) -> FastAPI:
     """The application, at the seed's instant."""
-    return create_app(store, settings, lambda: seeding.NOW, rollout_door=door)
+    return create_app(seeded_store, settings, lambda: seeding.NOW, rollout_door=door)
 
 
 @pytest.fixture
@@ -79,7 +99,7 @@ def client(app: FastAPI) -> TestClient:
 
 
 @pytest.fixture
-def server(app: FastAPI, seeded: seeding.Seeded) -> Iterator[str]:
+def server(app: FastAPI) -> Iterator[str]:
     """The address of a real server on a free port."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

@@ -45,7 +45,12 @@ def seed(store: Store) -> Seeded:
     with store.transaction() as c:
         _topology(c, made)
         _readings(c, made, rng)
-        for code, theft, gap in (("A1", 0.055, None), ("A2", 0.0, None), ("A3", -0.06, None), ("A4", 0.0, "coverage")):
+        for code, theft, gap in (
+            ("A1", 0.055, None),
+            ("A2", 0.0, None),
+            ("A3", -0.06, None),
+            ("A4", 0.0, "coverage_too_low"),
+        ):
             _settled(c, made, rng, code, theft, gap)
         _findings(c, made, rng)
         _billing(c, made, rng)
@@ -95,12 +100,8 @@ def _topology(c: Connection, made: Seeded) -> None:
             category = "production" if k == 6 else "commercial" if k % 9 == 0 else "residential"
             name = f"No. {k}, {'North' if k % 2 else 'South'} side"
             meter = f"{maker}/21{code[1]}{k:03d}"
-            _usage_point(
-                c, made, code, f"{code}-{k:03d}", "customer", category, name, 3 if k % 6 == 0 else 1, meter, 1
-            )
-    _usage_point(
-        c, made, "A2", "A2-S1", "shared", "residential", "Courtyard shared meter", 3, "Chint/215900", 1
-    )
+            _usage_point(c, made, code, f"{code}-{k:03d}", "customer", category, name, 3 if k % 6 == 0 else 1, meter, 1)
+    _usage_point(c, made, "A2", "A2-S1", "shared", "residential", "Courtyard shared meter", 3, "Chint/215900", 1)
     for k in range(1, 7):
         code = f"A2-S1-{k}"
         made.usage_points[code] = _insert(
@@ -210,7 +211,6 @@ def _settled(
     for position, day in enumerate(DAYS):
         if area == "A3" and position in (9, 10):
             continue  # two days that were never settled
-        start, _ = CALENDAR.bounds(day)
         delivered = np.round(_profile(rng, len(counted)) * (1.15 if day.weekday() >= 5 else 1.0))
         technical = np.round(25 + 4.0e-6 * delivered**2 + 0.012 * delivered)
         stolen = theft * delivered * (1.0 if position > 11 or theft < 0 else 0.1)
@@ -245,7 +245,7 @@ def _settled(
         so_far += [None] * 46
         _balance(
             c, made.areas[area], TODAY, "not_computable", [so_far, so_far, [None] * 96],
-            reason="coverage", households=24, measured=24, coverage=0.52, final=False,
+            reason="coverage_too_low", households=24, measured=24, coverage=0.52, final=False,
         )  # fmt: skip
     cause = "meter" if theft > 0 else "area_meter" if theft < 0 else "not_computable" if reason else "clean"
     _insert(

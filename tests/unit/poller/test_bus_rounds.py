@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from drivers.base import RegisterReading
+from drivers.errors import ConnectionFailed
 from drivers.modbus.gate import Priority
 from drivers.modbus.map_file import load_models
 from headend.ingest.poll_bus import BusPoller, RoundResult, by_bus, same_serial
@@ -39,12 +40,13 @@ class Polling:
         self.rounds += items
 
     def once(self) -> RoundResult:
-        async def scenario() -> None:
-            await self.poller.poll()
+        async def scenario() -> RoundResult:
+            result = await self.poller.poll()
             await self.box.flush()
+            assert result is not None
+            return result
 
-        asyncio.run(scenario())
-        return self.rounds[-1]
+        return asyncio.run(scenario())
 
 
 def test_area_meters_come_first(time: Any, scripted: Make, target: Make) -> None:
@@ -65,6 +67,34 @@ def test_a_dead_meter_is_counted_and_the_rest_is_read(time: Any, scripted: Make,
     assert [identity.serial for identity, _ in result.readings] == ["2", "4"]
     assert result.failed == 2
     assert (_metric("reads", outcome="timeout"), _metric("reads", outcome="ok")) == (before[0] + 2, before[1] + 2)
+
+
+def test_a_connection_that_breaks_in_a_round_costs_nobody_the_round(time: Any, scripted: Make, target: Make) -> None:
+    before = _metric("reads", outcome="connection")
+    down_until = time.now + timedelta(seconds=2.5)
+
+    def behind_the_gateway(serial: str) -> Any:
+        def answer() -> Any:
+            return serial if time.now >= down_until else ConnectionFailed("down", peer="10.0.0.1:502")
+
+        return answer
+
+    bus = scripted({1: "1", 2: behind_the_gateway("2"), 3: behind_the_gateway("3")})
+    result = Polling(time, bus, [target(1), target(2), target(3)]).once()
+    assert [identity.serial for identity, _ in result.readings] == ["1", "2", "3"]
+    assert [unit for _, unit, _ in bus.visits] == [1, 2, 3, 2, 3, 2, 3]
+    assert result.failed == 0
+    assert _metric("reads", outcome="connection") == before
+
+
+def test_a_gateway_that_stays_away_is_left_in_time_for_the_next_round(time: Any, scripted: Make, target: Make) -> None:
+    before = _metric("reads", outcome="connection")
+    began = time.now
+    away = ConnectionFailed("refused", peer="10.0.0.1:502")
+    result = Polling(time, scripted({1: away, 2: away}, visit_s=0.0), [target(1), target(2)], period_s=60).once()
+    assert result.failed == 2
+    assert _metric("reads", outcome="connection") == before + 2
+    assert timedelta(seconds=10) < time.now - began <= timedelta(seconds=30)
 
 
 def test_another_serial_is_kept_apart(time: Any, scripted: Make, target: Make) -> None:

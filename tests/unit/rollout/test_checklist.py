@@ -49,4 +49,6 @@ def test_the_removal_names_who_is_not_commissioned() -> None:
 
 
 def test_a_refusal_says_everything_when_it_is_printed() -> None:
-    assert str(StepRefused("survey lacks evidence", ["people: is missing"])) == "survey lacks evidence; people: is missing"
+    assert (
+        str(StepRefused("survey lacks evidence", ["people: is missing"])) == "survey lacks evidence; people: is missing"
+    )

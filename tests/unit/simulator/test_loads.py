@@ -33,6 +33,18 @@ def load(day: date, days: Days = SHANGHAI) -> Load:
     return day_load(users(), 5, day, hours=hours, weather=sky, since_epoch_s=days.grid_us(day) // US)
 
 
+def test_the_sun_stands_highest_at_noon_and_nights_are_dark() -> None:
+    day = date(2026, 6, 20)
+    hours = SHANGHAI.hours(day)
+    suns = [weather(seed, day, hours, 31.2) for seed in range(20)]
+    mean = np.mean([w.sun for w in suns], axis=0)
+    assert np.average(hours, weights=mean) == pytest.approx(12, abs=0.5)
+    assert mean.max() > 0.6
+    assert np.all(mean[(hours < 4) | (hours > 20)] == 0)
+    assert np.all(suns[0].darkness[(hours < 4) | (hours > 20.5)] > 0.9)
+    assert np.all(suns[0].darkness[(hours > 8) & (hours < 16)] < 0.1)
+
+
 def test_a_day_is_the_same_whenever_it_is_computed() -> None:
     a, _, b = load(date(2026, 5, 4)), load(date(2026, 5, 5)), load(date(2026, 5, 4))
     assert np.array_equal(a.drawn_w, b.drawn_w)
@@ -67,7 +79,7 @@ def test_days_on_which_the_clocks_change(day: date, n: int) -> None:
     assert from_us(to_us(from_us(1_700_000_000_123_456))) == from_us(1_700_000_000_123_456)
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 70_000), st.floats(1, 12_000), st.floats(1, 3000))))
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 86_300), st.floats(1, 12_000), st.floats(1, 3000))))
 def test_switched_loads_keep_their_energy(boxes: list[tuple[int, float, float, float]]) -> None:
     total = np.zeros((5, 96))
     owner = np.array([b[0] for b in boxes], dtype=np.int64)

@@ -25,7 +25,7 @@ def value_of(quantity: Quantity) -> int | float | str:
     return 7 if quantity is Quantity.CT_RATIO else 0.93 if quantity is Quantity.POWER_FACTOR else 229.5
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=str)
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda m: m.id)
 def test_every_planned_request_is_answered_with_the_codecs_words(model: MeterModel) -> None:
     image, values = RegisterImage(model), {q: value_of(q) for q in model.quantities}
     for block in plan(list(model.registers), model.limits):

@@ -46,10 +46,7 @@ def test_the_backlog_counts_what_is_kept_behind_and_stays_as_it_was_told() -> No
 def test_asks_again_with_growing_but_bounded_patience() -> None:
     uploads = window(1)
     uploads.plan(1)
-    times = []
-    for now in range(0, 200, 5):
-        if send_due(uploads, float(now)):
-            times.append(now)
+    times = [now for now in range(0, 200, 5) if send_due(uploads, float(now))]
     assert times == [0, 10, 30, 70, 110, 150, 190]
     assert uploads.resent == 6
 

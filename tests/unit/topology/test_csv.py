@@ -114,6 +114,8 @@ def test_a_bad_cell_is_named(column: str, value: str, says: str | None) -> None:
         ("usage_points.csv", "phase", "A", "one of L1, L2, L3, L123"),
         ("endpoints.csv", "protocol", "modbus-tcp", "one of modbus, mqtt"),
         ("endpoints.csv", "host", "tcp://10.0.0.1", "host name or IP address"),
+        ("endpoints.csv", "host", "10.0.0.1:502", "host name or IP address"),
+        ("endpoints.csv", "host", "10.0.0.256", "host name or IP address"),
         ("endpoints.csv", "port", "65536", "1 to 65535"),
         ("endpoints.csv", "unit", "256", "0 to 255"),
         ("premises.csv", "has_production", "maybe", "true or false"),
@@ -125,6 +127,14 @@ def test_other_columns(files: dict[str, str], file: str, column: str, value: str
     table = _read(file, header + "\n" + ",".join(cells.values()) + "\n")
     assert _only_problem(table) == (2, column, value)
     assert says in table.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("GW-1.Example", "gw-1.example"), ("10.0.0.1", "10.0.0.1"), ("2001:DB8::0:1", "2001:db8::1")]
+)
+def test_hosts_are_read_in_one_spelling(written: str, read: str) -> None:
+    header = "manufacturer,serial,protocol,host,port,unit,concentrator\n"
+    assert _read("endpoints.csv", f"{header}E,1,modbus,{written},502,1,\n").rows[0].values["host"] == read
 
 
 def test_all_bad_cells_of_a_row_are_named_and_the_rest_is_read() -> None:

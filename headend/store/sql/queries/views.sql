@@ -200,9 +200,9 @@ where (%(area)s::text is null or a.code = %(area)s::text)
   and (%(kind)s::text is null or f.kind = %(kind)s::text)
   and (%(state)s::text is null or f.state = %(state)s::text or (%(state)s::text = 'unresolved' and f.state not in ('rejected', 'closed')))
   and (%(after_id)s::bigint is null
-       or case when %(sort)s::text = 'energy' then (-f.energy_wh, -f.finding_id) > (-%(after_energy)s::float8, -%(after_id)s::bigint)
+       or case when %(sort)s::text = 'energy' then (-abs(f.energy_wh), -f.finding_id) > (-abs(%(after_energy)s::float8), -%(after_id)s::bigint)
                else f.finding_id < %(after_id)s::bigint end)
-order by case when %(sort)s::text = 'energy' then -f.energy_wh end, f.finding_id desc
+order by case when %(sort)s::text = 'energy' then -abs(f.energy_wh) end, f.finding_id desc
 limit %(limit)s::int;
 
 -- finding --

@@ -1,0 +1,32 @@
+"""The command line: `headend demo | run | migrate | import | settle | probe | quarantine`.
+
+Commands import what they need when they run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from headend.cli import demo, probe, quarantine, service
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Meter-data head-end: reads household and transformer-area meters over Modbus and MQTT, balances every "
+    "transformer area, says why and where energy is lost, and feeds billing.",
+)
+app.command()(demo.demo)
+app.command()(service.run)
+app.command()(service.migrate)
+app.command("import")(service.import_)
+app.command()(service.settle)
+app.add_typer(probe.app, name="probe")
+app.add_typer(quarantine.app, name="quarantine")
+
+
+def main() -> None:
+    """Entry point."""
+    app()

@@ -1,0 +1,5 @@
+"""`python -m headend.cli` is `headend`."""
+
+from headend.cli import main
+
+main()

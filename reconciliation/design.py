@@ -1,0 +1,133 @@
+"""The effects an honest area may show, as columns of Z: r = Z·η + e, η ~ N(0, τ²_group).
+
+r_k(t) = supplied_k − Σ_i w_ik p_i − L_k [Wh] for each stream k (a phase, or the total). Groups, columns, prior τ and why:
+
+- gain: w_ik p_i; 0.005: class 1 meters, calibrated to ± 0.5 % (1 SD);
+- skew: w_ik (p_i(t+1) − p_i(t−1))/2; 0.04 of an interval: clocks kept within ± 60 s of 15 min;
+- area gain: D_k = Σ_i w_ik p_i + L_k; 0.003: class 0.5 S meter with class 0.5 S CTs. What was delivered, not what was
+  supplied: the supplied energy's rounding is part of the balance and would correlate with it;
+- area skew: (D_k(t+1) − D_k(t−1))/2; 0.02 of an interval: one clock, kept within ± 30 s;
+- loss: L_k; 0.1 from voltage, 0.8 from a load model: how well the technical loss is known;
+- curve: w_ik (p_i(t+1) − 2 p_i(t) + p_i(t−1))/2; 0.02 of an interval: a shifted clock also smooths or sharpens a ramp;
+- drift: one column per stream and day, the stream's mean energy; 0.002: slow drift of instruments and loss, more where
+  readings had to be filled.
+
+Hypothesised faults come as further columns with priors of their own.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reconciliation.prepare import Prepared, central_difference
+from reconciliation.window import Floats, Ints
+
+GAIN_SD, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, CURVE_SD, DRIFT_SD = 0.005, 0.04, 0.003, 0.02, 0.02, 0.002
+GAIN, SKEW, AREA_GAIN, AREA_SKEW, LOSS, CURVE, DRIFT, FAULT = range(8)
+FROM_VOLTAGE = 0.2
+"""Relative SD of the technical loss up to which it came from voltages."""
+PLACE_SD = 0.02
+"""Added to the gain's SD where losses come from a load model: a load far down the feeder costs a few per cent more
+than one at the busbar."""
+FILL_DRIFT = 0.1
+"""Daily drift as share of the SD of filled readings: a filled value's error lasts for hours, not for one interval."""
+MAX_DRIFTS = 31
+"""Drift is told by day, or by coarser blocks in windows longer than a month."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Faults:
+    """Hypothesised faults as effects with their own Gaussian priors: e coefficients."""
+
+    columns: Floats
+    """(e, K, T) hidden energy per unit coefficient [Wh]."""
+    mean: Floats
+    """(e,) prior mean."""
+    sd: Floats
+    """(e,) prior SD."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Design:
+    """Z by stream, with the balance it is to explain. K streams, T intervals, m effects."""
+
+    columns: tuple[Ints, ...]
+    """Per stream: index of its effects."""
+    matrices: tuple[Floats, ...]
+    """Per stream: (m_k, T) columns [Wh]."""
+    group: Ints
+    """(m,) GAIN … FAULT."""
+    tau: Floats
+    """(7,) prior SD of each group."""
+    fault_sd: Floats
+    """Prior SD of each fault."""
+    balance: Floats
+    """(K, T) r, less the faults' prior means [Wh]."""
+
+    def sd(self, tau: Floats) -> Floats:
+        """(m,) SD of each effect for group SDs ``tau``."""
+        out = tau[np.minimum(self.group, FAULT - 1)]
+        out[self.group == FAULT] = self.fault_sd
+        return np.asarray(out)
+
+
+def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float, faults: Faults | None) -> Design:
+    """Columns of all effects; ``share`` (N, K), ``loss`` (K, T) [Wh], ``loss_sd`` the loss's relative SD."""
+    n, k_streams = share.shape
+    delivered = share.T @ area.net + loss  # not the supplied energy: its rounding is part of the balance
+    slope, area_slope = central_difference(area.net), central_difference(delivered)
+    curve = np.zeros_like(area.net)
+    curve[:, 1:-1] = (area.net[:, 2:] - 2 * area.net[:, 1:-1] + area.net[:, :-2]) / 2
+    blocks = min(area.n_days, MAX_DRIFTS)
+    block = area.day * blocks // max(area.n_days, 1)
+    drift = (block[None, :] == np.arange(blocks)[:, None]).astype(np.float64)
+    sizes = [n, n, k_streams, 1, 1, n, blocks * k_streams]
+    group = np.repeat(np.arange(7), sizes)
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    columns: list[Ints] = []
+    matrices: list[Floats] = []
+    for k in range(k_streams):
+        on = np.flatnonzero(share[:, k] > 0)
+        s = share[on, k][:, None]
+        filled = float(np.sqrt((np.square(share[:, k]) @ area.fill_var).mean()))
+        level = float(np.hypot(np.abs(area.supplied[k]).mean(), FILL_DRIFT * filled / DRIFT_SD))
+        columns.append(
+            np.concatenate(
+                [
+                    on,
+                    first[1] + on,
+                    [first[2] + k, first[3], first[4]],
+                    first[5] + on,
+                    first[6] + k * blocks + np.arange(blocks),
+                ]
+            ).astype(np.int64)
+        )
+        matrices.append(
+            np.concatenate(
+                [
+                    s * area.net[on],
+                    s * slope[on],
+                    delivered[k][None],
+                    area_slope[k][None],
+                    loss[k][None],
+                    s * curve[on],
+                    level * drift,
+                ]
+            )
+        )
+    gain_sd = GAIN_SD if loss_sd <= FROM_VOLTAGE else float(np.hypot(GAIN_SD, PLACE_SD))
+    tau = np.array([gain_sd, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, loss_sd, CURVE_SD, DRIFT_SD])
+    balance = area.supplied - share.T @ area.net - loss
+    fault_sd = np.zeros(0)
+    if faults is not None and faults.columns.size:
+        fault_sd = faults.sd
+        balance = balance - np.tensordot(faults.mean, faults.columns, axes=1)
+        last = group.size
+        group = np.concatenate([group, np.full(fault_sd.size, FAULT)])
+        for k in range(k_streams):
+            here = np.flatnonzero(np.abs(faults.columns[:, k]).max(axis=1) > 0)
+            columns[k] = np.concatenate([columns[k], last + here])
+            matrices[k] = np.concatenate([matrices[k], faults.columns[here, k]])
+    return Design(
+        columns=tuple(columns), matrices=tuple(matrices), group=group, tau=tau, fault_sd=fault_sd, balance=balance
+    )

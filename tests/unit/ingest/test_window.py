@@ -1,0 +1,46 @@
+"""The bound between the network thread and the writer."""
+
+from __future__ import annotations
+
+from drivers.mqtt.client import Message
+from headend.ingest.window import Arrived, Window
+
+
+def arrived(name: str, *, qos: int = 1, size: int = 1, at_s: float = 0.0) -> Arrived:
+    return Arrived(Message(name, b"x" * size, 1, qos, 1), 0, at_s)
+
+
+def test_full_by_messages() -> None:
+    window = Window(2, 100)
+    assert [window.offer(arrived(n)) for n in "abc"] == [True, True, False]
+    assert window.overflowed()
+    assert not window.overflowed()
+    first = window.take()
+    assert first is not None
+    assert first.message.topic == "a"
+    assert window.offer(arrived("c"))
+
+
+def test_full_by_bytes_but_one_large_message_fits() -> None:
+    window = Window(10, 100)
+    assert window.offer(arrived("a", size=1000))
+    assert not window.offer(arrived("b"))
+    window.take()
+    assert window.offer(arrived("b", size=60))
+    assert not window.offer(arrived("c", size=60))
+
+
+def test_qos_0_that_is_not_taken_needs_no_new_connection() -> None:
+    window = Window(1, 100)
+    window.offer(arrived("a"))
+    assert not window.offer(arrived("b", qos=0))
+    assert not window.overflowed()
+
+
+def test_what_is_sent_again_is_forgotten() -> None:
+    window = Window(10, 100)
+    for message in (arrived("a", at_s=3.0), arrived("b", qos=0, at_s=4.0), arrived("c", at_s=5.0)):
+        window.offer(message)
+    assert window.state() == (3, 3, 3.0, 5.0)
+    assert window.drop_sent_again() == 2
+    assert window.state()[:3] == (1, 1, 4.0)
