@@ -1,6 +1,7 @@
 """The area balance per interval and per day: what went in, what came out through meters, and what is missing.
 
-The rule it keeps: sums are made over aligned and complete intervals only (every meter that served has a value), and what a sum leaves out is
+The rule it keeps: sums are made over aligned and complete intervals only (every meter that served has a value), and
+what a sum leaves out is
 said by its coverage. `loss = supplied − delivered`; `rate = loss ÷ gross` with gross = area import + household export.
 """
 
@@ -64,12 +65,12 @@ class MeteredEnergy:
     @property
     def present(self) -> Bools:
         """(n, T) whether there is a number at all."""
-        return self.quality != IntervalQuality.ABSENT
+        return np.not_equal(self.quality, IntervalQuality.ABSENT)
 
     @property
     def measured(self) -> Bools:
         """(n, T) whether it rests on registers read around the interval."""
-        return (self.quality == IntervalQuality.MEASURED) | (self.quality == IntervalQuality.INTERPOLATED)
+        return np.isin(self.quality, (IntervalQuality.MEASURED, IntervalQuality.INTERPOLATED))
 
 
 def value_or_zero(energy_wh: Ints) -> Ints:
@@ -100,8 +101,8 @@ def interval_balance(area: MeteredEnergy, points: MeteredEnergy) -> IntervalBala
     """Balance of T intervals from the area's own meters and from its counted metering points."""
     wanted = points.counted & points.served
     area_wanted = area.counted & area.served
-    area_present = area_wanted.any(axis=0) & (area.present | ~area_wanted).all(axis=0)
-    complete = area_present & (points.present | ~wanted).all(axis=0) & wanted.any(axis=0)
+    area_present: Bools = np.logical_and(area_wanted.any(axis=0), (area.present | ~area_wanted).all(axis=0))
+    complete: Bools = np.logical_and(area_present, (points.present | ~wanted).all(axis=0) & wanted.any(axis=0))
     used = wanted & points.present
     area_used = area_wanted & area.present
     into, out = value_or_zero(area.import_wh) * area_used, value_or_zero(area.export_wh) * area_used
@@ -123,7 +124,8 @@ def interval_balance(area: MeteredEnergy, points: MeteredEnergy) -> IntervalBala
 def technical_loss_wh(model: TechnicalLossModel, model_interval_s: int, supplied_wh: Ints, interval_s: int) -> Floats:
     """(T,) float64 technical loss of intervals of `interval_s` from a model fitted on intervals of `model_interval_s`.
 
-    Power, not energy, makes heat: at another interval length the constant scales with it, the quadratic coefficient against it.
+    Power, not energy, makes heat: at another interval length the constant scales with it, the quadratic coefficient
+    against it.
     """
     ratio = interval_s / model_interval_s
     scaled = TechnicalLossModel(constant_wh=model.constant_wh * ratio, quadratic_per_wh=model.quadratic_per_wh / ratio)
@@ -167,7 +169,9 @@ def judge(
     limits: Limits,
     accuracy: Accuracy,
 ) -> Verdict:
-    """High: the rate is above its limit, or the loss above technical + k standard deviations (of both); negative: the rate is below its limit."""
+    """High: the rate is above its limit, or the loss above technical + k standard deviations (of both); negative: the
+    rate is below its limit.
+    """
     unexplained = None if technical_wh is None else loss_wh - technical_wh
     if loss_rate is not None and loss_rate < limits.negative_loss_rate:
         return Verdict(State.NEGATIVE, unexplained)
@@ -194,7 +198,8 @@ def day_balance(
 ) -> DayBalance:
     """Balance of one day: the intervals `day`, of which the first `elapsed` are over.
 
-    `technical_wh`: (T,) float64, NaN: no model. A day below the coverage limit keeps its sums, where it has any, with the state not computable.
+    `technical_wh`: (T,) float64, NaN: no model. A day below the coverage limit keeps its sums, where it has any, with
+    the state not computable.
     """
     total = day.stop - day.start
     over = slice(day.start, day.start + elapsed)
@@ -202,7 +207,7 @@ def day_balance(
     count = int(complete.sum())
     required = int(intervals.required[over].sum())
     coverage = int(intervals.measured[over].sum()) / required if required else None
-    reason = _why_not(intervals, over, count, coverage, points, limits)
+    reason = _why_not(intervals, over, complete=count, coverage=coverage, points=points, limits=limits)
     if count == 0:
         return DayBalance(
             state=State.NOT_COMPUTABLE,
@@ -219,7 +224,7 @@ def day_balance(
     technical = technical_wh[over][complete]
     technical_sum = round(float(technical.sum())) if np.isfinite(technical).all() else None
     loss, rate = supplied - delivered, (supplied - delivered) / gross if gross > 0 else None
-    sigma = _loss_sd(area, points, over, complete, interval_s, accuracy)
+    sigma = _loss_sd(area, points, over, complete=complete, interval_s=interval_s, accuracy=accuracy)
     verdict = judge(
         loss_wh=loss, loss_rate=rate, technical_wh=technical_sum, uncertainty_wh=sigma, limits=limits, accuracy=accuracy
     )
@@ -244,6 +249,7 @@ def day_balance(
 def _why_not(
     intervals: IntervalBalance,
     over: slice,
+    *,
     complete: int,
     coverage: float | None,
     points: MeteredEnergy,
@@ -265,7 +271,7 @@ def _why_not(
 
 
 def _loss_sd(
-    area: MeteredEnergy, points: MeteredEnergy, over: slice, complete: Bools, interval_s: int, accuracy: Accuracy
+    area: MeteredEnergy, points: MeteredEnergy, over: slice, *, complete: Bools, interval_s: int, accuracy: Accuracy
 ) -> float:
     parts: list[Floats] = []
     for energy, percent in ((area, accuracy.area_class), (points, accuracy.household_class)):

@@ -1,6 +1,8 @@
-"""Raw registers → registers that only rise: rollovers unwrapped, resets parted into runs, readings that cannot be left out (and flagged).
+"""Raw registers → registers that only rise: rollovers unwrapped, resets parted into runs, readings that cannot be
+left out (and flagged).
 
-Every decision looks at a few neighbouring readings only, so that the same readings give the same answer whichever stretch of time is asked for.
+Every decision looks at a few neighbouring readings only, so that the same readings give the same answer whichever
+stretch of time is asked for.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ class Cleaned:
 
 
 def clean(offsets: Ints, ts_us: Ints, value_wh: Ints, meta: SeriesMeta) -> Cleaned:
-    """Check the steps between readings of S series. `ts_us`, `value_wh`: (n,) int64, rising in time within offsets[s] ... offsets[s + 1]."""
+    """Check the steps between readings of S series. `ts_us`, `value_wh`: (n,) int64, rising in time within offsets[s]
+    ... offsets[s + 1].
+    """
     n = ts_us.size
     owner = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
     keep = np.ones(n, dtype=np.bool_)

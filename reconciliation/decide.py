@@ -118,9 +118,10 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
     long = STILL_DAYS * 86400 / model.area.window.interval_s
     read_late = model.area.measured[:, -1 - model.area.n_intervals // 20 :].any(axis=1)
     moves_later = np.cumsum(~still[:, ::-1], axis=1)[:, ::-1] > 0
-    ended = np.asarray(still & ~moves_later & read_late[:, None])
-    never = np.asarray((np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5))
-    halted = np.asarray((ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long))
+    ended = still.copy()
+    ended[moves_later | ~np.repeat(read_late[:, None], still.shape[1], axis=1)] = False
+    never: Bools = np.asarray((np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5))
+    halted: Bools = np.asarray((ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long))
     level = np.where(ended, np.abs(model.area.net), 0.0).max(axis=1)
     stuck = found.first.by_family[:, STUCK_FAMILY]
     out = []
@@ -137,7 +138,8 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
             good = rivals == 1 and max(load, float(stuck[i])) >= ACCUSE and (supported or voltage is None)
         else:  # fell to zero: the missing load must begin when the register stops
             best = int(np.argmax(np.where(same, stuck, -np.inf))) == i
-            good = best and stuck[i] >= ACCUSE and stuck[i] - max(load, 0.0) >= (HALT_MARGIN if supported else MARGIN)
+            elsewhere = voltage is not None and voltage[same].max() >= VOLTAGE_Z and not supported
+            good = best and stuck[i] >= ACCUSE and stuck[i] - max(load, 0.0) >= (MARGIN if elsewhere else HALT_MARGIN)
         if good:
             out.append(int(i))
     return tuple(out)

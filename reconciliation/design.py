@@ -1,6 +1,6 @@
 """The effects an honest area may show, as columns of Z: r = Z·η + e, η ~ N(0, τ²_group).
 
-r_k(t) = supplied_k − Σ_i w_ik p_i − L_k [Wh] for each stream k (a phase, or the total). Groups, columns, prior τ and why:
+r_k(t) = supplied_k − Σ_i w_ik p_i − L_k [Wh] for each stream k (a phase, or the total). Groups, columns, prior τ, why:
 
 - gain: w_ik p_i; 0.005: class 1 meters, calibrated to ± 0.5 % (1 SD);
 - skew: w_ik (p_i(t+1) − p_i(t−1))/2; 0.04 of an interval: clocks kept within ± 60 s of 15 min;

@@ -1,6 +1,7 @@
 """Estimation of long gaps: the energy between two registers that were read is spread by the shape of reference days.
 
-What is spread is always the register difference: the shape only says when it was used. No estimate is ever a reference for another.
+What is spread is always the register difference: the shape only says when it was used. No estimate is ever a
+reference for another.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ REFERENCE_DAYS: Final = 3
 def reference_profiles(energy_wh: Floats, good: Bools, weekend: Bools) -> tuple[Floats | None, Floats | None]:
     """Shapes of a working day and of a weekend day from one meter's past.
 
-    `energy_wh`: (days, slots) [Wh], most recent last; `good`: (days,) whether every interval was measured; `weekend`: (days,).
-    Returns ((slots,), (slots,)) means of the last good days of each type; a type without any good day takes the other's; None: no good day.
+    `energy_wh`: (days, slots) [Wh], most recent last; `good`: (days,) whether every interval was measured; `weekend`:
+    (days,).
+    Returns ((slots,), (slots,)) means of the last good days of each type; a type without any good day takes the
+    other's; None: no good day.
     """
     shapes: list[Floats | None] = []
     for wanted in (False, True):
@@ -37,7 +40,8 @@ def reference_profiles(energy_wh: Floats, good: Bools, weekend: Bools) -> tuple[
 def cumulative_share(edges_us: Ints, weight: Floats, start_us: int, end_us: int, at_us: Ints) -> Floats:
     """(k,) share of a gap's energy that was used by each instant, 0 at `start_us`, 1 at `end_us`.
 
-    `edges_us`: (m + 1,) rising instants that cover the gap; `weight`: (m,) energy of the shape between them (spread evenly within each).
+    `edges_us`: (m + 1,) rising instants that cover the gap; `weight`: (m,) energy of the shape between them (spread
+    evenly within each).
     A shape without energy in the gap gives the straight line.
     """
     line = (at_us - start_us) / (end_us - start_us)
@@ -53,9 +57,11 @@ def cumulative_share(edges_us: Ints, weight: Floats, start_us: int, end_us: int,
 
 
 def spread(registers: GridRegisters, gap: LongGap, start_ticks: int, end_ticks: int, share: Floats) -> None:
-    """Put the registers of one gap's grid instants on the shape, in place; the two registers at its ends stay as they are.
+    """Put the registers of one gap's grid instants on the shape, in place; the two registers at its ends stay as they
+    are.
 
-    `start_ticks`, `end_ticks`: registers read before and after the gap [1e-4 Wh]; `share`: (gap.last - gap.first + 1,) in 0..1.
+    `start_ticks`, `end_ticks`: registers read before and after the gap [1e-4 Wh]; `share`: (gap.last - gap.first +
+    1,) in 0..1.
     """
     steps = np.rint((end_ticks - start_ticks) * share).astype(np.int64)
     registers.ticks[gap.series, gap.first : gap.last + 1] = start_ticks + steps

@@ -161,7 +161,7 @@ def _normal_equations(design: Design, filters: Floats, root: Floats) -> tuple[tu
 
 
 def _scales(inno: Floats, base: Floats, valid: Bools) -> tuple[Floats, Floats]:
-    """(K,) robust innovation SD over the floor's, and (K,) robust innovation SD [Wh]; 1 where there are too few rows."""
+    """(K,) robust innovation SD over the floor's, and (K,) robust innovation SD [Wh]; 1 where rows are too few."""
     ratio, sigma = np.ones(inno.shape[0]), np.ones(inno.shape[0])
     for k, use in enumerate(valid):
         if use.sum() >= 20:

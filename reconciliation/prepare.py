@@ -170,9 +170,12 @@ def dequantised(values: Floats, step: Floats) -> Floats:
     """
     result = values.copy()
     done = np.abs(values) >= 10.0 * step[:, None]
+    low = (~done).astype(np.float64)  # a load of many steps is known well enough, and must not leak into its neighbours
     for width in (3, 5, 9):
-        mean = moving_mean(values, width)
-        take = ~done & ((np.abs(mean) * width >= 10.0 * step[:, None]) | (width == 9))
+        count = moving_mean(low, width)
+        mean = moving_mean(values * low, width) / np.maximum(count, 1e-9)
+        span = np.abs(mean) * count * width
+        take = ~done & ((span >= 10.0 * step[:, None]) | (width == 9))
         result[take] = mean[take]
         done |= take
     return result

@@ -1,15 +1,19 @@
 """Cumulative register readings → registers at the instants of a grid → interval energy that conserves every Wh.
 
-The rule it keeps: the intervals between two registers that were read sum to the difference of those registers × multiplier exactly, in integer
-Wh, whatever lies between. It is kept by rounding registers, never intervals: an interval is the difference of two rounded cumulative values.
+The rule it keeps: the intervals between two registers that were read sum to the difference of those registers ×
+multiplier exactly, in integer
+Wh, whatever lies between. It is kept by rounding registers, never intervals: an interval is the difference of two
+rounded cumulative values.
 
-A *series* is one direction (import or export) of one installation: its readings in order of time, and what holds for it (`SeriesMeta`).
+A *series* is one direction (import or export) of one installation: its readings in order of time, and what holds for
+it (`SeriesMeta`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -73,6 +77,8 @@ class GridRegisters:
     """(series, instants) index of the first reading at or after it; -1: none."""
     anchor: Ints
     """(series, instants) index of the reading that is the register there; -1: not measured."""
+    thin: Bools
+    """(series, instants) interpolated between readings so far apart that one between them is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,8 @@ class LongGap:
 def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: GridRules) -> GridRegisters:
     """Registers of S series at K grid instants.
 
-    `grid_us`: (K,) int64 rising [µs UTC]. For every instant: a reading within `on_grid_us` is the register (measured); between two readings of
+    `grid_us`: (K,) int64 rising [µs UTC]. For every instant: a reading within `on_grid_us` is the register
+    (measured); between two readings of
     one run it lies on the straight line (interpolated within the tolerance, else estimated); otherwise it is absent.
     Raises ValueError when registers × multiplier leave the range of 64 bits.
     """
@@ -122,7 +129,14 @@ def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: Grid
     quality[snapped] = IntervalQuality.MEASURED
     ticks[quality == IntervalQuality.ABSENT] = NO_VALUE
     return GridRegisters(
-        at, ticks, quality, run[np.where(snapped, anchor, before)], before, after, np.where(snapped, anchor, -1)
+        at,
+        ticks,
+        quality,
+        run[np.where(snapped, anchor, before)],
+        before,
+        after,
+        np.where(snapped, anchor, -1),
+        between & (2 * gap > 3 * np.diff(grid_us).min(initial=rules.longest_gap_us)),
     )
 
 
@@ -190,9 +204,12 @@ def interval_energy(
 ) -> tuple[Ints, Small, Flags, Bools]:
     """Energy of the K-1 intervals between the grid's instants.
 
-    `day_start`: (D,) int64, grid index at which each day begins. Returns `energy_wh` (S, K-1) int64 (NO_VALUE where absent), `quality` (S, K-1)
-    IntervalQuality, `flags` (S, K-1) Flag, and `serving` (S, K-1) bool: whether the series served at any time in the interval.
-    A register that fell by less than its tolerance is smoothed within its day; the day's energy stays the difference of its two registers.
+    `day_start`: (D,) int64, grid index at which each day begins. Returns `energy_wh` (S, K-1) int64 (NO_VALUE where
+    absent), `quality` (S, K-1)
+    IntervalQuality, `flags` (S, K-1) Flag, and `serving` (S, K-1) bool: whether the series served at any time in the
+    interval.
+    A register that fell by less than its tolerance is smoothed within its day; the day's energy stays the difference
+    of its two registers.
     """
     wh = rounded_wh(registers.ticks)
     left, right = registers.quality[:, :-1], registers.quality[:, 1:]
@@ -204,18 +221,21 @@ def interval_energy(
     quality = np.where(good, np.maximum(left, right), IntervalQuality.ABSENT).astype(np.int8)
     flags = np.zeros(energy.shape, dtype=np.int32)
     flags[serving & known & ~same_run] |= Flag.RESET
+    flags[good & (registers.thin[:, :-1] | registers.thin[:, 1:])] |= Flag.MISSING
     fell = good & (energy < 0)
     flags[fell] |= Flag.REGISTER_DECREASED
     bounds = [*day_start.tolist(), energy.shape[1]]
     for s in np.flatnonzero(fell.any(axis=1)):
-        for first, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, end in pairwise(bounds):
             if fell[s, first:end].any():
                 _smooth(energy[s, first:end], registers.run[s, first : end + 1])
     return energy, quality, flags, serving
 
 
 def _smooth(energy: Ints, run: Ints) -> None:
-    """Make one day's intervals non-negative in place, keeping the energy of every unbroken stretch where that is not negative itself."""
+    """Make one day's intervals non-negative in place, keeping the energy of every unbroken stretch where that is not
+    negative itself.
+    """
     known = energy != NO_VALUE
     breaks = np.flatnonzero(~(known[1:] & known[:-1]) | (run[1:-1] != run[:-2])) + 1
     for stretch in np.split(np.arange(energy.size), breaks):

@@ -10,7 +10,7 @@ interval [Wh].
 - floor: constants while above zero and while at zero, SD L: a constant piece is cut off whatever is used;
 - plateau: a constant at the plateau, SD 2 L: the reading is capped, something is hidden only where it sits at the cap;
 - idle: θ₁·own profile + θ₂ while idle, SD 1 and L: zero for hours in which it otherwise is not;
-- stuck: θ₁·own profile + θ₂ while frozen, SD 1 and L: the register stands still, the load goes on;
+- stuck: θ₁·own profile + θ₂ + θ₃·area profile while frozen, SD 1, L, L: the register stands still, the load goes on;
 - replaced: θ₁·reading + constant + area profile, mean −1, 0, 0, SD 0.1, L, L: the reading says nothing about the load;
 - reversed: θ·(own day backwards − reading), mean 1, SD 0.05: intervals stored in the wrong order.
 """
@@ -24,8 +24,8 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 from reconciliation.prepare import Prepared, dequantised, moving_mean
 from reconciliation.window import Bools, Floats, Ints
 
-READING, SMOOTH, ON, OFF, PLATEAU, IDLE_OWN, IDLE, STUCK_OWN, STUCK, CONSTANT, AREA, REVERSED = range(12)
-N_COLUMNS: Final = 12
+READING, SMOOTH, ON, OFF, PLATEAU, IDLE_OWN, IDLE, STUCK_OWN, STUCK, STUCK_AREA, CONSTANT, AREA, REVERSED = range(13)
+N_COLUMNS: Final = 13
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ FAMILIES: Final = (
     Family("floor", (ON, OFF), (0.0, 0.0), (1.0, 1.0), (True, True)),
     Family("plateau", (PLATEAU,), (0.0,), (2.0,), (True,)),
     Family("idle", (IDLE_OWN, IDLE), (0.0, 0.0), (1.0, 1.0), (False, True)),
-    Family("stuck", (STUCK_OWN, STUCK), (0.0, 0.0), (1.0, 1.0), (False, True)),
+    Family("stuck", (STUCK_OWN, STUCK, STUCK_AREA), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (False, True, True)),
     Family("replaced", (READING, CONSTANT, AREA), (-1.0, 0.0, 0.0), (0.1, 1.0, 1.0), (False, True, True)),
     Family("reversed", (REVERSED,), (1.0,), (0.05,), (False,)),
 )
@@ -95,8 +95,9 @@ def meter_columns(area: Prepared) -> Floats:
             out[i, IDLE] = idle
         if frozen.any():
             own = _profile(y[i], ~frozen, area.slot, n_slots) if (~frozen).sum() >= per_day else 0.0 * shape
-            out[i, STUCK_OWN] = own * frozen
+            out[i, STUCK_OWN] = moving_mean(np.asarray(own)[None], hours + 1 - hours % 2)[0] * frozen
             out[i, STUCK] = frozen
+            out[i, STUCK_AREA] = shape * frozen
         out[i, REVERSED] = y[i, backwards] - y[i]
     out *= area.measured[:, None, :]  # what was not read hides nothing
     return out

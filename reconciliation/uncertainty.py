@@ -1,7 +1,10 @@
-"""How far a loss may be off: one standard deviation from accuracy classes, register resolution, clock skew and estimates.
+"""How far a loss may be off: one standard deviation from accuracy classes, register resolution, clock skew and
+estimates.
 
-A class-C meter's limit of error (C % at its rated load, IEC 62053-21/-22, GB/T 17215) is taken as the half width of a uniform distribution:
-SD = C % / √3. It is the same error in every interval of a meter (it adds up), and independent between meters (adds in squares).
+A class-C meter's limit of error (C % at its rated load, IEC 62053-21/-22, GB/T 17215) is taken as the half width of a
+uniform distribution:
+SD = C % / √3. It is the same error in every interval of a meter (it adds up), and independent between meters (adds in
+squares).
 """
 
 from __future__ import annotations
@@ -49,9 +52,12 @@ def energy_sd_wh(
 ) -> Floats:
     """(n,) float64 [Wh]: standard deviation of each meter's energy over one day's used intervals.
 
-    `energy_wh`: (n, k) net energy [Wh], 0 where not used; `used`, `estimated`: (n, k); `resolution_wh`: (n,) on the primary side.
-    Resolution: a stretch of intervals is the difference of two registers, each cut off within one step, so step²/6 a stretch.
-    Skew: a clock that is off by s moves s × (power at the stretch's end − at its start). Estimates count only where they reach the
+    `energy_wh`: (n, k) net energy [Wh], 0 where not used; `used`, `estimated`: (n, k); `resolution_wh`: (n,) on the
+    primary side.
+    Resolution: a stretch of intervals is the difference of two registers, each cut off within one step, so step²/6 a
+    stretch.
+    Skew: a clock that is off by s moves s × (power at the stretch's end − at its start). Estimates count only where
+    they reach the
     day's first or last instant: within the day the registers around the gap fix their sum.
     """
     if energy_wh.size == 0:

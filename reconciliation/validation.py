@@ -75,7 +75,7 @@ def register_decreased(value_wh: Ints, slack_wh: Ints) -> Bools:
 def above_capacity(energy_wh: Ints, present: Bools, capacity: Floats, hours: float, limits: Thresholds) -> Bools:
     """(n, k) bool: more energy than the connection carries; `capacity` (n,) [W], NaN: not known."""
     most = np.where(np.isfinite(capacity), capacity, np.inf) * hours * limits.capacity_factor
-    return present & (energy_wh > most[:, None])
+    return np.logical_and(present, energy_wh > most[:, None])
 
 
 def missing(present: Bools, wanted: Bools) -> Bools:
@@ -85,12 +85,12 @@ def missing(present: Bools, wanted: Bools) -> Bools:
 
 def in_future(ts_us: Ints, now_us: int, tolerance_s: float) -> Bools:
     """(n,) bool: stamped later than now and the tolerance."""
-    return ts_us > now_us + round(tolerance_s * 1e6)
+    return np.greater(ts_us, now_us + round(tolerance_s * 1e6))
 
 
 def before_installation(ts_us: Ints, from_us: Ints) -> Bools:
     """(n,) bool: read before the meter was installed."""
-    return np.asarray(ts_us < from_us)
+    return np.less(ts_us, from_us)
 
 
 def voltage_band(voltage_v: Floats, limits: Thresholds) -> Bools:

@@ -117,6 +117,7 @@ def area_of(row: dict[str, Any]) -> Area:
 
 @router.get("", summary="Areas with their losses", responses=describe())
 def list_areas(
+    *,
     parts: PartsDep,
     connection: ReadDep,
     sort: Annotated[AreaSort, Query(description="areas without that number come last")] = "code",
@@ -163,6 +164,7 @@ def one_area(code: str, parts: PartsDep, connection: ReadDep) -> Area:
 
 @router.get("/{code}/balances", summary="Balances by local day", responses=describe(404))
 def list_balances(
+    *,
     code: str,
     parts: PartsDep,
     connection: ReadDep,

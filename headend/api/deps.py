@@ -85,7 +85,7 @@ Decided = Annotated[int, Depends(decide_commissionings)]
 def period_of_days(
     first: date | None, last: date | None, *, today: date, default_days: int, most_days: int
 ) -> tuple[date, date]:
-    """Both ends of a period of local days, with defaults ending yesterday. Raises Problem 422 when it makes no sense."""
+    """Both ends of a period of local days; defaults end yesterday. Raises Problem 422 when it makes no sense."""
     end = last if last is not None else max(today - timedelta(days=1), first or date.min)
     try:
         start = first if first is not None else end - timedelta(days=default_days - 1)

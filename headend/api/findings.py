@@ -45,7 +45,8 @@ class FindingWithEvidence(Finding):
     """A finding with the curves, numbers and other explanations behind it."""
 
     evidence: dict[str, Any] = Field(
-        description="resolution, series (name, unit, values; null: unknown), numbers, alternatives, starts_at, interval_s"
+        description="resolution, series (name, unit, values; null: unknown), numbers, alternatives, "
+        "starts_at, interval_s"
     )
 
 
@@ -56,6 +57,7 @@ def meter_name(row: dict[str, Any]) -> str | None:
 
 @router.get("", summary="Findings", responses=describe())
 def list_findings(
+    *,
     connection: ReadDep,
     area: Annotated[str | None, Query(description="code of an area")] = None,
     kind: Annotated[str | None, Query(examples=["stuck"])] = None,

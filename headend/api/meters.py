@@ -50,6 +50,7 @@ class MeterReadings(BaseModel):
 
 @router.get("/{serial}/readings", summary="Register readings of a meter", responses=describe(404, 409))
 def list_readings(
+    *,
     serial: str,
     parts: PartsDep,
     connection: ReadDep,

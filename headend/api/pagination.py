@@ -1,4 +1,4 @@
-"""Pages of lists by an opaque cursor: where the page before ended, not how many rows to skip, so nothing is seen twice."""
+"""Pages of lists by an opaque cursor: where the page before ended, so that nothing is seen twice."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def encode(values: Sequence[Any]) -> str:
 
 
 def decode(cursor: str | None, *kinds: Callable[[Any], Any]) -> tuple[Any, ...] | None:
-    """The values of a cursor, each through its converter; None without a cursor. Raises Problem 422 when it is not ours."""
+    """The values of a cursor, each through its converter; None without one. Raises Problem 422 when it is not ours."""
     if cursor is None:
         return None
     try:

@@ -82,8 +82,8 @@ class StepRequest(BaseModel):
     step: Step
     by: StepText = Field(min_length=1, max_length=100, description="who did it")
     evidence: StepEvidence = Field(
-        description="survey {people, category, phase}; household_meter_installed {manufacturer?, serial, seal, start_import_wh, "
-        "installed_at}; production_separated {note, production_usage_point?}; commissioned {noted_import_wh}; "
+        description="survey {people, category, phase}; household_meter_installed {manufacturer?, serial, seal, "
+        "start_import_wh, installed_at}; production_separated {note, production_usage_point?}; commissioned {noted_import_wh}; "
         "shared_meter_removed {final_import_wh, removed_at, seal}"
     )
 
@@ -145,7 +145,7 @@ def one_premises(code: str, _decided: Decided, connection: ReadDep) -> Premises:
     "/{code}/steps", summary="Close a step on its evidence", responses=describe(404, 409) | {202: {"model": StepAnswer}}
 )
 def close_step(code: str, request: StepRequest, response: Response, parts: PartsDep) -> StepAnswer:
-    """200: closed. 202: accepted, the head-end is reading the meter; look at the premises again. 409: refused, see `missing`."""
+    """200: closed. 202: the head-end is reading the meter; look again. 409: refused, see `missing`."""
     result = parts.rollout.close_step(code, request.step, request.client_id, request.by, request.evidence)
     if result.state == "waiting":
         response.status_code = 202

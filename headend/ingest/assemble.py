@@ -52,42 +52,33 @@ def gather(
     items: Sequence[Item], directory: Directory, *, oldest_us: int, newest_us: int
 ) -> tuple[Columns, dict[int, list[QuarantineEntry]]]:
     """Rows of known meters within the bounds, and per item why others are not among them."""
-    readings: list[Rows] = [np.zeros(0, dtype=READING_DTYPE)]
-    phases: list[Rows] = [np.zeros(0, dtype=PHASE_DTYPE)]
-    problems: dict[int, list[QuarantineEntry]] = {}
-    received: dict[int, int] = {}
-    refused = 0
-    for place, item in enumerate(items):
-        if item.quarantine:
-            problems[place] = list(item.quarantine)
-        if item.batch is None or not len(item.batch):
-            continue
-        batch = item.batch
-        for source, count in zip(*np.unique(batch.rows["source"], return_counts=True), strict=True):
-            received[int(source)] = received.get(int(source), 0) + int(count)
-        found = [directory.meter(identity) for identity in batch.meters]
-        numbers = np.array([-1 if n is None else n for n in found], dtype=np.int32)
-        taken = _renumbered(batch.rows, numbers)
-        known = taken["meter"] >= 0
-        old, future = taken["ts_us"] < oldest_us, taken["ts_us"] > newest_us
-        good = known & ~old & ~future
-        if not good.all():
-            unknown = [str(m) for m, n in zip(batch.meters, found, strict=True) if n is None]
-            problems.setdefault(place, []).extend(
-                _complaints(unknown, taken["ts_us"][known & old], taken["ts_us"][known & future])
+    problems = {place: list(item.quarantine) for place, item in enumerate(items) if item.quarantine}
+    batches = [(place, item.batch) for place, item in enumerate(items) if item.batch is not None]
+    found = [directory.meter(identity) for _, batch in batches for identity in batch.meters]
+    numbers = np.array([-1 if n is None else n for n in found], dtype=np.int32)
+    offsets = np.concatenate(([0], np.cumsum([len(batch.meters) for _, batch in batches]))).astype(np.int64)
+    rows, owner = _renumbered([batch.rows for _, batch in batches], READING_DTYPE, numbers, offsets)
+    detail, _ = _renumbered([batch.phases for _, batch in batches], PHASE_DTYPE, numbers, offsets)
+    sources, counts = np.unique(rows["source"], return_counts=True)
+    received = dict(zip(sources.tolist(), counts.tolist(), strict=True))
+    known, old, future = rows["meter"] >= 0, rows["ts_us"] < oldest_us, rows["ts_us"] > newest_us
+    good = known & ~old & ~future
+    for nth in np.unique(owner[~good]).tolist():
+        place, batch = batches[nth]
+        own = owner == nth
+        numbered = zip(batch.meters, found[offsets[nth] : offsets[nth + 1]], strict=True)
+        problems.setdefault(place, []).extend(
+            _complaints(
+                [str(identity) for identity, number in numbered if number is None],
+                rows["ts_us"][own & known & old],
+                rows["ts_us"][own & known & future],
             )
-            refused += int(taken.size - good.sum())
-            taken = taken[good]
-        readings.append(taken)
-        if batch.phases.size:
-            detail = _renumbered(batch.phases, numbers)
-            inside = (detail["ts_us"] >= oldest_us) & (detail["ts_us"] <= newest_us)
-            phases.append(detail[(detail["meter"] >= 0) & inside])
-    rows = np.concatenate(readings)
-    rows = rows[np.lexsort((rows["ts_us"], rows["meter"]))]  # stable: arrival decides between equal keys
-    detail = np.concatenate(phases)
+        )
+    taken = rows[good]
+    taken = taken[np.lexsort((taken["ts_us"], taken["meter"]))]  # stable: arrival decides between equal keys
+    detail = detail[(detail["meter"] >= 0) & (detail["ts_us"] >= oldest_us) & (detail["ts_us"] <= newest_us)]
     detail = detail[np.lexsort((detail["ts_us"], detail["meter"]))]
-    return Columns(rows, detail, _first_of_key(rows), received, refused), problems
+    return Columns(taken, detail, _first_of_key(taken), received, int(rows.size - taken.size)), problems
 
 
 def utc_days(columns: Columns) -> list[date]:
@@ -197,10 +188,17 @@ def _first_of_key(rows: Rows) -> npt.NDArray[np.bool_]:
     return first
 
 
-def _renumbered(rows: Rows, numbers: npt.NDArray[np.int32]) -> Rows:
-    taken = rows.copy()
-    taken["meter"] = numbers[rows["meter"]]
-    return taken
+def _renumbered(
+    parts: Sequence[Rows], dtype: np.dtype[Any], numbers: npt.NDArray[np.int32], offsets: Ints
+) -> tuple[Rows, Ints]:
+    """All rows with the store's meter numbers (-1: unknown), and to which part each belongs."""
+    if not parts:
+        return np.zeros(0, dtype=dtype), np.zeros(0, dtype=np.int64)
+    rows = np.concatenate(parts)
+    owner = np.repeat(np.arange(len(parts)), [part.size for part in parts])
+    if rows.size:
+        rows["meter"] = numbers[offsets[owner] + rows["meter"]]
+    return rows, owner
 
 
 def _complaints(unknown: Sequence[str], old: Ints, future: Ints) -> list[QuarantineEntry]:

@@ -70,11 +70,11 @@ class ReadingWriter:
             for place, entry in strangers.items():
                 problems.setdefault(place, []).append(entry)
             self._partitions.ensure(self._store, assemble.utc_days(columns))
-            with self._store.transaction() as connection:
-                outcome = self._store_rows(connection, columns, now)
-                quarantine.add(connection, _kept(items, problems))
-                self._book_concentrators(connection, wanted)
-                self._mark(connection, outcome, now)
+            kept = _kept(items, problems)
+            try:
+                outcome = self._commit(columns, wanted, kept, now, careful=False)
+            except readings.AlreadyStored:
+                outcome = self._commit(columns, wanted, kept, now, careful=True)
         except StoreConflict:
             # Somebody changed what we remember: a meter went, a partition was dropped.
             self._directory.forget()
@@ -106,30 +106,53 @@ class ReadingWriter:
                 wanted[place] = replace(item, batch=None, upload=None, presence=None)
         return wanted, strangers
 
-    def _store_rows(self, connection: Connection, columns: Columns, now: datetime) -> _Outcome:
+    def _commit(
+        self,
+        columns: Columns,
+        items: Sequence[Item],
+        kept: Sequence[quarantine.Kept],
+        now: datetime,
+        *,
+        careful: bool,
+    ) -> _Outcome:
+        """The transaction. `careful`: nothing is believed to be new."""
+        with self._store.transaction() as connection:
+            outcome = self._store_rows(connection, columns, now, careful=careful)
+            with connection.pipeline():  # one round trip for all that is only sent
+                self._advance(connection, columns, outcome, now)
+                quarantine.add(connection, kept)
+                self._book_concentrators(connection, items)
+                self._mark(connection, outcome, now)
+        return outcome
+
+    def _store_rows(self, connection: Connection, columns: Columns, now: datetime, *, careful: bool) -> _Outcome:
         rows, phases = columns.readings, columns.phases
         if not rows.size:
             return _Outcome(rows, np.zeros((0, 3), dtype=np.int64), {}, {})
         latest = readings.latest_instants(connection, np.unique(rows["meter"]))
-        fresh = columns.first & assemble.newer_than(rows, latest)
-        direct, careful = rows[fresh], rows[~fresh]
-        direct_phases, careful_phases = assemble.pick_phases(phases, direct)
-        if direct.size and not readings.append(connection, direct, direct_phases):
-            direct, careful, careful_phases = rows[:0], rows, phases
+        fresh = columns.first & assemble.newer_than(rows, latest) & (not careful)
+        direct, other = rows[fresh], rows[~fresh]
+        direct_phases, other_phases = assemble.pick_phases(phases, direct)
+        if direct.size:
+            readings.append(connection, direct, direct_phases)
         new, completed, revised = direct, np.zeros((0, 3), dtype=np.int64), dict[int, int]()
-        if careful.size:
-            merged = readings.merge(connection, careful, careful_phases, now)
-            late = assemble.rows_at(careful, merged.stored)
+        if other.size:
+            merged = readings.merge(connection, other, other_phases, now)
+            late = assemble.rows_at(other, merged.stored)
             new, completed, revised = np.concatenate((direct, late)), merged.completed, merged.revised
             new = new[np.lexsort((new["ts_us"], new["meter"]))]
-        newest = assemble.newest_of_meter(new)
-        newest = newest[assemble.newer_than(newest, latest)]
-        if newest.size:
-            readings.advance_latest(connection, newest, assemble.power_at(phases, newest), now)
-        if new.size:
-            keys, counts = np.unique(new[["meter", "source"]], return_counts=True)
-            readings.add_counts(connection, keys["meter"], keys["source"], counts)
         return _Outcome(new, completed, revised, latest)
+
+    def _advance(self, connection: Connection, columns: Columns, outcome: _Outcome, now: datetime) -> None:
+        new = outcome.new
+        if not new.size:
+            return
+        newest = assemble.newest_of_meter(new)
+        newest = newest[assemble.newer_than(newest, outcome.latest)]
+        if newest.size:
+            readings.advance_latest(connection, newest, assemble.power_at(columns.phases, newest), now)
+        keys, counts = np.unique(new[["meter", "source"]], return_counts=True)
+        readings.add_counts(connection, keys["meter"], keys["source"], counts)
 
     def _mark(self, connection: Connection, outcome: _Outcome, now: datetime) -> None:
         touched = outcome.new

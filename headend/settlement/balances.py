@@ -34,10 +34,13 @@ def balance_rows(
     model: Mapping[str, Any] | None,
     settled: PointIntervals,
     days: DayRange,
+    *,
     rules: Rules,
     now: datetime,
 ) -> list[dict[str, Any]]:
-    """One row of balance_day for every day. `area`: code and limits; `model`: its technical-loss model, if there is one."""
+    """One row of balance_day for every day. `area`: code and limits; `model`: its technical-loss model, if there is
+    one.
+    """
     is_area = np.array([p.kind == "area" for p in settled.points], dtype=np.bool_)
     mask = counted(settled.points, days.grid_us)
     into, points = _metered(settled, mask, is_area), _metered(settled, mask, ~is_area)
@@ -47,7 +50,19 @@ def balance_rows(
     limits = rules.limits(area["high_loss_rate"], area["negative_loss_rate"])
     over = _elapsed(settled, days, now)
     return [
-        _row(area["area_id"], d, settled, days, balance, into, points, technical, over[d], limits, rules)
+        _row(
+            area["area_id"],
+            d,
+            settled=settled,
+            days=days,
+            balance=balance,
+            area=into,
+            points=points,
+            technical=technical,
+            elapsed=over[d],
+            limits=limits,
+            rules=rules,
+        )
         for d in range(len(days.days))
     ]
 
@@ -94,6 +109,7 @@ def _elapsed(settled: PointIntervals, days: DayRange, now: datetime) -> list[int
 def _row(
     area_id: int,
     d: int,
+    *,
     settled: PointIntervals,
     days: DayRange,
     balance: IntervalBalance,

@@ -1,4 +1,6 @@
-"""Findings that need no engine: meters of which too little was measured, or too much had to be estimated, in the window."""
+"""Findings that need no engine: meters of which too little was measured, or too much had to be estimated, in the
+window.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def data_findings(settled: SettledWindow) -> list[DataFinding]:
             continue
         looked_at += 1
         quality = settled.quality[i]
-        measured = wanted & ((quality == IntervalQuality.MEASURED) | (quality == IntervalQuality.INTERPOLATED))
+        measured = wanted & settled.read[i]
         estimated = wanted & (quality == IntervalQuality.ESTIMATED)
         if measured.sum() < MEASURED_SHARE * expected:
             found.append(_finding(settled, i, MISSING_DATA, measured, wanted))
@@ -78,8 +80,7 @@ def _finding(settled: SettledWindow, i: int, kind: str, measured: Any, wanted: A
 
 
 def _whole_area(settled: SettledWindow, lacking: int, looked_at: int) -> DataFinding:
-    quality = settled.quality
-    measured = settled.wanted & ((quality == IntervalQuality.MEASURED) | (quality == IntervalQuality.INTERPOLATED))
+    measured = settled.wanted & settled.read
     bad = np.flatnonzero((settled.wanted & ~measured).mean(axis=0) > WHOLE_AREA)
     return DataFinding(
         MISSING_DATA,

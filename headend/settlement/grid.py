@@ -53,7 +53,9 @@ class DayRange:
         return slice(int(self.midnights[index]), int(self.midnights[index + 1]))
 
     def slots(self, index: int) -> Ints:
-        """(intervals of the day,) place of each interval on a wall clock of 24 hours: differs where the clocks change."""
+        """(intervals of the day,) place of each interval on a wall clock of 24 hours: differs where the clocks
+        change.
+        """
         here = self.day_slice(index)
         usual = 86_400 // self.calendar.interval_s
         count = here.stop - here.start

@@ -1,4 +1,6 @@
-"""Metering points' interval energy over a stretch of days, from topology and raw readings: no database here, arrays in and out."""
+"""Metering points' interval energy over a stretch of days, from topology and raw readings: no database here, arrays
+in and out.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class PointIntervals:
     voltage_dv: Ints
     """(P, T) mean of the readings that end in the interval [0.1 V]; NO_VALUE: none."""
     start_registers: tuple[Ints, Ints]
-    """(P, D) raw import and export registers at each day's first instant, as the meter shows them; NO_VALUE: not read there."""
+    """(P, D) raw import and export registers at each day's first instant, as the meter shows them; NO_VALUE: not read
+    there.
+    """
     end_registers: tuple[Ints, Ints]
     marks: Ints
     """(P, D + 1) digest of the readings that decide the register at each midnight."""
@@ -65,13 +69,22 @@ def point_intervals(
     grid = days.grid_us
     cleaned = clean(series.offsets, series.ts_us, series.value_wh, series.meta)
     registers = registers_at(cleaned, series.meta, grid, rules.grid)
-    settled = _combine(points, series, cleaned, registers, days)
-    if spread_long_gaps(points, series, cleaned, registers, settled, days, rules, past):
-        settled = _combine(points, series, cleaned, registers, days)
+    settled = _combine(points, series, registers, days)
+    if spread_long_gaps(points, series, cleaned, registers, settled=settled, days=days, rules=rules, past=past):
+        settled = _combine(points, series, registers, days)
     import_wh, export_wh, quality, flags, served = settled
     _flag_readings(flags, series, cleaned, readings, days)
     voltage = _voltages(points, readings, days, rules)
-    _validate(points, import_wh, quality, flags, served, voltage, days, rules)
+    _validate(
+        points,
+        import_wh=import_wh,
+        quality=quality,
+        flags=flags,
+        served=served,
+        voltage_dv=voltage,
+        days=days,
+        rules=rules,
+    )
     edges = _edges(points, series, cleaned, registers, days)
     return PointIntervals(points, import_wh, export_wh, quality, flags, served, voltage, *edges)
 
@@ -79,9 +92,7 @@ def point_intervals(
 Settled = tuple[Ints, Ints, Small, Flags, Bools]
 
 
-def _combine(
-    points: Sequence[Point], series: Series, cleaned: Cleaned, registers: GridRegisters, days: DayRange
-) -> Settled:
+def _combine(points: Sequence[Point], series: Series, registers: GridRegisters, days: DayRange) -> Settled:
     """Sum each point's series: a swap in the middle of an interval still makes one number."""
     grid, shape = days.grid_us, (len(points), days.intervals)
     energy, quality, flags, serving = interval_energy(registers, series.meta, grid, days.midnights[:-1])
@@ -166,6 +177,7 @@ def _voltages(points: Sequence[Point], readings: Mapping[int, MeterReadings], da
 
 def _validate(
     points: Sequence[Point],
+    *,
     import_wh: Ints,
     quality: Small,
     flags: Flags,
@@ -193,7 +205,9 @@ def _validate(
 def _edges(
     points: Sequence[Point], series: Series, cleaned: Cleaned, registers: GridRegisters, days: DayRange
 ) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints], Ints, Ints, Ints]:
-    """Raw registers at midnights, digests of what decides them, and where gaps across the stretch's ends begin and end."""
+    """Raw registers at midnights, digests of what decides them, and where gaps across the stretch's ends begin and
+    end.
+    """
     count, n_days = len(points), len(days.days)
     starts = {into: np.full((count, n_days), NO_VALUE, dtype=np.int64) for into in ("import", "export")}
     ends = {into: np.full((count, n_days), NO_VALUE, dtype=np.int64) for into in starts}

@@ -36,7 +36,9 @@ class AreaPhases:
 
 
 def area_phases(connection: Connection, points: Sequence[Point], days: DayRange, rules: Rules) -> AreaPhases:
-    """Phases of an area's meters (summed where there are several); only measured and interpolated intervals have a number."""
+    """Phases of an area's meters (summed where there are several); only measured and interpolated intervals have a
+    number.
+    """
     start, end = days.bounds
     meters = sorted({i.meter_id for p in points for i in p.installations})
     margin = timedelta(microseconds=rules.grid.tolerance_us + rules.grid.on_grid_us)
@@ -53,7 +55,7 @@ def area_phases(connection: Connection, points: Sequence[Point], days: DayRange,
                 continue
             phased = _phase_energy(point, installed, row, days, rules)
             own = np.where(np.isnan(own), phased, own)
-            _add_voltages(volts, count, installed, row, days, rules)
+            _add_voltages(volts, count, installed, row, days=days, rules=rules)
         energy += own
         covered |= np.isfinite(own).all(axis=0)
     energy[:, ~covered] = np.nan
@@ -85,7 +87,7 @@ def _phase_energy(point: Point, installed: Installed, row: Mapping[str, Any], da
 
 
 def _add_voltages(
-    volts: Floats, count: Floats, installed: Installed, row: Mapping[str, Any], days: DayRange, rules: Rules
+    volts: Floats, count: Floats, installed: Installed, row: Mapping[str, Any], *, days: DayRange, rules: Rules
 ) -> None:
     cell = np.searchsorted(days.grid_us, row["ts_us"] - rules.grid.on_grid_us, side="left") - 1
     inside = (cell >= 0) & (cell < days.intervals)

@@ -1,6 +1,8 @@
-"""Has the engine explain each station's areas once their window is settled, and keeps its reports, technical losses and findings.
+"""Has the engine explain each station's areas once their window is settled, and keeps its reports, technical losses
+and findings.
 
-A run happens when all areas of a station are settled up to the last full day with nothing left to settle in the window, none of them is below
+A run happens when all areas of a station are settled up to the last full day with nothing left to settle in the
+window, none of them is below
 its history watermark, and something under the balances, or the topology, has changed since the last report.
 """
 
@@ -88,7 +90,9 @@ class Reconciler:
         return not reported or now - max(reported) >= timedelta(seconds=_AGAIN_S)
 
     def reconcile(self, areas: Sequence[Row]) -> Mapping[str, AreaReport]:
-        """Analyse the areas of one station together and store what is found. The engine runs between two transactions."""
+        """Analyse the areas of one station together and store what is found. The engine runs between two
+        transactions.
+        """
         began = time.perf_counter()
         calendar = self._rules.calendar
         days = DayRange(calendar, min(a["first_day"] for a in areas), max(a["last_day"] for a in areas))
@@ -101,7 +105,7 @@ class Reconciler:
         opened: list[str] = []
         with self._store.transaction() as connection:
             for area, settled in zip(areas, windows, strict=True):
-                opened += self._keep(connection, area, settled, reports[settled.area], marker_of(areas), now)
+                opened += self._keep(connection, area, settled, reports[settled.area], marker=marker_of(areas), now=now)
         for kind in opened:
             FINDINGS_OPENED.labels(kind=kind).inc()
         _log.info(
@@ -111,7 +115,14 @@ class Reconciler:
         return reports
 
     def _keep(
-        self, connection: Connection, area: Row, settled: SettledWindow, report: AreaReport, marker: str, now: datetime
+        self,
+        connection: Connection,
+        area: Row,
+        settled: SettledWindow,
+        report: AreaReport,
+        *,
+        marker: str,
+        now: datetime,
     ) -> list[str]:
         """Store one area's report; returns the kinds of the findings that were opened."""
         days = settled.days
@@ -150,7 +161,9 @@ class Reconciler:
 
 
 def marker_of(areas: Sequence[Row]) -> str:
-    """Digest of what a station's reports rest on: window, balances, memberships, installations of all its areas (they are neighbours)."""
+    """Digest of what a station's reports rest on: window, balances, memberships, installations of all its areas (they
+    are neighbours).
+    """
     parts = [_METHOD]
     for area in areas:
         parts += [

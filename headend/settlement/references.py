@@ -1,4 +1,6 @@
-"""Long gaps get the shape of reference days: the same point's most recent measured days of the same weekday type before the gap."""
+"""Long gaps get the shape of reference days: the same point's most recent measured days of the same weekday type
+before the gap.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from reconciliation.registers import GridRegisters, IntervalQuality, LongGap, lo
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Past = Callable[[Sequence[int], date, date], Sequence[Mapping[str, Any]]]
-"""Settled days of some metering points (ids) from a day to a day: rows with usage_point_id, day, import_wh, export_wh, quality."""
+"""Settled days of some metering points (ids) from a day to a day: rows with usage_point_id, day, import_wh,
+export_wh, quality.
+"""
 
 
 def spread_long_gaps(
@@ -29,12 +33,15 @@ def spread_long_gaps(
     series: Series,
     cleaned: Cleaned,
     registers: GridRegisters,
+    *,
     settled: tuple[Ints, Ints, npt.NDArray[np.int8], Any, Any],
     days: DayRange,
     rules: Rules,
     past: Past,
 ) -> int:
-    """Put the registers inside every long gap on the shape of reference days, in place; returns how many gaps there were."""
+    """Put the registers inside every long gap on the shape of reference days, in place; returns how many gaps there
+    were.
+    """
     gaps = long_gaps(registers, cleaned, rules.grid)
     if not gaps:
         return 0
@@ -47,9 +54,9 @@ def spread_long_gaps(
     for gap, gap_day in zip(gaps, starts, strict=True):
         owner = series.owners[gap.series]
         known = stored.get(points[owner.point].usage_point_id, {})
-        energy, good, weekend = _past_days(owner.point, owner.into, gap_day, settled, known, days)
+        energy, good, weekend = _past_days(owner.point, owner.into, gap_day, settled=settled, stored=known, days=days)
         profiles = reference_profiles(energy, good, weekend)
-        _spread_one(gap, profiles, cleaned, series, registers, rules)
+        _spread_one(gap, profiles, cleaned, series, registers=registers, rules=rules)
     return len(gaps)
 
 
@@ -57,11 +64,14 @@ def _past_days(
     point: int,
     into: str,
     gap_day: date,
+    *,
     settled: tuple[Ints, Ints, npt.NDArray[np.int8], Any, Any],
     stored: Mapping[date, Mapping[str, Any]],
     days: DayRange,
 ) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Energies of the days before a gap (days, slots), which of them are good, and which are weekends; DST days are never references."""
+    """Energies of the days before a gap (days, slots), which of them are good, and which are weekends; DST days are
+    never references.
+    """
     slots = 86_400 // days.calendar.interval_s
     energy = np.zeros((REFERENCE_SPAN_DAYS, slots))
     good = np.zeros(REFERENCE_SPAN_DAYS, dtype=np.bool_)
@@ -95,6 +105,7 @@ def _spread_one(
     profiles: tuple[Floats | None, Floats | None],
     cleaned: Cleaned,
     series: Series,
+    *,
     registers: GridRegisters,
     rules: Rules,
 ) -> None:

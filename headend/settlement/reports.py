@@ -1,4 +1,6 @@
-"""From the engine's report of one area to rows: technical loss of balances, the report itself, findings with their evidence."""
+"""From the engine's report of one area to rows: technical loss of balances, the report itself, findings with their
+evidence.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def technical_rows(
     area: Mapping[str, Any],
     rules: Rules,
 ) -> list[dict[str, Any]]:
-    """Technical loss of the window's days, and their states judged anew with it. Days on which it is not known are left as they are."""
+    """Technical loss of the window's days, and their states judged anew with it. Days on which it is not known are
+    left as they are.
+    """
     limits = rules.limits(area["high_loss_rate"], area["negative_loss_rate"])
     rows: list[dict[str, Any]] = []
     for day in balances:
@@ -67,9 +71,13 @@ def technical_rows(
         known = complete & np.isfinite(technical)
         total = round(float(technical[complete].sum())) if known.sum() == complete.sum() else None
         verdict = judge(
-            loss_wh=day["loss_wh"], loss_rate=day["loss_rate"], technical_wh=total, uncertainty_wh=day["uncertainty_wh"],
-            limits=limits, accuracy=rules.accuracy,
-        )  # fmt: skip
+            loss_wh=day["loss_wh"],
+            loss_rate=day["loss_rate"],
+            technical_wh=total,
+            uncertainty_wh=day["uncertainty_wh"],
+            limits=limits,
+            accuracy=rules.accuracy,
+        )
         rows.append(
             {
                 "area_id": settled.area_id,

@@ -16,7 +16,9 @@ from reconciliation.validation import Thresholds
 REFERENCE_SPAN_DAYS: Final = 28
 """How far back the reference days of an estimate may lie."""
 STALE_START_DAYS: Final = 62
-"""A start register noted longer before the first reading than this is not spread: what was used before is not ours to date."""
+"""A start register noted longer before the first reading than this is not spread: what was used before is not ours to
+date.
+"""
 DEFAULT_CURRENT_A: Final = 100.0
 """Assumed of a connection of which nothing is known [A]; only what cannot be at all is refused by it."""
 SKEW_S: Final = 10.0

@@ -1,4 +1,6 @@
-"""Readings of installations as series of registers: one for each direction, anchored at the registers noted when it was put in and taken out."""
+"""Readings of installations as series of registers: one for each direction, anchored at the registers noted when it
+was put in and taken out.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Owner:
     """Index of the metering point."""
     installed: Installed
     into: str
-    """`import` or `export`: which of the point's energies the register counts (a meter wired the other way round counts the other one)."""
+    """`import` or `export`: which of the point's energies the register counts (a meter wired the other way round
+    counts the other one).
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +93,9 @@ def capacity_w(point: Point, installed: Installed) -> float:
 
 
 def _registers(installed: Installed, readings: MeterReadings | None, direction: str) -> tuple[Ints, Ints]:
-    """One direction's readings in the installation's scope, with the noted registers where nothing was read at that very instant."""
+    """One direction's readings in the installation's scope, with the noted registers where nothing was read at that
+    very instant.
+    """
     start = installed.start_import_wh if direction == "import" else installed.start_export_wh
     end = installed.end_import_wh if direction == "import" else installed.end_export_wh
     ts, value = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The role `settle`: turns dirty marks into intervals and balances, makes days final, then has the window reconciled."""
+"""The role `settle`: dirty marks become intervals and balances, days become final, the window is reconciled."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ _BUSY_S = 30.0
 """A day that readings keep touching is settled at least so often."""
 _IDLE_S = 0.25
 _SWEEP_S = 60.0
+_FINALISE_S = 1.0
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -41,6 +42,7 @@ class SettlementService:
         self._rules = Rules.of(settings.settlement)
         self._started = clock()
         self._swept: datetime | None = None
+        self._finalised: datetime | None = None
         self._reconciler = Reconciler(store, settings, clock, started=self._started, engine=engine)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -61,7 +63,9 @@ class SettlementService:
                 await asyncio.wait_for(stop.wait(), pause)
 
     def step(self) -> bool:
-        """One pass: settle an area if there is one, else the work that follows when all is settled. Whether there was anything."""
+        """One pass: settle an area if there is one, else the work that follows when all is settled. Whether there was
+        anything.
+        """
         self._sweep()
         if self.settle_next() is not None:
             return True
@@ -69,7 +73,9 @@ class SettlementService:
         return self._reconciler.step()
 
     def settle_next(self) -> Outcome | None:
-        """Settle the area that has waited longest, in one transaction with the removal of its marks; None: nothing is ripe."""
+        """Settle the area that has waited longest, in one transaction with the removal of its marks; None: nothing is
+        ripe.
+        """
         began = time.perf_counter()
         now = self._clock()
         ripe = dirty.Ripe(
@@ -113,6 +119,8 @@ class SettlementService:
 
     def _finalise(self) -> None:
         now = self._clock()
+        if self._finalised is not None and abs(now - self._finalised) < timedelta(seconds=_FINALISE_S):
+            return
         with self._store.transaction() as connection:
             final = balances.finalise(
                 connection,
@@ -121,6 +129,7 @@ class SettlementService:
                 grace_days=self._settings.grace_days,
                 watermark=watermark(now, self._started, self._settings.silent_concentrator_s),
             )
+        self._finalised = now
         if final:
             _log.info("days are final", area_days=len(final))
 
@@ -130,19 +139,21 @@ def watermark(now: datetime, started: datetime, silent_s: int) -> Watermark:
     return Watermark(started=started, silent=now - timedelta(seconds=silent_s))
 
 
-def settle_days(
+def settle_days(  # noqa: PLR0917 the command line's own order
     store: Store,
     settings: Settings,
     clock: Clock,
     first: date,
     last: date,
-    area: str | None,
+    area: str | None = None,
     *,
     progress: Callable[[str, Outcome], None] | None = None,
 ) -> int:
-    """Settle all days from first to last of one area (by code), or of all, now and here, and whatever that touches in turn.
+    """Settle all days from first to last of one area (by code), or of all, now and here, and whatever that touches in
+    turn.
 
-    Returns how many area-days were settled. Raises LookupError for an unknown area, ValueError when last is before first, StoreError.
+    Returns how many area-days were settled. Raises LookupError for an unknown area, ValueError when last is before
+    first, StoreError.
     """
     if last < first:
         raise ValueError(f"the last day {last} is before the first {first}")

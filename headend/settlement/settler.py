@@ -1,9 +1,14 @@
-"""Settles days of one area in one transaction: raw readings → interval_day → balance_day, and marks what else that touches.
+"""Settles days of one area in one transaction: raw readings → interval_day → balance_day, and marks what else that
+touches.
 
-The rule it keeps: a settled day is a function of the readings and the topology, never of the order in which they arrived. A day depends on its
-own readings, on the readings next to its two midnights, and (for long gaps) on its reference days. So every row carries a digest of the readings
-at its midnights; where neighbours disagree on the midnight they share, the other one is settled again; and later estimates are settled again
-when a day that may have shaped them changes. Only rows that changed pass anything on, so the passing on comes to an end.
+The rule it keeps: a settled day is a function of the readings and the topology, never of the order in which they
+arrived. A day depends on its
+own readings, on the readings next to its two midnights, and (for long gaps) on its reference days. So every row
+carries a digest of the readings
+at its midnights; where neighbours disagree on the midnight they share, the other one is settled again; and later
+estimates are settled again
+when a day that may have shaped them changes. Only rows that changed pass anything on, so the passing on comes to an
+end.
 """
 
 from __future__ import annotations
@@ -66,9 +71,9 @@ def _settle_stretch(connection: Connection, area_id: int, days: DayRange, rules:
     changed = _store(connection, settled, days, now)
     changed_days = {day for _, day in changed}
     model = balances.technical_model(connection, area_id)
-    rows = balance_rows(area, model, settled, days, rules, now)
+    rows = balance_rows(area, model, settled, days, rules=rules, now=now)
     balances.put(connection, [row | {"now": now, "changed": row["day"] in changed_days} for row in rows])
-    _pass_on(connection, settled, days, changed, rules, now)
+    _pass_on(connection, settled, days, changed, rules=rules, now=now)
     return Outcome(len(days.days), len(points), len(points) * days.intervals, len(changed))
 
 
@@ -141,6 +146,7 @@ def _pass_on(
     settled: PointIntervals,
     days: DayRange,
     changed: Iterable[tuple[int, date]],
+    *,
     rules: Rules,
     now: datetime,
 ) -> None:
@@ -171,7 +177,9 @@ def _pass_on(
 
 
 def _gap_days(settled: PointIntervals, p: int, days: DayRange, side: int, known: bool) -> list[date]:
-    """Days beyond one end of the stretch, as far as the gap between the readings on both sides of that midnight reaches."""
+    """Days beyond one end of the stretch, as far as the gap between the readings on both sides of that midnight
+    reaches.
+    """
     gap_from, gap_to = int(settled.gap_from_us[p]), int(settled.gap_to_us[p])
     reach = gap_from if side == 0 else gap_to
     neighbour = days.first - timedelta(days=1) if side == 0 else days.last + timedelta(days=1)

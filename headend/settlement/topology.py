@@ -1,4 +1,4 @@
-"""What hung where in a stretch: metering points of an area with their memberships and installations, as plain values."""
+"""What hung where in a stretch: an area's metering points with memberships and installations, as plain values."""
 
 from __future__ import annotations
 
@@ -133,7 +133,9 @@ def _installations(rows: Sequence[Row], start_us: int, end_us: int) -> tuple[Ins
 
 
 def counted(points: Sequence[Point], grid_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """(points, intervals) whether each is counted in the area's balance: a member at the interval's start, and behind nobody."""
+    """(points, intervals) whether each is counted in the area's balance: a member at the interval's start, and behind
+    nobody.
+    """
     mask = np.zeros((len(points), len(grid_us) - 1), dtype=np.bool_)
     for p, point in enumerate(points):
         for m in point.memberships:

@@ -1,4 +1,6 @@
-"""The window that the reconciliation looks at, built from settled days: only what rests on registers enters, estimates do not."""
+"""The window that the reconciliation looks at, built from settled days: only what rests on registers enters,
+estimates do not.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from headend.store.pool import Connection
 from headend.store.vectors import ABSENT
 from reconciliation import AreaWindow
 from reconciliation.registers import IntervalQuality
+from reconciliation.validation import Flag
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -36,6 +39,8 @@ class SettledWindow:
     """Every metering point that had a meter in the window, area meters included."""
     quality: Small
     """(points, intervals) IntervalQuality."""
+    read: Bools
+    """(points, intervals) whether registers were read for the interval: measured, and no reading around it missing."""
     energy_wh: Floats
     """(points, intervals) import − export [Wh], NaN where absent."""
     wanted: Bools
@@ -78,13 +83,15 @@ def load_window(connection: Connection, area_id: int, area: str, days: DayRange,
         day_start=days.midnights[:-1],
     )
     return SettledWindow(
-        area_id, area, days, points, settled.quality,
+        area_id, area, days, points, settled.quality, settled.read,
         settled.import_wh - np.nan_to_num(settled.export_wh), _wanted(points, days), names, window,
     )  # fmt: skip
 
 
 def engine_names(points: Sequence[Point]) -> dict[str, int]:
-    """manufacturer/serial of the meter that served last → meter_id; the point's code where a moved meter would stand twice."""
+    """manufacturer/serial of the meter that served last → meter_id; the point's code where a moved meter would stand
+    twice.
+    """
     names: dict[str, int] = {}
     for point in points:
         last = point.installations[-1]
@@ -98,21 +105,25 @@ class _Matrices:
     export_wh: Floats
     voltage_v: Floats
     quality: Small
+    read: Bools
 
     def firm(self) -> _Matrices:
         """The same without what was estimated or is absent; where a meter measures no export there is none."""
         soft = (self.quality == IntervalQuality.ESTIMATED) | (self.quality == IntervalQuality.ABSENT)
         fed = np.where(np.isnan(self.export_wh), 0.0, self.export_wh)
         return _Matrices(
-            np.where(soft, np.nan, self.import_wh), np.where(soft, np.nan, fed), self.voltage_v, self.quality
+            np.where(soft, np.nan, self.import_wh), np.where(soft, np.nan, fed), self.voltage_v, self.quality, self.read
         )
 
 
 def _matrices(connection: Connection, points: Sequence[Point], days: DayRange) -> _Matrices:
-    """Settled vectors of the points (points, intervals): energies of every quality, NaN where absent or not settled on this grid."""
+    """Settled vectors of the points (points, intervals): energies of every quality, NaN where absent or not settled
+    on this grid.
+    """
     shape = (len(points), days.intervals)
     import_wh, export_wh, voltage_v = (np.full(shape, np.nan) for _ in range(3))
     quality = np.zeros(shape, dtype=np.int8)
+    read = np.zeros(shape, dtype=np.bool_)
     index = {point.usage_point_id: i for i, point in enumerate(points)}
     for row in intervals.days_of_points(connection, list(index), days.first, days.last):
         here = days.day_slice((row["day"] - days.first).days)
@@ -123,7 +134,9 @@ def _matrices(connection: Connection, points: Sequence[Point], days: DayRange) -
         export_wh[i, here] = _nan(row["export_wh"])
         voltage_v[i, here] = _nan(row["voltage_dv"]) / 10
         quality[i, here] = row["quality"]
-    return _Matrices(import_wh, export_wh, voltage_v, quality)
+        measured = np.isin(row["quality"], (IntervalQuality.MEASURED, IntervalQuality.INTERPOLATED))
+        read[i, here] = measured & ((row["flags"] & Flag.MISSING) == 0)
+    return _Matrices(import_wh, export_wh, voltage_v, quality, read)
 
 
 def _nan(values: Any) -> Floats:
@@ -136,7 +149,9 @@ def _of_members(values: Floats, chosen: npt.NDArray[Any], mask: Bools, outside: 
 
 
 def _area_energy(settled: _Matrices, chosen: npt.NDArray[Any], mask: Bools) -> tuple[Floats, Floats]:
-    """Sum of the area's meters; an interval that one of them lacks is NaN, and so is every interval without any meter."""
+    """Sum of the area's meters; an interval that one of them lacks is NaN, and so is every interval without any
+    meter.
+    """
     if chosen.size == 0:
         empty = np.full(settled.quality.shape[1], np.nan)
         return empty, empty.copy()

@@ -1,6 +1,7 @@
 """Dirty marks: which local days of which areas have to be settled again, shared between workers without a queue server.
 
-A worker locks an area (SKIP LOCKED), reads its marks, settles, and deletes just the marks it read: a mark that a reading renewed meanwhile is
+A worker locks an area (SKIP LOCKED), reads its marks, settles, and deletes just the marks it read: a mark that a
+reading renewed meanwhile is
 another row version and stays.
 """
 

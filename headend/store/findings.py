@@ -1,4 +1,6 @@
-"""Findings as cases: opened once per area, kind and meter, seen again by later runs, closed when no run sees them any more."""
+"""Findings as cases: opened once per area, kind and meter, seen again by later runs, closed when no run sees them any
+more.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _SQL = queries.load("findings")
 
 
 def put(connection: Connection, finding: Mapping[str, Any]) -> tuple[int, bool] | None:
-    """Open a finding or see it again: (finding_id, whether it was opened now); None: a crew rejected it in this window."""
+    """Open a finding or see it again: (finding_id, whether it was opened now); None: a crew rejected it in this
+    window.
+    """
     found = row(connection, _SQL["put"], {**finding, "evidence": Jsonb(finding["evidence"])})
     return None if found is None else (found["finding_id"], found["opened"])
 

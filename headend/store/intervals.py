@@ -35,7 +35,9 @@ class MeterReadings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntervalDays:
-    """Rows of interval_day in columns; vectors are (rows, longest day) with `intervals` elements in use, ABSENT: null."""
+    """Rows of interval_day in columns; vectors are (rows, longest day) with `intervals` elements in use, ABSENT:
+    null.
+    """
 
     usage_point_id: Ints
     day: Sequence[date]

@@ -37,16 +37,18 @@ class Merged:
     """Source → rows with another value than the stored one."""
 
 
-def append(connection: Connection, readings: Rows, phases: Rows) -> bool:
-    """COPY rows that are believed to be new. False, and nothing done, when one of them is stored already."""
+class AlreadyStored(Exception):
+    """A row that was believed to be new is stored already: somebody else wrote it just now. The transaction is void."""
+
+
+def append(connection: Connection, readings: Rows, phases: Rows) -> None:
+    """COPY rows that are believed to be new. Raises AlreadyStored when one of them is not: begin again with `merge`."""
     try:
-        with connection.transaction():
-            _copy(connection, "copy_readings", _reading_columns(readings))
-            if phases.size:
-                _copy(connection, "copy_phases", _phase_columns(phases))
-    except psycopg.errors.UniqueViolation:
-        return False
-    return True
+        _copy(connection, "copy_readings", _reading_columns(readings))
+        if phases.size:
+            _copy(connection, "copy_phases", _phase_columns(phases))
+    except psycopg.errors.UniqueViolation as error:
+        raise AlreadyStored(error.diag.constraint_name) from error
 
 
 def merge(connection: Connection, readings: Rows, phases: Rows, now: datetime) -> Merged:

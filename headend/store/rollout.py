@@ -81,7 +81,7 @@ class PointBehind:
     usage_point: str
     valid_from: datetime
     own_meter_from: datetime | None
-    """Since when a meter of its own serves there; None: it has none."""
+    """Since when the meter of its own serves that does so then, or first afterwards; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

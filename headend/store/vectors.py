@@ -1,6 +1,7 @@
 """Numpy vectors in and out of PostgreSQL in its binary formats, without one Python object per value.
 
-Out: array columns become numpy arrays through loaders registered on one cursor. In: `copy_rows` writes scalars and array columns as binary
+Out: array columns become numpy arrays through loaders registered on one cursor. In: `copy_rows` writes scalars and
+array columns as binary
 COPY. An absent element is NULL in SQL and `ABSENT` here.
 """
 
@@ -75,7 +76,9 @@ _LOADERS: Final = {
 
 
 def vector_rows(connection: Connection, query: bytes, parameters: Any = None) -> list[DictRow]:
-    """Rows of one query; integer array columns are (n,) int64 (NULL: ABSENT), timestamptz arrays µs since 1970 (not nullable)."""
+    """Rows of one query; integer array columns are (n,) int64 (NULL: ABSENT), timestamptz arrays µs since 1970 (not
+    nullable).
+    """
     with connection.cursor(row_factory=dict_row, binary=True) as cursor:
         for name, loader in _LOADERS.items():
             cursor.adapters.register_loader(psycopg.adapters.types[name].array_oid, loader)

@@ -24,10 +24,11 @@ _TEXTS = {
     "under_registering": FindingText(
         "Under-registering meter", "计量偏少",
         "This meter counts less than what flows through it; the rest appears as the area's loss.",
-        "The area's loss follows this meter's own pattern. If the missing energy is put back, the loss falls to what the conductors explain.",
+        "The area's loss follows this meter's own pattern. If the missing energy is put back, "
+        "the loss falls to what the conductors explain.",
         (
             "Seals on meter, terminal cover and box: whole, and with the recorded numbers?",
-            "Clamp the current in front of the meter and compare with its display, each phase; a bypass shows as a difference.",
+            "Clamp the current in front of the meter and compare with its display, each phase: a bypass shows.",
             "Voltage at the meter's terminals, each phase: a missing phase counts nothing.",
             "Where there are current transformers: ratio plate, polarity, shorting links.",
             "Test the meter's error with a portable standard; photograph before touching anything.",
@@ -58,7 +59,8 @@ _TEXTS = {
     "wrong_area": FindingText(
         "Meter listed on the wrong area", "户变关系错误",
         "This meter hangs on another transformer than the one it is listed on.",
-        "Taken out of this area the balance closes; put into the other one, that balance closes too. Its voltage follows the other transformer.",
+        "Taken out of this area the balance closes; put into the other one, that balance closes too. "
+        "Its voltage follows the other transformer.",
         (
             "Trace the service cable to its pole or cabinet, or use a phase and transformer identifier.",
             "Compare the voltage with both transformers' at the same minute.",

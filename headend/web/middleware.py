@@ -1,4 +1,4 @@
-"""What surrounds every answer: security headers, the count and time of requests, and no forms sent from foreign pages."""
+"""What surrounds every answer: security headers, counted and timed requests, no forms from foreign pages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from headend.api.errors import Problem, problem_json
 SECURITY_HEADERS: Final = {
     # Everything comes from here; nothing inline runs. Styles: the plot library sets them on elements it makes.
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self'; "
-        "connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -1,4 +1,4 @@
-"""What a plot shows, as plain JSON that static/plots.js draws: panels over one time axis, null where nothing is known."""
+"""What a plot shows, as plain JSON that static/plots.js draws: panels over one time axis, null where unknown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from headend.store.pool import Row
 from headend.web.text import humanise
 
 Plot = dict[str, Any]
-"""{x: [...], x_title, panels: [{title, unit, weight}], series: [{name, role, shape, panel, values, low?, high?}], marks: [{x, label}]}"""
+"""{x, daily, panels: [{title, unit, weight}], marks: [{x, label}],
+series: [{name, role, shape: line|step, panel, values, low?, high?}]}, all lists as long as x."""
 
 BAND_SIGMAS = 2.0
 SERIES_NAMES = {

@@ -1,4 +1,4 @@
-"""Templates with what all of them share: filters in the settlement's zone, the menu, the state's words, errors as pages."""
+"""Templates with what all of them share: filters, the zone's instants, the states' words, errors as pages."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def embedded_json(value: Any) -> Markup:
 def page(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> Response:
-    """A page; instants in templates are shown by the functions `instant` and `ago`, in the settlement's zone and now."""
+    """A page; templates show instants by `instant` (in the settlement's zone) and `ago` (against the clock)."""
     parts: Parts = request.app.state.parts
     zone, now = parts.calendar.zone, parts.clock()
 

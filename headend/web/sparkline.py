@@ -24,7 +24,7 @@ class _Scale:
 
 
 def sparkline(rates: Sequence[float | None], limit: float, label: str) -> Markup:
-    """(days,) loss rates, None = no balance that day, as SVG; `limit` is drawn so that heights mean the same everywhere."""
+    """(days,) loss rates as SVG, None = no balance that day; `limit` is always in the picture, for comparison."""
     known = [rate for rate in rates if rate is not None]
     if not known:
         return Markup('<span class="muted">no balance yet</span>')

@@ -123,6 +123,4 @@ def quantity(name: str, value: object) -> tuple[str, str]:
             return humanise(stem), f"{number(value)} {unit.upper() if unit in 'va' else unit}"
         case "share" | "rate" | "fraction" | "confidence":
             return humanise(name), percent(value)
-        case "days" | "day" | "count" | "intervals":
-            return humanise(name), f"{value:g}"
-    return humanise(name), f"{value:.3g}"
+    return humanise(name), f"{value:g}" if float(value).is_integer() else f"{value:.3g}"

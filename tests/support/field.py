@@ -1,8 +1,10 @@
-"""A small area in a real database, for tests of settlement: topology and readings by plain SQL, as other rooms would have stored them."""
+"""A small area in a real database, for tests of settlement: topology and readings by plain SQL, as other rooms would
+have stored them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -43,27 +45,78 @@ class Field:
             c.execute(sql.encode(), parameters)
 
     def area(self, code: str = "A1") -> int:
-        return int(self.one("insert into area (code, station_id, name) select %s, station_id, %s from station returning area_id", [code, code]))
+        return int(
+            self.one(
+                "insert into area (code, station_id, name) select %s, station_id, %s from station returning area_id",
+                [code, code],
+            )
+        )
 
-    def point(self, area_id: int, code: str, kind: str = "customer", *, behind: int | None = None, since: datetime = T0, until: datetime | None = None, rated: int | None = 60) -> int:
+    def point(
+        self,
+        area_id: int,
+        code: str,
+        kind: str = "customer",
+        *,
+        behind: int | None = None,
+        since: datetime = T0,
+        until: datetime | None = None,
+        rated: int | None = 60,
+    ) -> int:
         category = "none" if kind == "area" else "residential"
-        point = int(self.one("insert into usage_point (code, kind, category, rated_current_a) values (%s, %s, %s, %s) returning usage_point_id", [code, kind, category, rated]))
-        self.run("insert into area_membership (usage_point_id, area_id, behind_usage_point_id, valid_from, valid_to) values (%s, %s, %s, %s, %s)", [point, area_id, behind, since, until])
+        point = int(
+            self.one(
+                "insert into usage_point (code, kind, category, rated_current_a) values (%s, %s, %s, %s) returning "
+                "usage_point_id",
+                [code, kind, category, rated],
+            )
+        )
+        self.run(
+            "insert into area_membership (usage_point_id, area_id, behind_usage_point_id, valid_from, valid_to) "
+            "values (%s, %s, %s, %s, %s)",
+            [point, area_id, behind, since, until],
+        )
         return point
 
     def meter(self, serial: str, *, phases: int = 1, digits: int = 8, resolution_wh: int = 1) -> int:
-        return int(self.one("insert into meter (manufacturer, serial, model, phases, digits, resolution_wh) values ('Acme', %s, 'm', %s, %s, %s) returning meter_id", [serial, phases, digits, resolution_wh]))
+        return int(
+            self.one(
+                "insert into meter (manufacturer, serial, model, phases, digits, resolution_wh) values ('Acme', %s, "
+                "'m', %s, %s, %s) returning meter_id",
+                [serial, phases, digits, resolution_wh],
+            )
+        )
 
-    def install(self, point: int, meter: int, *, since: datetime = T0, until: datetime | None = None, multiplier: str = "1", sign: int = 1, start: int | None = None, end: int | None = None) -> None:
+    def install(
+        self,
+        point: int,
+        meter: int,
+        *,
+        since: datetime = T0,
+        until: datetime | None = None,
+        multiplier: str = "1",
+        sign: int = 1,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> None:
         self.run(
-            "insert into installation (usage_point_id, meter_id, valid_from, valid_to, multiplier, sign, start_import_wh, end_import_wh) values (%s, %s, %s, %s, %s, %s, %s, %s)",
+            "insert into installation (usage_point_id, meter_id, valid_from, valid_to, multiplier, sign, "
+            "start_import_wh, end_import_wh) values (%s, %s, %s, %s, %s, %s, %s, %s)",
             [point, meter, since, until, multiplier, sign, start, end],
         )
 
-    def readings(self, meter: int, values: Iterable[tuple[datetime, int | None]], *, export: int | None = None, voltage_dv: int | None = None) -> None:
+    def readings(
+        self,
+        meter: int,
+        values: Iterable[tuple[datetime, int | None]],
+        *,
+        export: int | None = None,
+        voltage_dv: int | None = None,
+    ) -> None:
         with self.store.transaction() as c, c.cursor() as cursor:
             cursor.executemany(
-                "insert into register_reading (meter_id, ts, import_wh, export_wh, voltage_dv, flags, source, uncertainty_ms) values (%s, %s, %s, %s, %s, 0, 3, 0) on conflict do nothing",
+                "insert into register_reading (meter_id, ts, import_wh, export_wh, voltage_dv, flags, source, "
+                "uncertainty_ms) values (%s, %s, %s, %s, %s, 0, 3, 0) on conflict do nothing",
                 [(meter, ts, value, export, voltage_dv) for ts, value in values],
             )
 
@@ -72,14 +125,16 @@ class Field:
         with self.store.transaction() as c:
             c.execute(
                 "insert into register_reading (meter_id, ts, import_wh, export_wh, flags, source, uncertainty_ms) "
-                "select m, t, v, 0, 0, 3, 0 from unnest(%s::int[], %s::timestamptz[], %s::bigint[]) as r (m, t, v) on conflict do nothing",
+                "select m, t, v, 0, 0, 3, 0 from unnest(%s::int[], %s::timestamptz[], %s::bigint[]) as r (m, t, v) "
+                "on conflict do nothing",
                 [[m for m, _, _ in values], [t for _, t, _ in values], [v for _, _, v in values]],
             )
 
     def mark(self, area_id: int, days: Iterable[date], at: datetime = T0 - timedelta(days=1)) -> None:
         with self.store.transaction() as c, c.cursor() as cursor:
             cursor.executemany(
-                "insert into dirty_day values (%s, %s, %s) on conflict (area_id, day) do update set marked_at = excluded.marked_at",
+                "insert into dirty_day values (%s, %s, %s) on conflict (area_id, day) do update set marked_at = "
+                "excluded.marked_at",
                 [(area_id, day, at) for day in days],
             )
 

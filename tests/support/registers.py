@@ -22,7 +22,15 @@ class Settled:
     gaps: int
 
 
-def meta(*, multiplier: float = 1, span: int = 10**8, slack: int = 40, capacity_w: float = 13_800, start: int = 0, end: int = FOREVER) -> SeriesMeta:
+def meta(
+    *,
+    multiplier: float = 1,
+    span: int = 10**8,
+    slack: int = 40,
+    capacity_w: float = 13_800,
+    start: int = 0,
+    end: int = FOREVER,
+) -> SeriesMeta:
     def one(value: float) -> np.ndarray:
         return np.array([round(value)], dtype=np.int64)
 

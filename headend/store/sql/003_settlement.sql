@@ -57,6 +57,8 @@ create table balance_day (
     primary key (area_id, day)
 );
 
+create index balance_day_open on balance_day (area_id, day) where not final;
+
 create table technical_model (
     area_id           integer primary key references area,
     constant_wh       double precision not null,        -- per interval of interval_s

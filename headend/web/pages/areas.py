@@ -28,6 +28,7 @@ _REFRESH_LOADING_S, _REFRESH_S = 3, 60
 
 @router.get("/")
 def areas(
+    *,
     request: Request,
     parts: PartsDep,
     connection: ReadDep,
@@ -153,7 +154,7 @@ def _sparklines(connection: Connection, parts: Parts, rows: list[Row]) -> dict[s
         row["code"]: sparkline(
             [rates[row["area_id"]].get(d) for d in days],
             limit,
-            f"loss rate of the last {DAYS} days, {row['days_28d']} of them known; mean {text.percent(row['loss_rate_28d'])}",
+            f"loss rate of {DAYS} days, {row['days_28d']} of them known; mean {text.percent(row['loss_rate_28d'])}",
         )
         for row in rows
     }

@@ -19,6 +19,7 @@ ROWS_OF_A_PAGE = 100
 
 @router.get("/findings")
 def findings(
+    *,
     request: Request,
     connection: ReadDep,
     area: str | None = None,

@@ -51,7 +51,8 @@ insert into area (code, station_id, name) select c, 1, c from unnest(array['A', 
 insert into meter (manufacturer, serial, model, phases, digits, resolution_wh)
     select 'Acme', g::text, 'any', 3, 8, 10 from generate_series(1, 60) g;
 insert into usage_point (code, kind, category)
-    select 'U' || g, case when g = 60 then 'area' else 'customer' end, case when g = 60 then 'none' else 'residential' end
+    select 'U' || g, case when g = 60 then 'area' else 'customer' end,
+           case when g = 60 then 'none' else 'residential' end
     from generate_series(1, 60) g;
 insert into installation (usage_point_id, meter_id, valid_from)
     select g, g, '2020-01-01T00:00Z' from generate_series(1, 60) g where g <> 59;

@@ -1,4 +1,4 @@
-"""An ingest in a process of its own, to be killed: arguments DSN, broker port, client id, and what to do after a commit.
+"""An ingest in a process of its own, to be killed: arguments DSN, broker port, client id, `run` or how to die.
 
 With `die-after-commit` it ends by SIGKILL between the first commit that stores rows and the acknowledgement.
 """

@@ -154,7 +154,8 @@ def test_quarantined_messages_are_replayed_once_their_cause_is_mended(
     assert (still.stored, still.duplicates, [e.reason for e in still.still]) == (0, 4, ["unknown_meter"])
     with field_store.transaction() as connection:
         connection.execute(
-            b"insert into meter (manufacturer, serial, model, phases, digits, resolution_wh) values ('New', '1', 'm', 1, 6, 10)"
+            b"insert into meter (manufacturer, serial, model, phases, digits, resolution_wh) "
+            b"values ('New', '1', 'm', 1, 6, 10)"
         )
     mended = desk.replay(waiting["quarantine_id"])
     assert (mended.stored, mended.duplicates, mended.still) == (4, 4, ())

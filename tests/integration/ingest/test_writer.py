@@ -373,7 +373,7 @@ def test_four_writers_of_overlapping_rows(desk: Desk) -> None:
     start = threading.Barrier(4)
 
     def work(number: int) -> None:
-            writer = ReadingWriter(desk.store, desk.settings, lambda: NOW)
+        writer = ReadingWriter(desk.store, desk.settings, lambda: NOW)
         start.wait()
         try:
             for step in range(20):

@@ -54,8 +54,9 @@ def test_a_usage_point_without_premises_keeps_the_shared_meter_too(yard: Any) ->
     yard.all_commissioned()
     with yard.store.transaction() as connection:
         connection.execute(
-            b"update installation set valid_to = now() + interval '1 day' where usage_point_id = "
-            b"(select usage_point_id from usage_point where code = 'A02-900')"
+            b"update installation set valid_to = %s where usage_point_id = "
+            b"(select usage_point_id from usage_point where code = 'A02-900')",
+            (yard.installed_at,),
         )
     refusal = yard.refused("P2", Step.SHARED_METER_REMOVED, yard.removal())
     assert refusal.missing == ("usage point A02-900 behind A02-S1 has no meter of its own",)
@@ -165,6 +166,20 @@ def test_the_final_register_follows_from_the_last_one_read(yard: Any, final_wh: 
     assert (
         "does not follow from the last stored register, 5800000 Wh at 2026-11-23T05:00:00+00:00" in refusal.missing[0]
     )
+
+
+def test_a_household_meter_exchanged_after_the_removal_does_not_hinder_it(yard: Any) -> None:
+    yard.all_commissioned()
+    at = yard.clock() - timedelta(minutes=40)
+    with yard.store.transaction() as connection:
+        connection.execute(
+            b"with gone as (update installation i set valid_to = %s from meter m "
+            b"where m.meter_id = i.meter_id and m.manufacturer = 'Eastron' and m.serial = '210001' returning i.*) "
+            b"insert into installation (usage_point_id, meter_id, valid_from) "
+            b"select usage_point_id, (select meter_id from meter where serial = '210004'), valid_to from gone",
+            (yard.clock() - timedelta(minutes=5),),
+        )
+    assert yard.close("P1", Step.SHARED_METER_REMOVED, yard.removal(removed_at=at.isoformat())).state == "closed"
 
 
 def test_a_register_may_roll_over_before_the_end(yard: Any) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.field import Field
 
 from headend.settings import Settings
 from headend.store.pool import Store
+from support.field import Field
 
 
 @pytest.fixture

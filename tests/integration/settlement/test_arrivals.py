@@ -8,16 +8,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from support.field import DAY0, T0, Field
 
 from headend.settlement.service import SettlementService
+from support.field import DAY0, T0, Field
 
 QUARTER = timedelta(minutes=15)
 DAYS = 9
 
 
 def _world(field: Field) -> tuple[int, list[tuple[int, datetime, int]]]:
-    """An area with five households whose readings have gaps: single, of hours, over midnight, of days, and a meter read once a day."""
+    """An area with five households whose readings have gaps: single, of hours, over midnight, of days, and a meter
+    read once a day.
+    """
     area = field.area()
     meters = {"sum": field.meter("sum", phases=3)}
     field.install(field.point(area, "sum", "area", rated=None), meters["sum"], multiplier="40", start=0)
@@ -44,7 +46,9 @@ def _world(field: Field) -> tuple[int, list[tuple[int, datetime, int]]]:
             "days": not 5 * 96 + 20 < k < 7 * 96 + 51,
             "daily": k % 96 == 40,
         }
-        readings += [(meters[n], at + timedelta(seconds=2 if n == "holes" else 0), registers[n]) for n in meters if kept[n]]
+        readings += [
+            (meters[n], at + timedelta(seconds=2 if n == "holes" else 0), registers[n]) for n in meters if kept[n]
+        ]
     return area, readings
 
 
@@ -127,13 +131,15 @@ def test_every_meter_keeps_its_register_difference(make_field: Callable[..., Fie
     for meter, _, value in readings:
         last[meter] = max(value, last.get(meter, 0))
     sums = field.rows(
-        "select meters[1] as meter, sum((select sum(e) from unnest(import_wh) e)) as wh, max(multiplier) as multiplier from interval_day group by 1"
+        "select meters[1] as meter, sum((select sum(e) from unnest(import_wh) e)) as wh, max(multiplier) as "
+        "multiplier from interval_day group by 1"
     )
     daily = field.one("select meter_id from meter where serial = 'daily'")
     for row in sums:
         if row["meter"] != daily:
             assert row["wh"] == last[row["meter"]] * row["multiplier"], row
-    # the meter that is read once a day at 10:00 has numbers up to its last reading: start register 0 at T0, 9 readings since
+    # the meter that is read once a day at 10:00 has numbers up to its last reading: start register 0 at T0, 9
+    # readings since
     assert next(r["wh"] for r in sums if r["meter"] == daily) == last[daily]
 
 

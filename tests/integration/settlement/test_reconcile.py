@@ -1,4 +1,5 @@
-"""Settled windows are explained once, findings are kept as cases, and nothing is said while history is still loading."""
+"""Settled windows are explained once, findings are kept as cases, and nothing is said while history "
+"is still loading."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.field import DAY0, T0, Field
 
 from headend.settlement.service import SettlementService
 from reconciliation import (
@@ -22,6 +22,7 @@ from reconciliation import (
     TechnicalLossModel,
     analyse,
 )
+from support.field import DAY0, T0, Field
 
 DAYS = 14
 INTERVALS = DAYS * 96
@@ -46,13 +47,26 @@ class Accuser:
         technical = model.predict(supplied)
         series = (EvidenceSeries(name="loss_before", unit="Wh", values=np.array([1.0, np.nan] * (DAYS // 2))),)
         finding = Finding(
-            kind=FindingKind.UNDER_REGISTERING, meter=self.accused, confidence=0.9, energy_wh=1000.0, energy_low_wh=900.0,
-            energy_high_wh=1100.0, onset_interval=96, evidence=Evidence(series=series, numbers={"share": float("nan")}),
+            kind=FindingKind.UNDER_REGISTERING,
+            meter=self.accused,
+            confidence=0.9,
+            energy_wh=1000.0,
+            energy_low_wh=900.0,
+            energy_high_wh=1100.0,
+            onset_interval=96,
+            evidence=Evidence(series=series, numbers={"share": float("nan")}),
         )
         return AreaReport(
-            anomaly_score=3.0, alarm=self.accused is not None, cause=Cause.METER if self.accused else Cause.CLEAN, suspicion={},
-            accused=(), misplaced=(), technical_loss_wh=float(np.nansum(technical)), findings=(finding,) if self.accused else (),
-            technical_interval_wh=technical, technical_model=model,
+            anomaly_score=3.0,
+            alarm=self.accused is not None,
+            cause=Cause.METER if self.accused else Cause.CLEAN,
+            suspicion={},
+            accused=(),
+            misplaced=(),
+            technical_loss_wh=float(np.nansum(technical)),
+            findings=(finding,) if self.accused else (),
+            technical_interval_wh=technical,
+            technical_model=model,
         )
 
 
@@ -89,12 +103,19 @@ class World:
         into = np.concatenate([[0], np.cumsum(total + self.technical)]) / 40
         rows += [(self.area_meter, t, int(r), 2300) for t, r in zip(stamps, into, strict=True)]
         with field.store.transaction() as c, c.cursor() as cursor:
-            with cursor.copy("copy register_reading (meter_id, ts, import_wh, voltage_dv, export_wh, flags, source, uncertainty_ms) from stdin") as copy:
+            with cursor.copy(
+                "copy register_reading (meter_id, ts, import_wh, voltage_dv, export_wh, flags, source, "
+                "uncertainty_ms) from stdin"
+            ) as copy:
                 for row in rows:
                     copy.write_row((*row, 0, 0, 3, 0))
-            phase = [(self.area_meter, t, *[int(r / 3)] * 3, *[0] * 3, *[2300] * 3) for t, r in zip(stamps, into, strict=True)]
+            phase = [
+                (self.area_meter, t, *[int(r / 3)] * 3, *[0] * 3, *[2300] * 3)
+                for t, r in zip(stamps, into, strict=True)
+            ]
             with cursor.copy(
-                "copy phase_reading (meter_id, ts, import_l1_wh, import_l2_wh, import_l3_wh, export_l1_wh, export_l2_wh, export_l3_wh, "
+                "copy phase_reading (meter_id, ts, import_l1_wh, import_l2_wh, import_l3_wh, export_l1_wh, "
+                "export_l2_wh, export_l3_wh, "
                 "voltage_l1_dv, voltage_l2_dv, voltage_l3_dv) from stdin"
             ) as copy:
                 for row in phase:
@@ -129,7 +150,9 @@ def test_an_under_registering_meter_becomes_one_case(world: World) -> None:
     report = world.field.rows("select * from area_report")[0]
     assert (report["window_from"], report["window_to"]) == (DAY0, DAY0 + timedelta(days=DAYS - 1))
     findings = world.field.rows("select * from finding")
-    assert [(f["meter_id"], f["kind"], f["state"]) for f in findings] == [(world.meters[3], "under_registering", "open")]
+    assert [(f["meter_id"], f["kind"], f["state"]) for f in findings] == [
+        (world.meters[3], "under_registering", "open")
+    ]
     assert findings[0]["onset_at"] == T0 + timedelta(days=1)
     evidence = findings[0]["evidence"]
     assert evidence["interval_s"] == 900
@@ -156,13 +179,24 @@ def test_balances_of_the_window_get_the_reports_technical_loss(world: World) -> 
 def test_a_finding_that_is_no_longer_seen_is_closed_and_one_that_was_inspected_is_left(world: World) -> None:
     world.work()
     case = world.field.one("select finding_id from finding")
-    world.field.run("insert into finding (area_id, kind, confidence, energy_wh, energy_low_wh, energy_high_wh, window_from, window_to, evidence, opened_at, seen_at, state) "
-                    "select area_id, 'stuck', 1, 0, 0, 0, window_from, window_to, '{}', opened_at, seen_at, s from finding, unnest(array['open']) s")
-    world.field.run("insert into finding (area_id, meter_id, kind, confidence, energy_wh, energy_low_wh, energy_high_wh, window_from, window_to, evidence, opened_at, seen_at, state) "
-                    "select area_id, meter_id, 'stuck', 1, 0, 0, 0, window_from, window_to, '{}', opened_at, seen_at, 'inspected' from finding where kind = 'under_registering'")
+    world.field.run(
+        "insert into finding (area_id, kind, confidence, energy_wh, energy_low_wh, energy_high_wh, "
+        "window_from, window_to, evidence, opened_at, seen_at, state) "
+        "select area_id, 'stuck', 1, 0, 0, 0, window_from, window_to, '{}', opened_at, seen_at, s from "
+        "finding, unnest(array['open']) s"
+    )
+    world.field.run(
+        "insert into finding (area_id, meter_id, kind, confidence, energy_wh, energy_low_wh, energy_high_wh, "
+        "window_from, window_to, evidence, opened_at, seen_at, state) "
+        "select area_id, meter_id, 'stuck', 1, 0, 0, 0, window_from, window_to, '{}', opened_at, seen_at, "
+        "'inspected' from finding where kind = 'under_registering'"
+    )
     world.field.run("update area_report set marker = 'other'")
     world.work(timedelta(hours=1))
-    states = {(r["kind"], r["meter_id"] is None): r["state"] for r in world.field.rows("select kind, meter_id, state from finding")}
+    states = {
+        (r["kind"], r["meter_id"] is None): r["state"]
+        for r in world.field.rows("select kind, meter_id, state from finding")
+    }
     assert states == {("under_registering", False): "open", ("stuck", True): "closed", ("stuck", False): "inspected"}
     seen = world.field.rows("select opened_at, seen_at from finding where finding_id = %s", [case])[0]
     assert seen["seen_at"] == seen["opened_at"] + timedelta(hours=1)
@@ -178,7 +212,10 @@ def test_a_rejected_finding_is_not_opened_again_in_its_window(world: World) -> N
 
 def test_nothing_is_final_or_reported_while_history_is_loading(world: World) -> None:
     field = world.field
-    field.run("insert into concentrator (code, area_id, backlog, online, last_seen_at) values ('C1', %s, 3, true, %s)", [world.area, world.now])
+    field.run(
+        "insert into concentrator (code, area_id, backlog, online, last_seen_at) values ('C1', %s, 3, true, %s)",
+        [world.area, world.now],
+    )
     world.work()
     assert field.one("select count(*) from area_report") == 0
     assert field.one("select count(*) from finding") == 0
@@ -196,7 +233,10 @@ def test_nothing_is_final_or_reported_while_history_is_loading(world: World) -> 
 
 def test_a_silent_concentrator_does_not_hold_its_area_for_ever(world: World) -> None:
     field = world.field
-    field.run("insert into concentrator (code, area_id, backlog, last_seen_at) values ('C1', %s, 3, %s)", [world.area, world.now])
+    field.run(
+        "insert into concentrator (code, area_id, backlog, last_seen_at) values ('C1', %s, 3, %s)",
+        [world.area, world.now],
+    )
     world.work()
     assert field.one("select count(*) from area_report") == 0
     world.work(timedelta(seconds=field.settings.settlement.silent_concentrator_s + 60))

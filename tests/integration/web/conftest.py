@@ -6,10 +6,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -18,7 +16,6 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from psycopg.conninfo import make_conninfo
 
-from headend.rollout.checklist import Step, StepRefused, StepResult, UnknownPremises
 from headend.settings import Database, Settings
 from headend.store.migrate import migrate
 from headend.store.pool import Store
@@ -26,30 +23,7 @@ from headend.web.app import create_app
 
 sys.path.insert(0, str(Path(__file__).parent))
 import seed as seeding
-
-
-class Door:
-    """Stands for the rollout stage, which has tests of its own: refuses what lacks a seal, keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, Step, UUID, str, Mapping[str, Any]]] = []
-
-    def advance(self) -> int:
-        return 0
-
-    def close_step(
-        self, premises_code: str, step: Step, client_id: UUID, by: str, evidence: Mapping[str, Any]
-    ) -> StepResult:
-        if premises_code == "P-404":
-            raise UnknownPremises(premises_code)
-        repeated = any(client_id == asked[2] for asked in self.asked)
-        self.asked.append((premises_code, step, client_id, by, evidence))
-        if step is Step.HOUSEHOLD_METER_INSTALLED and "seal" not in evidence:
-            raise StepRefused("the evidence is not complete", ["seal"])
-        waiting = step is Step.COMMISSIONED
-        return StepResult(
-            premises=premises_code, step=step, state="waiting" if waiting else "closed", repeated=repeated
-        )
+from web_door import Door
 
 
 @pytest.fixture(scope="session")

@@ -1,46 +1,24 @@
-"""A neighbourhood in every table, as the stages would have written it: five areas in every state, findings, batches, premises.
+"""A neighbourhood in every table, as the stages would have written it: five areas, in every state.
 
 Numbers come from one seed; `NOW` is the instant that the pages are looked at.
 """
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
-from psycopg.types.json import Jsonb
+import seed_results
+from seed_base import CALENDAR, DAYS, NOW, SEED, SINCE, TODAY, Floats, Seeded, insert
 
-from headend.domain.calendar import LocalCalendar
 from headend.store.pool import Connection, Store
-
-Floats = npt.NDArray[np.float64]
-SEED = 20261123
-ZONE = ZoneInfo("Asia/Shanghai")
-CALENDAR = LocalCalendar(ZONE, 900)
-NOW = datetime(2026, 11, 23, 6, 40, tzinfo=UTC)
-TODAY = date(2026, 11, 23)
-DAYS = [TODAY - timedelta(days=k) for k in range(28, 0, -1)]
-SINCE = datetime(2026, 10, 1, tzinfo=UTC)
-
-
-@dataclass
-class Seeded:
-    """Ids by code, for tests to ask with."""
-
-    areas: dict[str, int] = field(default_factory=dict)
-    usage_points: dict[str, int] = field(default_factory=dict)
-    meters: dict[str, int] = field(default_factory=dict)
-    findings: dict[str, int] = field(default_factory=dict)
 
 
 def seed(store: Store) -> Seeded:
     """Fill a migrated, empty database."""
     made = Seeded()
+    print("seed", SEED)
     rng = np.random.default_rng(SEED)
     with store.transaction() as c:
         _topology(c, made)
@@ -52,20 +30,10 @@ def seed(store: Store) -> Seeded:
             ("A4", 0.0, "coverage_too_low"),
         ):
             _settled(c, made, rng, code, theft, gap)
-        _findings(c, made, rng)
-        _billing(c, made, rng)
-        _rollout(c, made)
+        seed_results.findings(c, made, rng)
+        seed_results.billing(c, made, rng)
+        seed_results.rollout(c, made)
     return made
-
-
-def _insert(c: Connection, table: str, returning: str = "1", **columns: Any) -> int:
-    """One row; a dictionary is stored as jsonb. Returns the value of `returning`."""
-    names = ", ".join(columns)
-    marks = ", ".join(["%s"] * len(columns))
-    values = [Jsonb(value) if isinstance(value, dict) else value for value in columns.values()]
-    row = c.execute(f"insert into {table} ({names}) values ({marks}) returning {returning}".encode(), values).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 AREAS = (
@@ -82,15 +50,15 @@ HOUSEHOLDS = {"A1": 24, "A2": 18, "A3": 30, "A4": 12, "A5": 0}
 
 def _topology(c: Connection, made: Seeded) -> None:
     stations = {
-        code: _insert(c, "station", "station_id", code=code, name=name)
+        code: insert(c, "station", "station_id", code=code, name=name)
         for code, name in (("S1", "East station 东供电所"), ("S2", "Lakeside station 湖滨供电所"))
     }
     for code, station, name, kva in AREAS:
-        area = made.areas[code] = _insert(
+        area = made.areas[code] = insert(
             c, "area", "area_id", code=code, station_id=stations[station], name=name, transformer_kva=kva
         )
         heard = NOW - timedelta(minutes=4)
-        _insert(
+        insert(
             c, "concentrator",
             code=f"C-{code}", area_id=area, confirmed_seq=300, backlog=0, online=True, last_seen_at=heard,
         )  # fmt: skip
@@ -98,17 +66,17 @@ def _topology(c: Connection, made: Seeded) -> None:
         for k in range(1, HOUSEHOLDS[code] + 1):
             maker = ("Chint", "Eastron", "Acrel")[k % 3]
             category = "production" if k == 6 else "commercial" if k % 9 == 0 else "residential"
-            name = f"No. {k}, {'North' if k % 2 else 'South'} side"
+            door = f"No. {k}, {'North' if k % 2 else 'South'} side"
             meter = f"{maker}/21{code[1]}{k:03d}"
-            _usage_point(c, made, code, f"{code}-{k:03d}", "customer", category, name, 3 if k % 6 == 0 else 1, meter, 1)
+            _usage_point(c, made, code, f"{code}-{k:03d}", "customer", category, door, 3 if k % 6 == 0 else 1, meter, 1)
     _usage_point(c, made, "A2", "A2-S1", "shared", "residential", "Courtyard shared meter", 3, "Chint/215900", 1)
     for k in range(1, 7):
         code = f"A2-S1-{k}"
-        made.usage_points[code] = _insert(
+        made.usage_points[code] = insert(
             c, "usage_point", "usage_point_id",
             code=code, kind="customer", category="residential", name=f"Courtyard room {k}",
         )  # fmt: skip
-        _insert(
+        insert(
             c, "area_membership",
             usage_point_id=made.usage_points[code], area_id=made.areas["A2"],
             behind_usage_point_id=made.usage_points["A2-S1"], valid_from=SINCE,
@@ -120,7 +88,7 @@ def _topology(c: Connection, made: Seeded) -> None:
 def _meter(c: Connection, name: str, phases: int) -> int:
     maker, serial = name.split("/")
     model = {"Eastron": "eastron-sdm630", "Chint": "chint-ddsu666", "Acrel": "acrel-dtsd1352"}[maker]
-    return _insert(
+    return insert(
         c, "meter", "meter_id",
         manufacturer=maker, serial=serial, model=model, phases=phases, digits=8, resolution_wh=10,
     )  # fmt: skip
@@ -139,13 +107,13 @@ def _usage_point(
     multiplier: int,
 ) -> None:
     phase = "L123" if phases == 3 else f"L{len(made.usage_points) % 3 + 1}"
-    up = made.usage_points[code] = _insert(
+    up = made.usage_points[code] = insert(
         c, "usage_point", "usage_point_id",
         code=code, kind=kind, category=category, name=name, phase=phase, rated_current_a=60,
     )  # fmt: skip
-    _insert(c, "area_membership", usage_point_id=up, area_id=made.areas[area], valid_from=SINCE)
+    insert(c, "area_membership", usage_point_id=up, area_id=made.areas[area], valid_from=SINCE)
     made.meters[meter] = _meter(c, meter, phases)
-    _insert(
+    insert(
         c, "installation",
         usage_point_id=up, meter_id=made.meters[meter], valid_from=SINCE, multiplier=multiplier,
         start_import_wh=0, seal=f"S-{up:05d}",
@@ -169,19 +137,19 @@ def _readings(c: Connection, made: Seeded, rng: np.random.Generator) -> None:
         source = 1 if name.startswith("Eastron") else 3
         voltage = None if source == 3 and rng.random() < 0.1 else int(rng.normal(2290, 25))
         power = int(rng.gamma(2, 150)) if source == 1 else None
-        _insert(
+        insert(
             c, "latest_reading",
             meter_id=meter, ts=ts, import_wh=register, voltage_dv=voltage, power_w=power, source=source, received_at=ts,
         )  # fmt: skip
-        _insert(c, "reading_count", meter_id=meter, source=source, readings=2688 + int(rng.integers(0, 50)))
+        insert(c, "reading_count", meter_id=meter, source=source, readings=2688 + int(rng.integers(0, 50)))
         for k in range(96) if name in READ_METERS else ():
-            _insert(
+            insert(
                 c, "register_reading",
                 meter_id=meter, ts=ts - timedelta(minutes=15 * k), import_wh=register - 120 * k,
                 voltage_dv=None if k == 5 else 2290 + k % 7, flags=0, source=source, uncertainty_ms=100,
             )  # fmt: skip
         if name.startswith("Eastron/90"):
-            _insert(
+            insert(
                 c, "phase_reading",
                 meter_id=meter, ts=ts, voltage_l1_dv=2301, voltage_l2_dv=2288, voltage_l3_dv=2312, power_w=power,
             )  # fmt: skip
@@ -248,7 +216,7 @@ def _settled(
             reason="coverage_too_low", households=24, measured=24, coverage=0.52, final=False,
         )  # fmt: skip
     cause = "meter" if theft > 0 else "area_meter" if theft < 0 else "not_computable" if reason else "clean"
-    _insert(
+    insert(
         c, "area_report",
         area_id=made.areas[area], window_from=DAYS[0], window_to=DAYS[-1], anomaly_score=12.5, alarm=theft != 0,
         cause=cause, technical_loss_wh=152_340.0, reported_at=NOW, marker="1",
@@ -270,7 +238,7 @@ def _balance(
     **sums: Any,
 ) -> None:
     supplied, delivered, technical = vectors
-    _insert(
+    insert(
         c, "balance_day",
         area_id=area, day=day, state=state, reason=reason, starts_at=CALENDAR.bounds(day)[0], interval_s=900,
         intervals=96, intervals_complete=sum(v is not None for v in supplied), households=households,
@@ -298,7 +266,7 @@ def _interval_days(
         values: list[int | None] = [int(v) for v in total * part]
         missing = 20 if rng.random() < 0.08 else 0
         values[:missing] = [None] * missing
-        _insert(
+        insert(
             c, "interval_day",
             usage_point_id=made.usage_points[code], day=day, starts_at=CALENDAR.bounds(day)[0], interval_s=900,
             import_wh=values, export_wh=[None] * 96, quality=[0 if v is None else 1 for v in values], flags=[0] * 96,
@@ -313,125 +281,3 @@ def _meters_at(c: Connection) -> dict[str, tuple[str, int]]:
         "from installation join usage_point u using (usage_point_id) join meter m using (meter_id)"
     ).fetchall()
     return {code: (name, meter) for code, name, meter in found}
-
-
-def _findings(c: Connection, made: Seeded, rng: np.random.Generator) -> None:
-    for kind, area, meter, correct, confidence, energy, onset, evidence, state in _cases(rng):
-        made.findings[kind] = _insert(
-            c, "finding", "finding_id",
-            area_id=made.areas[area], meter_id=made.meters[meter] if meter else None, kind=kind,
-            correct_area_id=made.areas[correct] if correct else None, state=state, confidence=confidence,
-            energy_wh=energy, energy_low_wh=energy - 30_000, energy_high_wh=energy + 30_000,
-            onset_at=CALENDAR.bounds(onset)[0] if onset else None, window_from=DAYS[0], window_to=DAYS[-1],
-            evidence=evidence, opened_at=NOW - timedelta(hours=5), seen_at=NOW - timedelta(minutes=20),
-        )  # fmt: skip
-
-
-def _cases(rng: np.random.Generator) -> list[tuple[Any, ...]]:
-    """(kind, area, meter, correct area, confidence, Wh, onset day, evidence, state) of each finding."""
-    noise = rng.normal(0, 1.5, 28)
-    late = np.arange(28) > 11
-    before: list[float | None] = [float(v) for v in 1000 * (np.where(late, 22.0, 9.0) + noise)]
-    before[6] = None
-    after = [None if v is None else 1000 * (9 + float(n)) for v, n in zip(before, noise, strict=True)]
-    reading = [float(v) for v in 1000 * (np.where(late, 5.0, 17.0) + rng.normal(0, 1, 28))]
-    base = {"starts_at": CALENDAR.bounds(DAYS[0])[0].isoformat(), "interval_s": 900}
-    curves = [
-        {"name": "loss_before", "unit": "Wh", "values": before},
-        {"name": "loss_after", "unit": "Wh", "values": after},
-        {"name": "reading", "unit": "Wh", "values": reading},
-        {"name": "hidden", "unit": "Wh", "values": [12_000.0 * float(on) for on in late]},
-        {"name": "active", "unit": "1", "values": [float(on) for on in late]},
-    ]
-    numbers = {"log_evidence": 41.3, "margin_over_next_meter": 17.9, "registered_share": 0.31, "energy_wh": 198_400.0}
-    under = base | {
-        "resolution": "day",
-        "series": curves,
-        "numbers": numbers,
-        "alternatives": {"unmetered": 0.03, "Chint/211003": 0.012, "clean": 0.0001},
-    }
-    volts = 229 + 2 * np.sin(np.arange(192) / 15) + rng.normal(0, 0.4, 192)
-    drawn = [None if 40 < k < 60 else float(v) for k, v in enumerate(rng.gamma(2, 60, 192))]
-    mapping = base | {
-        "resolution": "interval",
-        "series": [
-            {"name": "voltage_here", "unit": "V", "values": [float(v) for v in volts]},
-            {"name": "reading", "unit": "Wh", "values": drawn},
-        ],
-        "numbers": {"voltage_fit": 0.93, "median_difference_v": 1.7},
-        "alternatives": {"A3": 0.08},
-    }
-    bare = {"resolution": "day", "series": [], "numbers": {"missing_share": 0.41}, "alternatives": {}}
-    odd = under | {"series": [{"name": "odd_curve", "unit": "kvar", "values": [1.0, None, 3.0]}]}
-    return [
-        ("under_registering", "A1", "Eastron/211001", None, 0.97, 198_400, DAYS[12], under, "open"),
-        ("wrong_area", "A1", "Chint/211003", "A3", 0.91, 88_200, None, mapping, "assigned"),
-        ("area_meter_ratio", "A3", None, None, 0.88, -512_000, DAYS[3], under | {"series": curves[:2]}, "open"),
-        ("missing_data", "A4", None, None, 0.99, 0, None, bare, "open"),
-        ("direct_tap", "A1", None, None, 0.71, 40_000, None, odd, "rejected"),
-    ]
-
-
-def _billing(c: Connection, made: Seeded, rng: np.random.Generator) -> None:
-    points = [code for code in made.usage_points if code.startswith(("A1-0", "A2-0"))]
-    errors = {3: "503 from the import endpoint", 4: "422: unknown usage point A1-007"}
-    for number, state in {1: "acknowledged", 2: "acknowledged", 3: "created", 4: "rejected"}.items():
-        day = DAYS[number]
-        start, end = CALENDAR.bounds(day)
-        energies = {code: int(rng.integers(2_000, 19_000)) for code in points}
-        acknowledged = state == "acknowledged"
-        receipt = {"receipt_id": str(uuid.UUID(int=number)), "number": number, "accepted_count": len(points)}
-        _insert(
-            c, "billing_batch",
-            number=number, idempotency_key=uuid.UUID(int=1000 + number), created_at=NOW - timedelta(days=5 - number),
-            period_from=day, period_to=day, determinants=len(points), energy_wh=sum(energies.values()),
-            checksum=f"sha256:{number:064x}", state=state, attempts=1 if acknowledged else 7,
-            last_error=errors.get(number), acknowledged_at=NOW - timedelta(days=3) if acknowledged else None,
-            receipt=receipt if acknowledged else None,
-        )  # fmt: skip
-        for code, energy in energies.items():
-            _insert(
-                c, "determinant",
-                batch_number=number, usage_point_id=made.usage_points[code], day=day, direction="import",
-                category="residential", energy_wh=energy, estimated_wh=0 if number > 1 else 120,
-                start_register_wh=10_000, start_ts=start, end_register_wh=10_000 + energy, end_ts=end, multiplier=1,
-                meters=["Chint/21x"],
-            )  # fmt: skip
-    _insert(
-        c, "billing_exception",
-        batch_number=4, usage_point_id=made.usage_points["A1-007"], day=DAYS[4], reason="unknown usage point",
-        noted_at=NOW,
-    )  # fmt: skip
-
-
-def _rollout(c: Connection, made: Seeded) -> None:
-    for k in range(1, 7):
-        premises = _insert(
-            c, "premises", "premises_id",
-            code=f"P-{k}", area_id=made.areas["A2"], shared_usage_point_id=made.usage_points["A2-S1"],
-            usage_point_id=made.usage_points[f"A2-S1-{k}"], label=f"Mill Courtyard, room {k}", has_production=k == 3,
-        )  # fmt: skip
-        installed = {"serial": f"31000{k}", "seal": f"S-2088{k}", "start_import_wh": 1200}
-        steps: list[tuple[str, dict[str, Any]]] = [
-            ("survey", {"people": 2 + k % 3, "category": "residential", "phase": "L1"}),
-            ("household_meter_installed", installed | {"installed_at": "2026-11-20T02:05:00+00:00"}),
-            ("commissioned", {"noted_import_wh": 1900 + k}),
-        ]
-        for step, evidence in steps[: max(0, 4 - k)]:
-            _insert(
-                c, "rollout_step",
-                premises_id=premises, step=step, client_id=uuid.UUID(int=10_000 + 10 * k + len(step)),
-                closed_at=NOW - timedelta(days=2), closed_by="Li Wei 李伟", evidence=evidence,
-            )  # fmt: skip
-        if k == 2:
-            request = uuid.UUID(int=77)
-            _insert(
-                c, "device_request",
-                request_id=request, meter_id=made.meters["Acrel/211001"], kind="read", requested_at=NOW,
-                expires_at=NOW + timedelta(minutes=2),
-            )  # fmt: skip
-            _insert(
-                c, "commissioning",
-                premises_id=premises, request_id=request, client_id=uuid.UUID(int=78), requested_by="Li Wei",
-                noted_import_wh=1900,
-            )  # fmt: skip

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 import seed as seeding
-from conftest import Door
 from fastapi.testclient import TestClient
-from seed import Seeded
+from seed_base import Seeded
+from web_door import Door
 
 API = "/api/v1"
 

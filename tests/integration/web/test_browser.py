@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Door
-from seed import Seeded
+from seed_base import Seeded
+from web_door import Door
 
 from headend.web.screenshot import NoBrowser, browser, open_page
 

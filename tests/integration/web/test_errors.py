@@ -8,9 +8,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 import seed as seeding
-from conftest import Door
 from fastapi.testclient import TestClient
-from seed import Seeded
+from seed_base import Seeded
+from web_door import Door
 
 from headend.settings import Database, Settings
 from headend.store.pool import Store

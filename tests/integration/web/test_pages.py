@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 import seed as seeding
-from conftest import Door
 from fastapi.testclient import TestClient
-from seed import Seeded
+from seed_base import Seeded
+from web_door import Door
 
 from headend.settings import Database, Settings
 from headend.store.pool import Store
@@ -32,8 +32,8 @@ def _row(page: str, start: str) -> str:
     "path",
     [
         "/", "/?sort=code&direction=asc&state=high&station=S1&q=a&with_findings=true", "/?q=zzz", "/areas/A1",
-        "/areas/A3", "/areas/A4", "/areas/A5", "/areas/A1?day=2026-11-23", "/areas/A1?day=2020-01-01", "/areas/A1?day=0001-01-01",
-        "/areas/A1?day=9999-12-31", "/findings", "/findings?state=any&kind=stuck&sort=newest", "/billing", "/billing/1",
+        "/areas/A3", "/areas/A4", "/areas/A5", "/areas/A1?day=2026-11-23", "/areas/A1?day=2020-01-01",
+        "/areas/A1?day=0001-01-01", "/areas/A1?day=9999-12-31", "/findings", "/findings?state=any&kind=stuck&sort=newest", "/billing", "/billing/1",
         "/billing/4", "/rollout", "/rollout/A2", "/rollout/A1", "/rollout/premises/P-1",
         "/rollout/premises/P-3", "/docs",
     ],

@@ -23,17 +23,30 @@ from reconciliation.uncertainty import Accuracy, class_sd, energy_sd_wh
 X = NO_VALUE
 
 
-def _energy(import_wh: list[list[int]], export_wh: list[list[int]] | None = None, quality: list[list[int]] | None = None) -> MeteredEnergy:
+def _energy(
+    import_wh: list[list[int]], export_wh: list[list[int]] | None = None, quality: list[list[int]] | None = None
+) -> MeteredEnergy:
     into = np.array(import_wh, dtype=np.int64)
     out = np.zeros_like(into) if export_wh is None else np.array(export_wh, dtype=np.int64)
     made = np.where(into == X, Q.ABSENT, Q.MEASURED) if quality is None else np.array(quality)
     every = np.ones(into.shape, dtype=np.bool_)
     return MeteredEnergy(
-        import_wh=into, export_wh=out, quality=made.astype(np.int8), counted=every, served=every, resolution_wh=np.ones(len(into))
+        import_wh=into,
+        export_wh=out,
+        quality=made.astype(np.int8),
+        counted=every,
+        served=every,
+        resolution_wh=np.ones(len(into)),
     )
 
 
-def _day(area: MeteredEnergy, points: MeteredEnergy, technical: float = np.nan, limits: Limits | None = None, elapsed: int | None = None) -> DayBalance:
+def _day(
+    area: MeteredEnergy,
+    points: MeteredEnergy,
+    technical: float = np.nan,
+    limits: Limits | None = None,
+    elapsed: int | None = None,
+) -> DayBalance:
     count = area.import_wh.shape[1]
     return day_balance(
         interval_balance(area, points), area, points, day=slice(0, count), elapsed=count if elapsed is None else elapsed,
@@ -111,7 +124,9 @@ def test_a_point_that_is_not_counted_then_enters_neither_sum_nor_coverage() -> N
     ],
 )
 def test_states(loss: int, rate: float | None, technical: int | None, state: State) -> None:
-    found = judge(loss_wh=loss, loss_rate=rate, technical_wh=technical, uncertainty_wh=5.0, limits=Limits(), accuracy=Accuracy())
+    found = judge(
+        loss_wh=loss, loss_rate=rate, technical_wh=technical, uncertainty_wh=5.0, limits=Limits(), accuracy=Accuracy()
+    )
     assert found.state == state
     assert found.unexplained_wh == (None if technical is None else loss - technical)
 
@@ -124,7 +139,8 @@ def test_technical_loss_at_another_interval_length_is_the_same_power() -> None:
 
 
 def test_uncertainty_by_hand() -> None:
-    # one meter, 4 intervals of 250, 250, 250, 400 Wh: gain 1 % / sqrt(3) of 1150 = 6.640; one stretch of registers of 10 Wh: 100 / 6 = 16.67;
+    # one meter, 4 intervals of 250, 250, 250, 400 Wh: gain 1 % / sqrt(3) of 1150 = 6.640; one stretch of registers of
+    # 10 Wh: 100 / 6 = 16.67;
     # skew 5 s x (400 - 250) / 900 W·s... = 0.8333 Wh; together sqrt(44.08 + 16.67 + 0.69) = 7.839
     energy = np.array([[250.0, 250, 250, 400]])
     used = np.ones((1, 4), dtype=np.bool_)
@@ -138,7 +154,13 @@ def test_uncertainty_by_hand() -> None:
 def test_two_stretches_have_twice_the_resolution() -> None:
     used = np.array([[True, False, True]])
     found = energy_sd_wh(
-        np.zeros((1, 3)), used, ~used & False, percent=1.0, resolution_wh=np.array([6.0]), interval_s=900, accuracy=Accuracy()
+        np.zeros((1, 3)),
+        used,
+        ~used & False,
+        percent=1.0,
+        resolution_wh=np.array([6.0]),
+        interval_s=900,
+        accuracy=Accuracy(),
     )
     assert found[0] ** 2 == pytest.approx(2 * 36 / 6)
 
@@ -150,7 +172,13 @@ def test_estimates_that_reach_the_days_end_are_uncertain_and_those_inside_are_no
     def sd(estimated: list[bool]) -> float:
         return float(
             energy_sd_wh(
-                energy, used, np.array([estimated]), percent=1.0, resolution_wh=np.zeros(1), interval_s=900, accuracy=accuracy
+                energy,
+                used,
+                np.array([estimated]),
+                percent=1.0,
+                resolution_wh=np.zeros(1),
+                interval_s=900,
+                accuracy=accuracy,
             )[0]
         )
 

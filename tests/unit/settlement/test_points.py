@@ -1,4 +1,6 @@
-"""Metering points over local days: swaps, multipliers, signs, days on which the clocks change, reference days. No database."""
+"""Metering points over local days: swaps, multipliers, signs, days on which the clocks change, reference days. No
+database.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,20 @@ def _installed(meter: int, since: datetime, until: datetime | None = None, **cha
     return Installed(**(values | changes))
 
 
-def _point(*installations: Installed, kind: str = "customer", since: datetime = T0, number: int = 1, memberships: tuple[Membership, ...] | None = None) -> Point:
+def _point(
+    *installations: Installed,
+    kind: str = "customer",
+    since: datetime = T0,
+    number: int = 1,
+    memberships: tuple[Membership, ...] | None = None,
+) -> Point:
     stays = memberships or (Membership(to_us(since), FOREVER_US, None),)
     return Point(number, f"P{number}", kind, 60, stays, installations)
 
 
-def _readings(values: list[tuple[datetime, int]], export: int = 0, voltage_dv: int = ABSENT, flags: int = 0) -> MeterReadings:
+def _readings(
+    values: list[tuple[datetime, int]], export: int = 0, voltage_dv: int = ABSENT, flags: int = 0
+) -> MeterReadings:
     n = len(values)
     return MeterReadings(
         np.array([to_us(t) for t, _ in values], dtype=np.int64), np.array([v for _, v in values], dtype=np.int64),
@@ -54,7 +64,14 @@ def _readings(values: list[tuple[datetime, int]], export: int = 0, voltage_dv: i
     )  # fmt: skip
 
 
-def _settle(points: list[Point], readings: dict[int, MeterReadings], days: int = 1, first: date = DAY0, rules: Rules | None = None, past: Any = None) -> PointIntervals:
+def _settle(
+    points: list[Point],
+    readings: dict[int, MeterReadings],
+    days: int = 1,
+    first: date = DAY0,
+    rules: Rules | None = None,
+    past: Any = None,
+) -> PointIntervals:
     rules = rules or _rules()
     span = DayRange(rules.calendar, first, first + timedelta(days=days - 1))
     return point_intervals(points, readings, span, rules, past or (lambda *_: []))
@@ -126,9 +143,7 @@ def test_flags_of_readings_and_of_voltages_reach_their_intervals() -> None:
     assert found.flags[0, 0] == Flag.VOLTAGE_BAND | Flag.CLOCK_DRIFT
 
 
-@pytest.mark.parametrize(
-    ("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 1), 24)]
-)
+@pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 1), 24)])
 def test_days_of_23_and_25_hours_in_berlin(day: date, hours: int) -> None:
     rules = _rules("Europe/Berlin")
     start, end = rules.calendar.bounds(day)
@@ -141,7 +156,8 @@ def test_days_of_23_and_25_hours_in_berlin(day: date, hours: int) -> None:
 
 
 def test_on_a_day_of_25_hours_the_shape_follows_the_wall_clock() -> None:
-    # every day 1 Wh a quarter, but 101 Wh from 18:00 to 18:15; the meter is silent from 25 October 00:00 to 26 October 00:00, local time
+    # every day 1 Wh a quarter, but 101 Wh from 18:00 to 18:15; the meter is silent from 25 October 00:00 to 26
+    # October 00:00, local time
     rules = _rules("Europe/Berlin")
     first = date(2026, 10, 11)
     calendar: LocalCalendar = rules.calendar
@@ -156,7 +172,9 @@ def test_on_a_day_of_25_hours_the_shape_follows_the_wall_clock() -> None:
         local = at.astimezone(zone)
         register += 101 if (local.hour, local.minute) == (18, 0) else 1
         at += QUARTER
-    found = _settle([_point(_installed(1, calendar.bounds(first)[0]))], {1: _readings(values)}, days=16, first=first, rules=rules)
+    found = _settle(
+        [_point(_installed(1, calendar.bounds(first)[0]))], {1: _readings(values)}, days=16, first=first, rules=rules
+    )
     day = DayRange(calendar, first, date(2026, 10, 26)).day_slice(14)
     energy = found.import_wh[0, day]
     assert len(energy) == 100
@@ -169,7 +187,13 @@ def test_a_long_gap_takes_its_shape_from_stored_days_before_the_stretch() -> Non
     shape = np.full(96, 1)
     shape[72] = 105  # 18:00
     past = [
-        {"usage_point_id": 1, "day": DAY0 - timedelta(days=d), "import_wh": shape, "export_wh": shape * 0, "quality": np.full(96, Q.MEASURED)}
+        {
+            "usage_point_id": 1,
+            "day": DAY0 - timedelta(days=d),
+            "import_wh": shape,
+            "export_wh": shape * 0,
+            "quality": np.full(96, Q.MEASURED),
+        }
         for d in (3, 4, 5)
     ]
     asked: list[Any] = []
@@ -188,7 +212,15 @@ def test_a_long_gap_takes_its_shape_from_stored_days_before_the_stretch() -> Non
 
 def test_estimated_days_are_no_reference() -> None:
     shape = np.arange(96)
-    past = [{"usage_point_id": 1, "day": DAY0 - timedelta(days=1), "import_wh": shape, "export_wh": shape * 0, "quality": np.full(96, Q.ESTIMATED)}]
+    past = [
+        {
+            "usage_point_id": 1,
+            "day": DAY0 - timedelta(days=1),
+            "import_wh": shape,
+            "export_wh": shape * 0,
+            "quality": np.full(96, Q.ESTIMATED),
+        }
+    ]
     values = [(T0, 0), (T0 + timedelta(days=1), 960)]
     found = _settle([_point(_installed(1, T0 - timedelta(days=30)))], {1: _readings(values)}, past=lambda *_: past)
     assert set(found.import_wh[0].tolist()) == {10}, "a straight line"
@@ -197,15 +229,24 @@ def test_estimated_days_are_no_reference() -> None:
 def test_a_start_register_noted_long_before_the_first_reading_is_not_spread() -> None:
     recent, old = T0 - timedelta(days=61), T0 - timedelta(days=63)
     values = {1: _readings([(T0 + QUARTER, 6_000), (T0 + 2 * QUARTER, 6_010)])}
-    assert _plain(_settle([_point(_installed(1, recent, start_import_wh=0), since=recent)], values).import_wh[0])[0] is not None
-    assert _plain(_settle([_point(_installed(1, old, start_import_wh=0), since=old)], values).import_wh[0])[:2] == [None, 10]
+    assert (
+        _plain(_settle([_point(_installed(1, recent, start_import_wh=0), since=recent)], values).import_wh[0])[0]
+        is not None
+    )
+    assert _plain(_settle([_point(_installed(1, old, start_import_wh=0), since=old)], values).import_wh[0])[:2] == [
+        None,
+        10,
+    ]
 
 
 def test_what_the_marks_of_a_midnight_tell() -> None:
     point = [_point(_installed(1, T0 - timedelta(days=9)))]
     values = [(T0 + k * QUARTER, k) for k in range(-2, 99)]
     both = _settle(point, {1: _readings(values)}, days=2)
-    first, second = _settle(point, {1: _readings(values)}), _settle(point, {1: _readings(values)}, first=DAY0 + timedelta(days=1))
+    first, second = (
+        _settle(point, {1: _readings(values)}),
+        _settle(point, {1: _readings(values)}, first=DAY0 + timedelta(days=1)),
+    )
     assert both.marks[0].tolist() == [first.marks[0, 0], first.marks[0, 1], second.marks[0, 1]]
     assert first.marks[0, 1] == second.marks[0, 0]
     without = [v for v in values if v[0] != T0 + timedelta(days=1)]
@@ -218,7 +259,9 @@ def test_members_count_from_the_instant_they_hang_there_and_shared_meters_stand_
     grid = DayRange(_rules().calendar, DAY0, DAY0).grid_us
     noon = T0 + timedelta(hours=12)
     shared = _point(memberships=(Membership(to_us(T0), to_us(noon), None),), kind="shared")
-    house = _point(memberships=(Membership(to_us(T0), to_us(noon), 1), Membership(to_us(noon), FOREVER_US, None)), number=2)
+    house = _point(
+        memberships=(Membership(to_us(T0), to_us(noon), 1), Membership(to_us(noon), FOREVER_US, None)), number=2
+    )
     mask = counted([shared, house], grid)
     assert mask.sum(axis=1).tolist() == [48, 48]
     assert (mask[0] ^ mask[1]).all(), "one of them at any time"
@@ -237,7 +280,7 @@ def test_balance_rows_of_a_day() -> None:
     days = DayRange(rules.calendar, DAY0, DAY0)
     settled = point_intervals(points, readings, days, rules, lambda *_: [])
     limits = {"area_id": 5, "high_loss_rate": None, "negative_loss_rate": None}
-    (row,) = balance_rows(limits, None, settled, days, rules, T0 + timedelta(days=1))
+    (row,) = balance_rows(limits, None, settled, days, rules=rules, now=T0 + timedelta(days=1))
     assert (row["supplied_wh"], row["delivered_wh"], row["loss_wh"]) == (3840, 3744, 96)
     assert (row["households"], row["households_measured"], row["coverage_households"]) == (2, 1, 0.5)
     assert row["coverage_intervals"] == pytest.approx(2 / 3), "the customer without a meter counts as not measured"
@@ -246,7 +289,7 @@ def test_balance_rows_of_a_day() -> None:
     limits["high_loss_rate"] = 0.02
     points = [points[0], area]
     settled = point_intervals(points, readings, days, rules, lambda *_: [])
-    (row,) = balance_rows(limits, None, settled, days, rules, T0 + timedelta(days=1))
+    (row,) = balance_rows(limits, None, settled, days, rules=rules, now=T0 + timedelta(days=1))
     assert (row["state"], row["loss_rate"]) == ("high", 0.025)
 
 

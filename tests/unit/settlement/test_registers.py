@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.registers import meta, settle_series
 
 from reconciliation.registers import IntervalQuality as Q
 from reconciliation.validation import Flag
+from support.registers import meta, settle_series
 
 QUARTER = 900
 
@@ -22,7 +22,8 @@ def test_registers_on_the_grid_are_measured() -> None:
 
 
 def test_registers_a_few_seconds_off_the_grid_are_the_registers_there() -> None:
-    # 3 s late each: taken as they are, so that the intervals sum to the differences of the registers that a person can look up
+    # 3 s late each: taken as they are, so that the intervals sum to the differences of the registers that a person
+    # can look up
     found = settle_series([(3, 1000), (903, 1100), (1797, 1207)], 2)
     assert found.energy == [100, 107]
     assert found.quality == [Q.MEASURED] * 2
@@ -34,6 +35,7 @@ def test_registers_around_the_grid_are_interpolated() -> None:
     found = settle_series([(-300, 0), (600, 90), (1500, 180), (2400, 270)], 2)
     assert found.energy == [90, 90]
     assert found.quality == [Q.INTERPOLATED] * 2
+    assert found.flags == [0, 0], "every reading is there, only not on the grid"
 
 
 def test_one_missing_register_is_interpolated_and_two_are_estimated() -> None:
@@ -41,6 +43,7 @@ def test_one_missing_register_is_interpolated_and_two_are_estimated() -> None:
     single = settle_series([(0, 0), (1800, 101)], 2)
     assert single.energy == [51, 50], "50.5 Wh at 900 s rounds half up to 51"
     assert single.quality == [Q.INTERPOLATED] * 2
+    assert single.flags == [Flag.MISSING] * 2, "a reading is missing, though its place can be told"
     double = settle_series([(0, 0), (2700, 100)], 3)
     # 33.33 and 66.67 Wh: registers 0, 33, 67, 100
     assert double.energy == [33, 34, 33]
@@ -127,9 +130,7 @@ def test_registers_beyond_64_bits_are_refused_in_words() -> None:
         settle_series([(0, 10**15), (900, 10**15 + 1)], 1, series=meta(multiplier=1000, span=10**16))
 
 
-STEPS = st.lists(
-    st.tuples(st.integers(1, 5000), st.integers(0, 3000), st.booleans()), min_size=2, max_size=60
-)
+STEPS = st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 3000), st.booleans()), min_size=2, max_size=60)
 
 
 def _world(steps: list[tuple[int, int, bool]], start: int) -> list[tuple[float, int]]:
@@ -144,7 +145,9 @@ def _world(steps: list[tuple[int, int, bool]], start: int) -> list[tuple[float, 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(STEPS, st.sampled_from([1.0, 40.0, 1.5, 0.25]))
-def test_energy_between_two_registers_that_were_read_is_their_difference(steps: list[tuple[int, int, bool]], multiplier: float) -> None:
+def test_energy_between_two_registers_that_were_read_is_their_difference(
+    steps: list[tuple[int, int, bool]], multiplier: float
+) -> None:
     readings = [(0.0, 123)] + [(t + QUARTER + 1, v + 123) for t, v in _world(steps, 0)]
     end = int(readings[-1][0] // QUARTER + 1) * QUARTER
     readings.append((float(end), readings[-1][1] + 1))
@@ -157,7 +160,9 @@ def test_energy_between_two_registers_that_were_read_is_their_difference(steps: 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(STEPS, st.integers(0, 9_999))
-def test_a_rollover_changes_no_interval_and_makes_none_negative(steps: list[tuple[int, int, bool]], offset: int) -> None:
+def test_a_rollover_changes_no_interval_and_makes_none_negative(
+    steps: list[tuple[int, int, bool]], offset: int
+) -> None:
     span = 10**6
     plain = _world(steps, span - offset)
     wrapped = [(t, v % span) for t, v in plain]

@@ -54,7 +54,9 @@ def test_voltage_band() -> None:
 
 def test_spike() -> None:
     energy, present = _day(*([100] * 90), 200, 200, 200, 600, 601, 1800)
-    assert not validation.spike(energy, present, LIMITS).any(), "the third-highest is 600, and 1800 is not above three times that"
+    assert not validation.spike(energy, present, LIMITS).any(), (
+        "the third-highest is 600, and 1800 is not above three times that"
+    )
     # the day's third-highest is 200 Wh: 3 x 200 = 600; only above that, and above 500 Wh
     energy, present = _day(*([100] * 92), 200, 200, 150, 2000)
     assert np.flatnonzero(validation.spike(energy, present, LIMITS)[0]).tolist() == [95]

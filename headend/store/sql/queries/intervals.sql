@@ -108,6 +108,6 @@ where usage_point_id = any(%(usage_points)s) and day > %(after)s and day <= %(un
 
 -- days_of_points --
 -- Settled days of some points, vectors as they are stored.
-select usage_point_id, day, starts_at, interval_s, import_wh, export_wh, voltage_dv, quality, meters, measured, estimated
+select usage_point_id, day, starts_at, interval_s, import_wh, export_wh, voltage_dv, quality, flags, measured, estimated
 from interval_day where usage_point_id = any(%(usage_points)s) and day between %(first)s and %(last)s
 order by usage_point_id, day

@@ -60,10 +60,10 @@ select usage_point_id, code, kind, category, phase, rated_current_a from usage_p
 update usage_point set phase = %(phase)s where usage_point_id = %(usage_point_id)s and phase is null;
 
 -- points_behind --
--- Who is supplied through a shared meter at an instant or later, and since when by a meter of its own as well.
+-- Who is supplied through a shared meter at an instant or later, and since when the meter of its own that serves then, or first afterwards.
 select m.usage_point_id, u.code as usage_point, m.valid_from,
        (select min(i.valid_from) from installation i
-        where i.usage_point_id = m.usage_point_id and i.valid_to is null) as own_meter_from
+        where i.usage_point_id = m.usage_point_id and (i.valid_to is null or i.valid_to > %(at)s)) as own_meter_from
 from area_membership m
 join usage_point u using (usage_point_id)
 where m.behind_usage_point_id = %(shared_usage_point_id)s and (m.valid_to is null or m.valid_to > %(at)s)
