@@ -121,6 +121,8 @@ async def keep_running(name: str, build: Callable[[], Role], stop: asyncio.Event
         started = loop.time()
         try:
             await build().run(stop)
+            if not stop.is_set():
+                _log.error("role ended before its time", role=name)
         except Exception:  # noqa: BLE001 this is the supervisor
             _log.exception("role failed", role=name)
         if stop.is_set():

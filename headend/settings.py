@@ -6,6 +6,7 @@ A wrong value names file, key, value and what would be right. Secrets come from 
 from __future__ import annotations
 
 import ipaddress
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +14,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
+
+_PREFIX = "HEADEND_"
 
 
 class SettingsError(Exception):
@@ -44,7 +48,7 @@ def _loopback(host: str) -> str:
 class Section(BaseModel):
     """A table of the file; an unknown key is an error, not a shrug."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Database(Section):
@@ -140,7 +144,9 @@ class Settlement(Section):
 class Billing(Section):
     """The billing system's import endpoint."""
 
-    endpoint_url: str | None = Field(None, description="POST target of batches; unset: batches are made and wait")
+    endpoint_url: str | None = Field(
+        None, pattern=r"^https?://", description="POST target of batches; unset: batches are made and wait"
+    )
     secret: SecretStr | None = Field(None, description="key of the signature; from the environment or secret_file")
     secret_file: Path | None = None
     timeout_s: float = Field(10.0, gt=0, le=300)
@@ -186,7 +192,7 @@ class Log(Section):
 class Settings(BaseSettings):
     """Everything the service can be told."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="HEADEND_", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=_PREFIX, env_nested_delimiter="__")
 
     database: Database
     mqtt: Mqtt = Mqtt()
@@ -212,7 +218,6 @@ class Settings(BaseSettings):
 
 def load_settings(path: Path | None) -> Settings:
     """Read and check the whole file. Raises SettingsError naming file, key, value and what would be right."""
-    where = str(path) if path else "environment"
     data: dict[str, Any] = {}
     if path is not None:
         try:
@@ -221,19 +226,45 @@ def load_settings(path: Path | None) -> Settings:
             raise SettingsError(f"{path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    if unknown := _unknown_sections():
+        raise SettingsError("\n".join(unknown))
     try:
         return Settings(**data)
+    except UnreadableVariable as error:
+        raise SettingsError(f"environment: {error}; a section is set key by key, HEADEND_<SECTION>__<KEY>") from None
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaint(where, e) for e in error.errors())) from None
+        raise SettingsError("\n".join(_complaint(path, e) for e in error.errors())) from None
 
 
-def _complaint(where: str, error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    value = error["input"]
-    shown = (
-        ""
-        if isinstance(value, dict) or error["type"] == "missing" or "secret" in key or "password" in key
-        else f" = {value!r}"
-    )
-    message = {"extra_forbidden": "unknown key", "missing": "is required"}.get(error["type"], error["msg"])
-    return f"{where}: {key}{shown}: {message}"
+def _unknown_sections() -> list[str]:
+    """Variables that look like ours and would be passed over in silence."""
+    known = {name.upper() for name in Settings.model_fields}
+    return [
+        f"environment: {name}: unknown section; known are {', '.join(sorted(known))}"
+        for name in sorted(os.environ)
+        if name.startswith(_PREFIX) and "__" in name and name.removeprefix(_PREFIX).partition("__")[0] not in known
+    ]
+
+
+def _complaint(path: Path | None, error: Any) -> str:
+    """One line: where, key, value, what would be right. A value that may hold a secret is not shown."""
+    names = [str(part) for part in error["loc"]]
+    if error["type"] == "missing" and len(names) == 1:  # a whole section: what it cannot do without
+        names += [key for key, field in _section(names).model_fields.items() if field.is_required()][:1]
+    key, value = ".".join(names), error["input"]
+    variable = _PREFIX + "__".join(names).upper()
+    where = f"environment: {variable}" if variable in os.environ or path is None else f"{path}: {key}"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key; known are {', '.join(sorted(_section(names[:-1]).model_fields))}"
+    if error["type"] == "missing":
+        return f"{where}: is required"
+    may_be_secret = any(word in key for word in ("secret", "password", "dsn")) or len(names) == 1
+    shown = "" if may_be_secret or isinstance(value, dict) else f" = {value!r}"
+    return f"{where}{shown}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _section(names: list[str]) -> Any:
+    model: Any = Settings
+    for name in names:
+        model = model.model_fields[name].annotation
+    return model

@@ -71,19 +71,19 @@ def explained_share(before: Floats, after: Floats) -> float:
 def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None) -> Verdict:
     """Apply the gates; ``still`` (N, T): whether a register stands still; ``voltage`` (N,): see voltage_response.py."""
     explained = explained_share(model.fit.ratio, found.fit.ratio)
+    dead = dead_registers(model, found, still, voltage)
     accused = []
     for k, suspect in enumerate(found.suspects):
         weight = min(float(found.own_evidence[k]), suspect.gain, suspect.evidence)
+        good = suspect.meter in dead or (weight >= LONE and specific(suspect, LONE_SHARE))
         if k == 0:
-            good = explained >= EXPLAINED and weight >= ACCUSE and specific(suspect, MARGIN_SHARE)
-            good = good or (weight >= LONE and specific(suspect, LONE_SHARE))
+            good = good or (explained >= EXPLAINED and weight >= ACCUSE and specific(suspect, MARGIN_SHARE))
         else:
-            good = explained >= EXPLAINED_ALL and weight >= FURTHER and specific(suspect, MARGIN_SHARE)
-        if good:
+            good = good or (explained >= EXPLAINED_ALL and weight >= FURTHER and specific(suspect, MARGIN_SHARE))
+        if good and suspect.meter not in dead:
             accused.append(k)
-        elif k == 0:
+        elif not good and k == 0:
             break  # what follows was chosen given a first that does not stand
-    dead = dead_registers(model, found, still, voltage) if not accused else ()
     return Verdict(
         accused=tuple(accused),
         dead=dead,
@@ -116,18 +116,22 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
     missing load begins as it stops: people go away.
     """
     long = STILL_DAYS * 86400 / model.area.window.interval_s
-    read_late = model.area.measured[:, -1 - model.area.n_intervals // 20 :].any(axis=1)
+    recent = model.area.measured[:, -1 - model.area.n_intervals // 20 :]
     moves_later = np.cumsum(~still[:, ::-1], axis=1)[:, ::-1] > 0
     ended = still.copy()
-    ended[moves_later | ~np.repeat(read_late[:, None], still.shape[1], axis=1)] = False
+    ended[moves_later] = False
+    ended[recent.sum(axis=1) == 0] = False
     never: Bools = np.asarray((np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5))
     halted: Bools = np.asarray((ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long))
     level = np.where(ended, np.abs(model.area.net), 0.0).max(axis=1)
-    stuck = found.first.by_family[:, STUCK_FAMILY]
+    stuck, loads = found.last.by_family[:, STUCK_FAMILY].copy(), found.last.load.copy()
+    for suspect in found.suspects:  # what it was worth when it was chosen; later it has nothing left to explain
+        loads[suspect.meter] = suspect.load_evidence
+        stuck[suspect.meter] = suspect.evidence if suspect.family.name == "stuck" else -np.inf
     out = []
     for i in np.flatnonzero(never | halted):
         same = np.any((model.share > 0) & (model.share[i] > 0), axis=1)
-        load = float(found.first.load[i])
+        load = float(loads[i])
         supported = (
             voltage is not None and voltage[i] >= VOLTAGE_Z and voltage[i] >= VOLTAGE_SHARE * float(voltage[same].max())
         )

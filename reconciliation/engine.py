@@ -19,12 +19,13 @@ from reconciliation.evidence import (
     move_finding,
     probability,
     tap_finding,
+    unclear_finding,
 )
 from reconciliation.localise import localise
 from reconciliation.mapping import Move, find_moves
 from reconciliation.model import AreaModel, build
 from reconciliation.report import AreaReport, Cause, Finding, TechnicalLossModel
-from reconciliation.shapes import STUCK, area_profile, meter_columns
+from reconciliation.shapes import area_profile, meter_columns, still_registers
 from reconciliation.voltage_response import voltage_response
 from reconciliation.window import AreaWindow, Floats, check_windows
 
@@ -123,8 +124,8 @@ def _report(
     cause = Cause.CLEAN
     if stands_out and fault is None:
         found = localise(model, columns, first)
-        voltage = voltage_response(model)
-        verdict = judge(model, found, columns[:, STUCK] > 0, voltage)
+        voltage, still = voltage_response(model), still_registers(model.area)
+        verdict = judge(model, found, still, voltage)
         for i, name in enumerate(model.area.meters):
             suspicion[name] = float(found.last.total[i])
         for k, s in enumerate(found.suspects):
@@ -136,8 +137,10 @@ def _report(
         accused = [model.area.meters[found.suspects[k].meter] for k in verdict.accused] + [
             model.area.meters[i] for i in verdict.dead
         ]
-        findings += meter_findings(model, found, verdict) + dead_findings(model, found, verdict, columns)
+        findings += meter_findings(model, found, verdict) + dead_findings(model, found, verdict, still)
         cause = Cause.METER if verdict.meter_cause else Cause.UNMETERED
+        if verdict.meter_cause and not accused:
+            findings.append(unclear_finding(model, found, verdict))
         if cause is Cause.UNMETERED:
             best = float(first.total.max())
             findings.append(

@@ -8,11 +8,12 @@ from reconciliation.localise import Localisation
 from reconciliation.mapping import Move
 from reconciliation.model import AreaModel
 from reconciliation.report import Evidence, EvidenceSeries, Finding, FindingKind
-from reconciliation.shapes import STUCK
-from reconciliation.window import AreaWindow, Floats
+from reconciliation.window import AreaWindow, Bools, Floats
 
 Z90 = 1.645
 """Half-width of a Gaussian 90 % interval in SD."""
+TEMPER = 10.0
+"""Divides log odds between candidates who were not clear enough to accuse [nat]."""
 
 
 def daily(model: AreaModel, values: Floats) -> Floats:
@@ -79,13 +80,13 @@ def meter_findings(model: AreaModel, found: Localisation, verdict: Verdict) -> l
     return out
 
 
-def dead_findings(model: AreaModel, found: Localisation, verdict: Verdict, columns: Floats) -> list[Finding]:
+def dead_findings(model: AreaModel, found: Localisation, verdict: Verdict, registers: Bools) -> list[Finding]:
     """One finding per register that stands still where a load is missing; the energy is the area's loss while it
     stands, less the rest's."""
     before = unexplained(model)
     out = []
     for i in verdict.dead:
-        still = columns[i, STUCK] > 0
+        still = registers[i]
         on = model.share[i] > 0
         loss = (model.area.supplied - model.share.T @ model.area.net - model.loss.stream_wh)[on].sum(axis=0) * still
         energy = float(loss.sum())
@@ -133,6 +134,31 @@ def _kind(family: str, hidden: Floats, reading: Floats, active: Floats) -> Findi
         if factor < 0.9 or factor > 5.0:
             return FindingKind.WRONG_MULTIPLIER
     return FindingKind.UNDER_REGISTERING
+
+
+def unclear_finding(model: AreaModel, found: Localisation, verdict: Verdict) -> Finding:
+    """Somebody's reading is wrong, but it is not clear enough whose to send anybody: the candidates with their odds."""
+    loss = unexplained(model)
+    order = np.argsort(-found.first.total, kind="stable")[:5]
+    weight = np.exp(np.clip((found.first.total[order] - found.first.total[order[0]]) / TEMPER, -40, 0))
+    energy, sd = float(loss.sum()), 0.003 * float(np.abs(model.area.supplied).sum())
+    hidden = found.hidden_wh.sum(axis=0) if found.suspects else np.zeros_like(loss)
+    return Finding(
+        kind=FindingKind.UNDER_REGISTERING,
+        meter=None,
+        confidence=0.5,
+        energy_wh=energy,
+        energy_low_wh=energy - Z90 * sd,
+        energy_high_wh=energy + Z90 * sd,
+        evidence=Evidence(
+            series=(
+                EvidenceSeries(name="loss_before", unit="Wh", values=daily(model, loss)),
+                EvidenceSeries(name="loss_after", unit="Wh", values=daily(model, loss - hidden)),
+            ),
+            numbers={"log_evidence": float(found.first.total.max()), "explained_share": verdict.explained},
+            alternatives={model.area.meters[i]: float(w / weight.sum()) for i, w in zip(order, weight, strict=True)},
+        ),
+    )
 
 
 def tap_finding(model: AreaModel, log_evidence: float, stream: int, alternatives: dict[str, float]) -> Finding:

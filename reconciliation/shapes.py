@@ -86,10 +86,11 @@ def meter_columns(area: Prepared) -> Floats:
     hours = max(round(7200 / area.window.interval_s), 2)
     per_day = max(round(86400 / area.window.interval_s), 1)
     backwards = _backwards(area.day, area.slot)
+    still = still_registers(area)
     for i in range(n):
         out[i, PLATEAU] = plateau(raw[i], float(area.step[i]))
         idle = (raw[i] <= 0) & long_runs(raw[i], hours)
-        frozen = standing_still(np.abs(area.net[i]), float(area.step[i]), per_day)
+        frozen = still[i]
         if idle.any() and not idle.all():
             out[i, IDLE_OWN] = _profile(y[i], ~idle, area.slot, n_slots) * idle
             out[i, IDLE] = idle
@@ -121,6 +122,12 @@ def plateau(x: Floats, step: float) -> Floats:
     if excess[level] < 6.0 or three[level] < 0.01 * x.size:
         return np.zeros_like(x)
     return np.asarray((np.abs(count - level) <= 1).astype(float))
+
+
+def still_registers(area: Prepared) -> Bools:
+    """(N, T) whether each meter's register stands still for at least a day; gaps between equal readings count."""
+    per_day = max(round(86400 / area.window.interval_s), 1)
+    return np.stack([standing_still(np.abs(x), float(s), per_day) for x, s in zip(area.net, area.step, strict=True)])
 
 
 def standing_still(x: Floats, step: float, length: int) -> Bools:

@@ -75,16 +75,17 @@ def voltage_drop(area: Prepared, share: Floats) -> tuple[Floats, Floats] | None:
     rms = np.sqrt(np.mean(np.square(x), axis=1)) + 1e-9
     z = (x / rms[:, None])[:, ok_t]
     target = d[:, ok_t]
-    start = np.nanmedian(np.where(np.isfinite(target), target, np.nan), axis=1) if t else np.zeros(n)
-    target = np.where(np.isfinite(target), target, np.nan_to_num(start)[:, None])
-    fitted, offset = _ridge_with_offset(z, target, np.isfinite(d[:, ok_t]))
+    seen = np.isfinite(target)
+    start = np.sum(np.where(seen, target, 0.0), axis=1) / np.maximum(seen.sum(axis=1), 1)
+    target = np.where(seen, target, start[:, None])
+    fitted, offset = _ridge_with_offset(z, target, seen)
     full = np.full((n, t), np.nan)
     full[:, ok_t] = fitted
     drop = np.where(have, d, full) - offset[:, None]
     holes = np.isnan(drop)
     if holes.any():
-        mean = np.nanmean(np.where(holes, np.nan, drop), axis=1)
-        drop = np.where(holes, np.nan_to_num(mean)[:, None], drop)
+        mean = np.sum(np.where(holes, 0.0, drop), axis=1) / np.maximum((~holes).sum(axis=1), 1)
+        drop = np.where(holes, mean[:, None], drop)
     level = np.where(np.isfinite(v), v, np.nanmedian(av))
     level = np.where(level > 50.0, level, np.nanmedian(av))
     rel = drop / level

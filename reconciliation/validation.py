@@ -104,9 +104,11 @@ def spike(energy_wh: Ints, present: Bools, limits: Thresholds) -> Bools:
     if energy_wh.shape[1] < 4:
         return np.zeros(energy_wh.shape, dtype=np.bool_)
     known = np.where(present, energy_wh, 0)
-    third = np.partition(known, -3, axis=1)[:, -3]
+    third: Ints = np.partition(known, -3, axis=1)[:, -3]
     enough = present.sum(axis=1) >= 3
-    return present & enough[:, None] & (known > np.maximum(limits.spike_factor * third, limits.spike_floor_wh)[:, None])
+    most = np.maximum(limits.spike_factor * third, limits.spike_floor_wh)
+    found: Bools = present & enough[:, None] & np.greater(known, most[:, None])
+    return found
 
 
 def zero_days(day_energy_wh: Ints, known: Bools, limits: Thresholds) -> Bools:

@@ -83,7 +83,8 @@ class StepRequest(BaseModel):
     by: StepText = Field(min_length=1, max_length=100, description="who did it")
     evidence: StepEvidence = Field(
         description="survey {people, category, phase}; household_meter_installed {manufacturer?, serial, seal, "
-        "start_import_wh, installed_at}; production_separated {note, production_usage_point?}; commissioned {noted_import_wh}; "
+        "start_import_wh, installed_at}; "
+        "production_separated {note, production_usage_point?}; commissioned {noted_import_wh}; "
         "shared_meter_removed {final_import_wh, removed_at, seal}"
     )
 

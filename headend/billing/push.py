@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import datetime
+import operator
+from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -56,18 +58,20 @@ def _receipt(url: str, response: httpx.Response, batch: Batch) -> dict[str, Any]
     """A receipt must be about this batch: one that is not does not acknowledge it."""
     try:
         receipt: dict[str, Any] = response.json()
-        told = {name: receipt[name] for name in ("receipt_id", "number", "accepted_count", "accepted_energy_wh")}
-        exceptions = receipt["exceptions"]
-    except (ValueError, KeyError, TypeError) as error:
+        told = {name: operator.index(receipt[name]) for name in ("number", "accepted_count", "accepted_energy_wh")}
+        refused = {(str(row["usage_point"]), date.fromisoformat(row["day"])) for row in receipt["exceptions"]}
+        UUID(receipt["receipt_id"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PushError(f"{url} answered {response.status_code} with no receipt: {error!r}") from error
-    if told["number"] != batch.number or not told["receipt_id"]:
+    if told["number"] != batch.number:
         raise PushError(f"{url}: the receipt is for batch {told['number']}, not {batch.number}")
+    said = f"{told['accepted_count']} rows with {told['accepted_energy_wh']} Wh"
     wanted = (len(batch.determinants), batch.energy_wh)
-    if not exceptions and (told["accepted_count"], told["accepted_energy_wh"]) != wanted:
-        raise PushRejected(
-            f"{url} accepted {told['accepted_count']} rows with {told['accepted_energy_wh']} Wh, "
-            f"of {wanted[0]} with {wanted[1]} Wh"
-        )
+    if not refused and (told["accepted_count"], told["accepted_energy_wh"]) != wanted:
+        raise PushRejected(f"{url} accepted {said}, of {wanted[0]} with {wanted[1]} Wh")
+    taken = sum((d.usage_point, d.day) not in refused for d in batch.determinants)
+    if refused and not taken <= told["accepted_count"] < wanted[0]:
+        raise PushRejected(f"{url} accepted {said}, of {wanted[0]}, and named {wanted[0] - taken} as refused")
     return receipt
 
 

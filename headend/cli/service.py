@@ -117,6 +117,6 @@ def settle(
     try:
         with Store(settings.database.dsn, pool_max=2, prepare=settings.database.prepare) as store:
             count = settle_days(store, settings, system_clock, first.date(), last.date(), area)
-    except (StoreError, LookupError) as error:
+    except (StoreError, LookupError, ValueError) as error:
         fail(str(error))
     typer.echo(f"{count} area-days settled")

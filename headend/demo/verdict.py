@@ -52,7 +52,11 @@ def judge(truth: Truth, findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "found": sum(verdict["found"] for verdict in counted),
         "named": sum(verdict["named"] for verdict in counted),
         "of": len(counted),
-        "wrongly_accused": [f["meter"] for f in findings if f["kind"] in ACCUSING and f["meter"] not in faulty_meters],
+        "wrongly_accused": [
+            f["meter"]
+            for f in findings
+            if f["kind"] in ACCUSING and f["meter"] is not None and f["meter"] not in faulty_meters
+        ],
         "false_alarms": [
             f"{f['area']}: {f['kind']}" for f in findings if f["meter"] is None and f["area"] not in faulty_areas
         ],

@@ -61,8 +61,10 @@ class Quarantine:
         with self._store.transaction() as connection:
             return kept.show(connection, quarantine_id)
 
-    def waiting(self, *, reason: str | None = None, origin: str | None = None, limit: int = 1000) -> Sequence[int]:
-        """Ids of what is open, oldest first."""
+    def waiting(
+        self, *, reason: str | None = None, origin: str | None = None, limit: int | None = None
+    ) -> Sequence[int]:
+        """Ids of what is open, oldest first; all of them without `limit`."""
         with self._store.transaction() as connection:
             return kept.waiting(connection, reason=reason, origin=origin, limit=limit)
 

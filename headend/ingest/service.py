@@ -214,7 +214,7 @@ class IngestService:
             self._writer.write(items)
         except (StoreUnavailable, StoreConflict, SchemaError):
             raise
-        except (StoreError, OverflowError) as error:
+        except StoreError as error:
             metrics.STORE_ERRORS.labels(type(error).__name__).inc()
             if len(items) > 1:
                 middle = len(items) // 2

@@ -26,6 +26,8 @@ _log = get_logger(__name__)
 _DAYS_A_PASS = 31
 _BUSY_S = 30.0
 """A day that readings keep touching is settled at least so often."""
+_LOADING_QUIET_S = 10.0
+"""While history is loading, a day has to be quiet for so much longer: the next upload brings the same days."""
 _IDLE_S = 0.25
 _SWEEP_S = 60.0
 _FINALISE_S = 1.0
@@ -80,8 +82,10 @@ class SettlementService:
         now = self._clock()
         ripe = dirty.Ripe(
             quiet=now - timedelta(seconds=self._settings.quiet_s),
+            quiet_loading=now - timedelta(seconds=self._settings.quiet_s + _LOADING_QUIET_S),
             overdue=now - timedelta(seconds=_BUSY_S),
             started=self._started,
+            silent=now - timedelta(seconds=self._settings.silent_concentrator_s),
         )
         with self._store.transaction() as connection:
             area = dirty.take_area(connection, ripe)
@@ -176,7 +180,7 @@ def settle_days(  # noqa: PLR0917 the command line's own order
 
 def _settle_marked(store: Store, area_id: int, rules: Rules, now: datetime) -> Outcome | None:
     """One pass over an area's marks, quiet or not; None when it has none."""
-    any_age = dirty.Ripe(quiet=now, overdue=now, started=now)
+    any_age = dirty.Ripe.now(now)
     with store.transaction() as connection:
         dirty.lock_area(connection, area_id)
         marks = dirty.marks(connection, area_id, any_age, _DAYS_A_PASS)

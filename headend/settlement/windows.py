@@ -134,8 +134,8 @@ def _matrices(connection: Connection, points: Sequence[Point], days: DayRange) -
         export_wh[i, here] = _nan(row["export_wh"])
         voltage_v[i, here] = _nan(row["voltage_dv"]) / 10
         quality[i, here] = row["quality"]
-        measured = np.isin(row["quality"], (IntervalQuality.MEASURED, IntervalQuality.INTERPOLATED))
-        read[i, here] = measured & ((row["flags"] & Flag.MISSING) == 0)
+        read[i, here] = (row["flags"] & Flag.MISSING) == 0
+    read &= np.isin(quality, (IntervalQuality.MEASURED, IntervalQuality.INTERPOLATED))
     return _Matrices(import_wh, export_wh, voltage_v, quality, read)
 
 

@@ -8,7 +8,7 @@ another row version and stays.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
 from headend.store import queries
@@ -23,10 +23,19 @@ class Ripe:
 
     quiet: datetime
     """Not renewed since this instant ..."""
+    quiet_loading: datetime
+    """... or this one, on an area below its history watermark ..."""
     overdue: datetime
     """... or kept busy, and last settled before this one."""
     started: datetime
-    """Counts as the last time for days that have never been settled."""
+    """Counts as the last time for days that have never been settled, and concentrators that have never been heard."""
+    silent: datetime
+    """Concentrators not heard of since this instant hold no history open."""
+
+    @classmethod
+    def now(cls, now: datetime) -> Ripe:
+        """Every mark, however young."""
+        return cls(quiet=now, quiet_loading=now, overdue=now, started=now, silent=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +101,4 @@ def waiting(connection: Connection, area_id: int | None = None) -> int:
 
 
 def _ripe(ripe: Ripe) -> dict[str, datetime]:
-    return {"quiet": ripe.quiet, "overdue": ripe.overdue, "started": ripe.started}
+    return asdict(ripe)

@@ -18,6 +18,7 @@ Ints = npt.NDArray[np.int64]
 
 _SQL = queries.load("intervals")
 _DATE_ZERO: Final = date(2000, 1, 1)
+_ABSENT_DV: Final = np.iinfo(np.int16).min
 FEW: Final = 5
 """So many readings on either side of a stretch: enough to judge the one that stands next to it."""
 
@@ -166,4 +167,8 @@ def estimated_days(
 def days_of_points(connection: Connection, usage_points: Sequence[int], first: date, last: date) -> list[Row]:
     """Settled rows of some points with their vectors as (n,) int64 (ABSENT: null), in order of point and day."""
     parameters = {"usage_points": list(usage_points), "first": first, "last": last}
-    return vector_rows(connection, _SQL["days_of_points"], parameters)
+    stand_ins = {"absent": ABSENT, "absent_dv": int(_ABSENT_DV)}
+    found = vector_rows(connection, _SQL["days_of_points"], parameters | stand_ins)
+    for row in found:
+        row["voltage_dv"] = np.where(row["voltage_dv"] == _ABSENT_DV, ABSENT, row["voltage_dv"])
+    return found

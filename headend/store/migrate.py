@@ -1,13 +1,14 @@
 """Migrations: plain SQL files in the order of their numbers, each applied once, under an advisory lock.
 
-A file whose first line is `-- autocommit` runs outside a transaction (continuous aggregates need that); every other is
-one transaction together with its entry in `schema_migration`. A file changed after it had been applied is refused.
+A file whose first line is `-- autocommit` holds one statement, run outside a transaction (continuous aggregates need
+that); every other is one transaction together with its entry in `schema_migration`. A file changed after it had been
+applied is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +20,8 @@ from headend.log import get_logger
 from headend.store.errors import SchemaError, translated
 
 _LOCK = 0x4845_4144  # "HEAD"
+_QUEUE = "procrastinate"
+"""Name of the job queue's own schema among the migrations."""
 _log = get_logger(__name__)
 
 
@@ -64,29 +67,44 @@ def migrate(dsn: str, *, timescale: bool = True) -> list[str]:
             "(name text primary key, digest text not null, applied_at timestamptz not null default now())"
         )
         known: dict[str, str] = dict(connection.execute("select name, digest from schema_migration").fetchall())
-        for migration in migrations():
-            if migration.name in known:
-                if known[migration.name] != migration.digest:
-                    raise SchemaError(f"migration {migration.name} was changed after it had been applied")
-                continue
+        for migration in _missing(known):
             _apply(connection, migration)
             applied.append(migration.name)
-        if connection.execute("select to_regclass('procrastinate_jobs') is null").fetchone() == (True,):
+        if _absent(connection, "procrastinate_jobs"):
             with connection.transaction():
                 connection.execute(SchemaManager.get_schema().encode())
-            applied.append("procrastinate")
+            applied.append(_QUEUE)
     for name in applied:
         _log.info("migration applied", name=name)
     return applied
 
 
 def pending(dsn: str) -> list[str]:
-    """Names of migrations that the database does not have yet; for /readyz and `headend migrate --check`."""
+    """Names of migrations that the database does not have yet; for /readyz and `headend migrate --check`.
+
+    Raises SchemaError when one was changed after it had been applied, StoreUnavailable.
+    """
     with translated(), psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
-        if connection.execute("select to_regclass('schema_migration') is null").fetchone() == (True,):
-            return [m.name for m in migrations()]
-        known = {name for (name,) in connection.execute("select name from schema_migration").fetchall()}
-        return [m.name for m in migrations() if m.name not in known]
+        known: dict[str, str] = {}
+        if not _absent(connection, "schema_migration"):
+            known = dict(connection.execute("select name, digest from schema_migration").fetchall())
+        missing = [m.name for m in _missing(known)]
+        return [*missing, _QUEUE] if _absent(connection, "procrastinate_jobs") else missing
+
+
+def _missing(known: Mapping[str, str]) -> list[Migration]:
+    """What is not applied yet, of `known` name → digest. Raises SchemaError for a file that is not what was applied."""
+    missing = []
+    for migration in migrations():
+        if migration.name not in known:
+            missing.append(migration)
+        elif known[migration.name] != migration.digest:
+            raise SchemaError(f"migration {migration.name} was changed after it had been applied")
+    return missing
+
+
+def _absent(connection: psycopg.Connection, table: str) -> bool:
+    return connection.execute("select to_regclass(%s) is null", [table]).fetchone() == (True,)
 
 
 @contextmanager

@@ -65,8 +65,8 @@ def show(connection: Connection, quarantine_id: int) -> Row | None:
     return row(connection, _q["show"], [quarantine_id])
 
 
-def waiting(connection: Connection, *, reason: str | None, origin: str | None, limit: int) -> list[int]:
-    """Ids of what is open, oldest first."""
+def waiting(connection: Connection, *, reason: str | None, origin: str | None, limit: int | None) -> list[int]:
+    """Ids of what is open, oldest first; all of them where `limit` is None."""
     found = rows(connection, _q["waiting"], {"reason": reason, "origin": origin, "limit": limit})
     return [r["quarantine_id"] for r in found]
 

@@ -16,6 +16,7 @@ import psycopg
 
 from headend.domain.calendar import from_us
 from headend.store import copy_format, queries
+from headend.store.errors import StoreError
 from headend.store.pool import Connection
 
 Rows = npt.NDArray[Any]
@@ -131,8 +132,12 @@ def add_counts(connection: Connection, meter_ids: Ints, sources: Ints, counts: I
 
 
 def _copy(connection: Connection, name: str, columns: list[copy_format.Column]) -> None:
+    try:
+        data = copy_format.encode(columns)
+    except OverflowError as error:
+        raise StoreError(f"{name}: {error}") from error
     with connection.cursor().copy(_q[name]) as copy:
-        copy.write(copy_format.encode(columns))
+        copy.write(data)
 
 
 def _reading_columns(rows: Rows) -> list[copy_format.Column]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from headend.rollout.checklist import Step
+from headend.web.text import humanise, instant
 
 FieldKind = Literal["text", "note", "integer", "kwh", "instant", "choice"]
 
@@ -173,3 +174,25 @@ def _wh(text: str) -> int:
     if wh != wh.to_integral_value():
         raise ValueError(f"{text!r} has more than three decimals; a register is read to the Wh")
     return int(wh)
+
+
+def shown(step: Step, evidence: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]:
+    """Stored evidence as (label, text): registers in kWh to the Wh, instants local, what is absent left out."""
+    fields = {field.name: field for field in FORMS[step].fields}
+    lines = []
+    for name, value in evidence.items():
+        if value is None or value == "":
+            continue
+        field = fields.get(name)
+        label = field.label if field is not None else humanise(name)
+        if name.endswith("_wh") and isinstance(value, int):
+            lines.append(
+                (humanise(name.removesuffix("_wh")) if field is None else label, f"{Decimal(value) / 1000:,.3f} kWh")
+            )
+        elif field is not None and field.kind == "instant" and isinstance(value, str):
+            lines.append((label, instant(datetime.fromisoformat(value), zone)))
+        elif field is not None and field.kind == "choice":
+            lines.append((label, dict(field.choices).get(str(value), str(value))))
+        else:
+            lines.append((label, str(value)))
+    return lines

@@ -153,8 +153,10 @@ class Field:
             row.pop("settled_at")
         return found
 
-    def balances(self) -> list[dict[str, Any]]:
-        found = self.rows("select * from balance_day order by area_id, day")
+    def balances(self, day: date | None = None) -> list[dict[str, Any]]:
+        found = self.rows(
+            "select * from balance_day where %s::date is null or day = %s order by area_id, day", [day, day]
+        )
         for row in found:
             row.pop("settled_at")
             row.pop("changed_at")

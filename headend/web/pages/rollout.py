@@ -18,7 +18,7 @@ from headend.rollout.checklist import Step, StepRefused
 from headend.store import views
 from headend.store.pool import Connection, Row
 from headend.web.render import page
-from headend.web.rollout_forms import FORMS, Field, read
+from headend.web.rollout_forms import FORMS, Field, read, shown
 
 router = APIRouter(include_in_schema=False)
 
@@ -143,6 +143,7 @@ def _premises_page(
         attempt=attempt,
         value_of=value_of,
         plainly=plainly,
+        noted=lambda step, evidence: shown(step, evidence, parts.calendar.zone),
         by=attempt["entered"].get("by", "") if attempt else unquote(request.cookies.get(_NAME_COOKIE, "")),
         client_id=str(uuid4()),
         refresh_s=3 if any(state.condition == "waiting" for state in states) else None,

@@ -9,7 +9,9 @@ function period_ms() {
 
 async function refresh() {
   if (document.hidden) return;
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  // A page that answered a form has another address than the page it shows.
+  const url = parts().find((part) => part.dataset.liveUrl)?.dataset.liveUrl ?? location.href;
+  const answer = await fetch(url, { headers: { Accept: "text/html" } });
   if (!answer.ok) throw new Error(`the page answered ${answer.status}`);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of parts()) {

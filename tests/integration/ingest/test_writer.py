@@ -261,7 +261,8 @@ def test_unknown_meter_keeps_the_message_and_stores_the_known(desk: Desk) -> Non
     assert desk.rows("select times from quarantine") == [(2,)]
     with desk.store.transaction() as connection:  # imported meanwhile: found at once
         connection.execute(
-            b"insert into meter (manufacturer, serial, model, phases, digits, resolution_wh) values ('Acme', '4711', 'any', 1, 6, 10)"
+            b"insert into meter (manufacturer, serial, model, phases, digits, resolution_wh) "
+            b"values ('Acme', '4711', 'any', 1, 6, 10)"
         )
     assert desk.write(item(("4711", NOW, 2))).stored == 1
 

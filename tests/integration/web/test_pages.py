@@ -33,7 +33,8 @@ def _row(page: str, start: str) -> str:
     [
         "/", "/?sort=code&direction=asc&state=high&station=S1&q=a&with_findings=true", "/?q=zzz", "/areas/A1",
         "/areas/A3", "/areas/A4", "/areas/A5", "/areas/A1?day=2026-11-23", "/areas/A1?day=2020-01-01",
-        "/areas/A1?day=0001-01-01", "/areas/A1?day=9999-12-31", "/findings", "/findings?state=any&kind=stuck&sort=newest", "/billing", "/billing/1",
+        "/areas/A1?day=0001-01-01", "/areas/A1?day=9999-12-31", "/findings",
+        "/findings?state=any&kind=stuck&sort=newest", "/billing", "/billing/1",
         "/billing/4", "/rollout", "/rollout/A2", "/rollout/A1", "/rollout/premises/P-1",
         "/rollout/premises/P-3", "/docs",
     ],

@@ -1,4 +1,4 @@
-"""A small low-voltage area with physics of its own: loads on a three-phase feeder, drops and losses from the currents."""
+"""A small low-voltage area with physics of its own: loads on a three-phase feeder, drops and losses from currents."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Street:
         appliance = np.apply_along_axis(lambda x: np.convolve(x, np.ones(3))[:t], 1, on.astype(float))
         self.true = base + np.minimum(appliance, 1) * rng.uniform(200, 600, (self.n, 1))
         self.phase = np.arange(self.n) % 3
-        # radial: meter i hangs behind the segments 0..position(i); one resistance per segment, loop of phase and neutral
+        # radial: meter i hangs behind segments 0..position(i); one resistance per segment, phase and neutral
         segments = 6
         position = rng.integers(0, segments, self.n)
         path = (np.arange(segments)[None, :] <= position[:, None]).astype(float)

@@ -1,9 +1,12 @@
 """Every cause on a small area whose physics the test computes itself; nobody honest is accused in any of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from reconciliation import Cause, FindingKind, analyse
+from reconciliation.mapping import transfer
 
 
 def only(window):
@@ -55,6 +58,19 @@ def test_register_that_stops_is_stuck(street):
     assert report.findings[0].kind is FindingKind.STUCK
 
 
+def test_two_faults_in_one_area_are_both_named(street):
+    s = street(n=50, days=28, seed=114)
+    s.read[3, 10 * 96 :] *= 0.45
+    s.read[17, 14 * 96 :] = 0.0
+    report = only(s.window())
+    assert report.cause is Cause.METER
+    assert set(report.accused) == {"A-3", "A-17"}
+    assert {f.meter: f.kind for f in report.findings} == {
+        "A-3": FindingKind.UNDER_REGISTERING,
+        "A-17": FindingKind.STUCK,
+    }
+
+
 def test_direct_tap_accuses_nobody(street):
     s = street()
     listed = np.delete(np.arange(s.n), 6)
@@ -93,12 +109,8 @@ def test_meter_on_the_wrong_area_is_found_and_nothing_else(street, with_voltage)
     a, b, c = street("A", seed=7), street("B", seed=21), street("C", seed=33)
     # the household A-5 is listed in B
     wa, wb, wc = a.window(), b.window(), c.window()
-    from reconciliation.mapping import transfer
-
     wa, wb = transfer(wa, wb, "A-5")
     if not with_voltage:
-        from dataclasses import replace
-
         wa, wb, wc = (replace(w, household_voltage_v=None, area_voltage_v=None) for w in (wa, wb, wc))
     reports = analyse([wa, wb, wc])
     assert reports["B"].misplaced == (("A-5", "A"),)

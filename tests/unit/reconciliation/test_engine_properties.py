@@ -204,7 +204,7 @@ def test_any_interval_length(street, interval_s):
         ("three_phase", np.zeros(5, bool)),
         ("area_export_wh", np.zeros(9)),
         ("area_import_wh", np.full(2016, np.inf)),
-        ("start", datetime(2026, 1, 1)),
+        ("start", datetime(2026, 1, 1)),  # noqa: DTZ001 - naive on purpose
         ("interval_s", 0),
         ("meters", ("x",) * 24),
         ("day_start", np.array([0, 96, 96])),

@@ -49,7 +49,8 @@ def _day(
 ) -> DayBalance:
     count = area.import_wh.shape[1]
     return day_balance(
-        interval_balance(area, points), area, points, day=slice(0, count), elapsed=count if elapsed is None else elapsed,
+        interval_balance(area, points), area, points, day=slice(0, count),
+        elapsed=count if elapsed is None else elapsed,
         technical_wh=np.full(count, technical), interval_s=900, limits=limits or Limits(), accuracy=Accuracy(),
     )  # fmt: skip
 
@@ -91,7 +92,8 @@ def test_why_a_day_cannot_be_judged() -> None:
     assert _day(_energy([[X] * 10]), points).supplied_wh is None
     assert _day(_energy([[100] * 10]), points, elapsed=0).reason == "no_interval_over"
     nobody = MeteredEnergy(
-        import_wh=np.empty((0, 10), np.int64), export_wh=np.empty((0, 10), np.int64), quality=np.empty((0, 10), np.int8),
+        import_wh=np.empty((0, 10), np.int64), export_wh=np.empty((0, 10), np.int64),
+        quality=np.empty((0, 10), np.int8),
         counted=np.empty((0, 10), np.bool_), served=np.empty((0, 10), np.bool_), resolution_wh=np.empty(0),
     )  # fmt: skip
     assert _day(_energy([[100] * 10]), nobody).reason == "no_household_meter"

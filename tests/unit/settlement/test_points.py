@@ -36,7 +36,8 @@ def _rules(zone: str = "Asia/Shanghai") -> Rules:
 def _installed(meter: int, since: datetime, until: datetime | None = None, **changes: Any) -> Installed:
     begin, end = to_us(since), FOREVER_US if until is None else to_us(until)
     values: dict[str, Any] = {
-        "meter_id": meter, "identity": f"Acme/{meter}", "from_us": begin, "to_us": end, "scope_from_us": begin, "scope_to_us": end,
+        "meter_id": meter, "identity": f"Acme/{meter}", "from_us": begin, "to_us": end,
+        "scope_from_us": begin, "scope_to_us": end,
         "multiplier_e4": 10_000, "sign": 1, "start_import_wh": None, "start_export_wh": None, "end_import_wh": None,
         "end_export_wh": None, "phases": 1, "digits": 8, "resolution_wh": 1,
     }  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from headend.rollout.checklist import Step
 from headend.web.pages.rollout import plainly
-from headend.web.rollout_forms import FORMS, read
+from headend.web.rollout_forms import FORMS, read, shown
 
 ZONE = ZoneInfo("Asia/Shanghai")
 
@@ -47,3 +47,21 @@ def test_machine_words_are_said_as_the_page_says_them() -> None:
     assert plainly("step household_meter_installed is not closed") == "step “Household meter installed” is not closed"
     assert plainly("start_import_wh is missing") == "“start register” is missing"
     assert plainly("room 4 is not commissioned") == "room 4 is not commissioned"
+
+
+def test_stored_evidence_is_shown_exactly_and_locally() -> None:
+    stored = {
+        "serial": "310004",
+        "start_import_wh": 12_345_678,
+        "installed_at": "2026-11-23T06:05:00+00:00",
+        "box": None,
+    }
+    assert shown(Step.HOUSEHOLD_METER_INSTALLED, stored, ZONE) == [
+        ("Serial", "310004"),
+        ("Start register", "12,345.678 kWh"),
+        ("Installed at", "2026-11-23 14:05"),
+    ]
+    assert shown(Step.SURVEY, {"category": "residential", "dog": "bites"}, ZONE) == [
+        ("Category", "Residential 居民"),
+        ("Dog", "bites"),
+    ]

@@ -1,11 +1,15 @@
 -- take_area --
 -- One area with work, locked so that several workers share the areas; the lock does not hinder rows that refer to the area.
--- Work: marks that no reading renewed for a while, or days kept busy by readings that have waited long enough.
+-- Work: marks that no reading renewed for a while (for longer while the area's history is loading, or every upload would have its days
+-- settled again), and days kept busy by readings that have waited long enough.
 select a.area_id, a.code from area a
 where exists (
     select from dirty_day d left join balance_day b using (area_id, day)
     where d.area_id = a.area_id
-      and (d.marked_at <= %(quiet)s or coalesce(b.settled_at, %(started)s) <= %(overdue)s))
+      and (coalesce(b.settled_at, %(started)s) <= %(overdue)s or d.marked_at <= case when exists (
+               select from concentrator c where c.area_id = a.area_id
+                 and (c.backlog is null or c.backlog > 0) and coalesce(c.last_seen_at, %(started)s) > %(silent)s)
+           then %(quiet_loading)s else %(quiet)s end))
 order by (select min(marked_at) from dirty_day d where d.area_id = a.area_id)
 limit 1
 for no key update of a skip locked
@@ -19,7 +23,10 @@ select area_id, code from area where area_id = %(area_id)s for no key update
 select d.day, d.xmin::text as version
 from dirty_day d left join balance_day b using (area_id, day)
 where d.area_id = %(area_id)s
-  and (d.marked_at <= %(quiet)s or coalesce(b.settled_at, %(started)s) <= %(overdue)s)
+  and (coalesce(b.settled_at, %(started)s) <= %(overdue)s or d.marked_at <= case when exists (
+           select from concentrator c where c.area_id = d.area_id
+             and (c.backlog is null or c.backlog > 0) and coalesce(c.last_seen_at, %(started)s) > %(silent)s)
+       then %(quiet_loading)s else %(quiet)s end)
 order by d.day limit %(most)s
 
 -- clear --

@@ -107,7 +107,9 @@ select usage_point_id, day from interval_day
 where usage_point_id = any(%(usage_points)s) and day > %(after)s and day <= %(until)s and estimated > 0
 
 -- days_of_points --
--- Settled days of some points, vectors as they are stored.
-select usage_point_id, day, starts_at, interval_s, import_wh, export_wh, voltage_dv, quality, flags, measured, estimated
+-- Settled days of some points; vectors without NULL elements, because those are read without a loop.
+select usage_point_id, day, starts_at, interval_s, array_replace(import_wh, null, %(absent)s) as import_wh,
+       array_replace(export_wh, null, %(absent)s) as export_wh, array_replace(voltage_dv, null, %(absent_dv)s::smallint) as voltage_dv,
+       quality, flags, measured, estimated
 from interval_day where usage_point_id = any(%(usage_points)s) and day between %(first)s and %(last)s
 order by usage_point_id, day

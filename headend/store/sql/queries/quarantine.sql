@@ -30,7 +30,7 @@ select quarantine_id
 from quarantine
 where replayed_at is null and (%(reason)s::text is null or reason = %(reason)s)
   and (%(origin)s::text is null or starts_with(origin, %(origin)s))
-order by quarantine_id limit %(limit)s
+order by quarantine_id limit %(limit)s::bigint
 
 -- replayed --
 -- Understood at last.

@@ -50,6 +50,7 @@ with summary as (
     cross join lateral (
         select count(*) as days_waiting from dirty_day d where d.area_id = a.area_id and d.day < %(today)s::date
     ) dirty
+    where %(code)s::text is null or a.code = %(code)s::text
 ), sorted as (
     select *, %(direction)s::float8 * case %(sort)s::text
         when 'code' then code_rank
@@ -67,8 +68,7 @@ with summary as (
     from summary
 )
 select * from sorted
-where (%(code)s::text is null or code = %(code)s::text)
-  and (%(station)s::text is null or station = %(station)s::text)
+where (%(station)s::text is null or station = %(station)s::text)
   and (%(state)s::text is null or state = %(state)s::text or (%(state)s::text = 'unknown' and state is null))
   and (%(search)s::text is null or strpos(lower(code || ' ' || name || ' ' || station_name), lower(%(search)s::text)) > 0)
   and (%(with_findings)s::bool is not true or open_findings > 0)
