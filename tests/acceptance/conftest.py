@@ -10,7 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from support.demo import ROOT, Once, Running, demo_once
+from support.demo import ROOT, Once, Running, demo_once, until
+
+_LAST = "test_rollout"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rollout changes the demo that others look at: it comes last, its own order kept."""
+    items.sort(key=lambda item: item.path.stem == _LAST and item.path.parent == Path(__file__).parent)
+
+
+def _start(data_dir: Path, log: Path, *options: str) -> Running:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headend.cli", "demo", "--data-dir", str(data_dir), *options],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+    return Running(data_dir, process, log)
 
 
 @pytest.fixture
@@ -19,17 +38,7 @@ def start_demo(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
     def start(data_dir: Path | None = None, *options: str) -> Running:
-        directory = data_dir or tmp_path / "data"
-        log = tmp_path / f"demo-{len(started)}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "headend.cli", "demo", "--data-dir", str(directory), *options],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                start_new_session=True,
-            )
-        started.append(Running(directory, process, log))
+        started.append(_start(data_dir or tmp_path / "data", tmp_path / f"demo-{len(started)}.log", *options))
         return started[-1]
 
     yield start
@@ -39,6 +48,26 @@ def start_demo(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 
 @pytest.fixture(scope="session")
-def once() -> Once:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One demo whose history is through, for all tests that look at it or work on it."""
+    directory = tmp_path_factory.mktemp("demo")
+    running = _start(directory / "data", directory / "demo.log")
+    try:
+        running.url()
+        until(lambda: b"findings," in running.log.read_bytes(), f"the history in {running.log}")
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.end(signal.SIGTERM)
+
+
+@pytest.fixture(scope="session")
+def once_temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run of `once` keeps its temporary files."""
+    return tmp_path_factory.mktemp("once")
+
+
+@pytest.fixture(scope="session")
+def once(once_temporary: Path) -> Once:
     """One run of `headend demo --once --reveal` that several tests look at."""
-    return demo_once("--reveal")
+    return demo_once("--reveal", temporary=once_temporary)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 from uuid import uuid4
 
@@ -47,6 +48,25 @@ class Crew:
         answer: httpx.Response = until(sent, f"{step} of {premises}", 60)
         return answer
 
+    def coverage(self) -> tuple[int, int]:
+        """(households read, households) of the area now, by the API."""
+        now = self.http.get(f"/areas/{self.area}").raise_for_status().json()["coverage_now"]
+        return now["households_read"], now["households"]
+
+    def page(self, path: str) -> str:
+        """A page of the engineer or the crew, as served."""
+        answer = httpx.get(self.demo.url() + path, timeout=30, trust_env=False, headers={"Accept": "text/html"})
+        return answer.raise_for_status().text
+
+    def area_page(self) -> str:
+        """The words of the area's page."""
+        return _words(self.page(f"/areas/{self.area}"))
+
+    def row_of_the_areas_page(self) -> str:
+        """The words of the area's row in the list."""
+        rows = self.page("/").split("<tr>")
+        return _words(next(row for row in rows if f'<a href="/areas/{self.area}">' in row))
+
     def display(self, serial: str) -> int:
         """The register that the meter shows [Wh], read with `headend probe`."""
         at = self.endpoints[serial]
@@ -64,30 +84,23 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+def crew(demo: Running) -> Iterator[Crew]:
     """A crew at the demo's courtyard, once the history is through."""
-    directory = tmp_path_factory.mktemp("rollout")
-    log = directory / "demo.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "headend.cli", "demo", "--data-dir", str(directory / "data")],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            start_new_session=True,
-        )
-    demo = Running(directory / "data", process, log)
-    try:
-        demo.url()
-        until(lambda: b"findings," in log.read_bytes(), "the history")
-        yield Crew(demo)
-    finally:
-        process.terminate()
-        process.wait(30)
+    made = Crew(demo)
+    yield made
+    made.http.close()
+
+
+def test_before_it_the_engineer_sees_who_is_not_read(crew: Crew) -> None:
+    assert crew.coverage() == (42, 50)
+    assert "42 of 50 now" in crew.row_of_the_areas_page()
+    assert "42 of 50 households read now" in crew.area_page()
+    assert len(crew.stock) == len(crew.premises) == 8
+    listed = re.findall(r'<option value="(\w+)">', crew.page(f"/rollout/premises/{crew.premises[0]['premises']}"))
+    assert [serial for serial in listed if serial.isdigit()] == crew.stock
 
 
 def test_a_courtyard_goes_from_one_shared_meter_to_one_meter_a_household(crew: Crew) -> None:
-    assert len(crew.stock) == len(crew.premises)
     first = crew.premises[0]["premises"]
 
     refused = crew.close(first, "household_meter_installed", serial=crew.stock[0])
@@ -128,14 +141,19 @@ def test_a_courtyard_goes_from_one_shared_meter_to_one_meter_a_household(crew: C
         assert {s["condition"] for s in steps} <= {"done", "not_needed"}
 
 
+def _words(page: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def test_coverage_has_risen_on_the_engineers_page(crew: Crew) -> None:
-    def risen() -> bool:
-        rows: list[dict[str, Any]] = crew.http.get(f"/areas/{crew.area}/balances").raise_for_status().json()["items"]
-        today = max(rows, key=lambda row: str(row["day"]))
-        return bool(today["households_measured"] == today["households"])
-
-    until(risen, "every household of the courtyard measured", 90)
+def test_coverage_has_risen_on_the_engineers_pages(crew: Crew) -> None:
+    until(lambda: crew.coverage() == (50, 50), "every household of the courtyard read", 60)
+    assert "50 of 50 now" in crew.row_of_the_areas_page()
+    page = crew.area_page()
+    assert "50 of 50 households read now" in page
+    assert "no own meter" not in page
+    assert "behind" not in page
+    assert "No meter in stock" in crew.page(f"/rollout/{crew.area}")

@@ -77,6 +77,14 @@ class Running:
             return None
         return response.json() if response.status_code == 200 else None
 
+    def fetch(self, path: str) -> bytes:
+        """Body of one address, empty while it does not answer 200."""
+        try:
+            response = httpx.get(self.url() + path, timeout=5, trust_env=False)
+        except httpx.HTTPError:
+            return b""
+        return response.content if response.status_code == 200 else b""
+
     def end(self, number: signal.Signals) -> int:
         """Send a signal to the demo's own process and wait for its end."""
         self.process.send_signal(number)
@@ -98,14 +106,15 @@ class Once:
         return parsed
 
 
-def demo_once(*options: str) -> Once:
-    """Run `headend demo --once` to its end."""
+def demo_once(*options: str, temporary: Path | None = None) -> Once:
+    """Run `headend demo --once` to its end; `temporary` takes its temporary files."""
     done = subprocess.run(
         [sys.executable, "-m", "headend.cli", "demo", "--once", *options],
         capture_output=True,
         text=True,
         cwd=ROOT,
         timeout=PATIENCE_S + 60,
+        env=os.environ | ({"TMPDIR": str(temporary)} if temporary else {}),
         check=False,
     )
     return Once(done.returncode, done.stdout, done.stderr)
