@@ -9,20 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import uvicorn
+from prometheus_client import start_http_server
 
+from drivers.modbus.map_file import load_models
 from headend.billing.service import BillingService
 from headend.domain.clock import Clock, system_clock
 from headend.ingest.poller import PollService
 from headend.ingest.service import IngestService
 from headend.log import get_logger
 from headend.metrics import ROLE_FAILURES
-from headend.settings import Settings
+from headend.settings import Settings, SettingsError
 from headend.settlement.service import SettlementService
 from headend.store.errors import SchemaError
 from headend.store.migrate import pending
@@ -31,6 +34,7 @@ from headend.web.app import create_app
 
 FIRST_PAUSE_S = 1.0
 MOST_PAUSE_S = 60.0
+METRICS_HOST = "127.0.0.1"
 _log = get_logger(__name__)
 
 
@@ -58,15 +62,19 @@ class WebRole:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises RuntimeError when the port cannot be had."""
-        serving = asyncio.create_task(self._server.serve())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        self._server.should_exit = True
+        host, port = self._server.config.host, self._server.config.port
         try:
+            # Ours, since uvicorn ends the whole process when it cannot have its port.
+            listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except OSError as refused:
+            raise RuntimeError(f"cannot listen on {host}:{port}: {refused.strerror}") from refused
+        with listening:
+            serving = asyncio.create_task(self._server.serve([listening]))
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            self._server.should_exit = True
             await serving
-        except SystemExit as refused:
-            raise RuntimeError(f"cannot listen on {self._server.config.host}:{self._server.config.port}") from refused
 
 
 class _QuietServer(uvicorn.Server):
@@ -90,13 +98,44 @@ ROLES: dict[str, Callable[[Store, Settings, Clock], Role]] = {
 def run_service(settings: Settings, roles: Sequence[str], *, ready_file: Path | None = None) -> None:
     """Run the roles in this process until SIGTERM or SIGINT.
 
-    Raises SchemaError when the database lacks migrations, StoreUnavailable when it cannot be reached at the start.
+    Raises SettingsError or DriverConfigError when a file that the settings name cannot be used, SchemaError when the
+    database lacks migrations, StoreUnavailable when it cannot be reached at the start.
     """
+    _check_files(settings, roles)
     if missing := pending(settings.database.dsn):
         raise SchemaError(f"the database lacks {', '.join(missing)}: run `headend migrate` first")
     database = settings.database
-    with Store(database.dsn, pool_max=database.pool_max, prepare=database.prepare) as store:
+    with (
+        _metrics_served(settings.metrics.port),
+        Store(database.dsn, pool_max=database.pool_max, prepare=database.prepare) as store,
+    ):
         asyncio.run(_run(store, settings, roles, ready_file))
+
+
+def _check_files(settings: Settings, roles: Sequence[str]) -> None:
+    """Read what the settings only name, before anything starts: a role would fail on it again and again."""
+    if "poll" in roles:
+        load_models(settings.poll.models_dir)
+    if "billing" in roles and settings.billing.endpoint_url is not None:
+        settings.billing.key()
+
+
+@contextlib.contextmanager
+def _metrics_served(port: int | None) -> Iterator[None]:
+    """/metrics of this process alone, where it has a port for it. Raises SettingsError when that cannot be had."""
+    if port is None:
+        yield
+        return
+    try:
+        server, thread = start_http_server(port, addr=METRICS_HOST)
+    except OSError as refused:
+        raise SettingsError(f"metrics.port = {port}: {refused.strerror}") from refused
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 async def _run(store: Store, settings: Settings, roles: Sequence[str], ready_file: Path | None) -> None:

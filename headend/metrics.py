@@ -40,7 +40,7 @@ MODBUS_HELD_READINGS = Gauge(
     "headend_modbus_held_readings", "Polled readings that wait for the database", multiprocess_mode="livesum"
 )
 DEVICE_REQUESTS = Counter("headend_device_requests_total", "Live reads that somebody wanted", ["outcome"])
-STORE_ERRORS = Counter("headend_store_errors_total", "Database errors met and retried", ["kind"])
+STORE_ERRORS = Counter("headend_store_errors_total", "Database errors met and retried, by class", ["kind"])
 SETTLED_DAYS = Counter("headend_settled_area_days_total", "Area-days settled and balanced")
 FINDINGS_OPENED = Counter("headend_findings_opened_total", "Findings opened", ["kind"])
 BATCHES_CREATED = Counter("headend_billing_batches_created_total", "Billing batches made")

@@ -182,6 +182,17 @@ class Web(Section):
     port: int = Field(8080, ge=1, le=65535)
 
 
+class Metrics(Section):
+    """Counters of a process that serves no pages."""
+
+    port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="/metrics of this process on the loopback address; unset: only where role web runs",
+    )
+
+
 class Log(Section):
     """Logs go to stderr."""
 
@@ -201,6 +212,7 @@ class Settings(BaseSettings):
     settlement: Settlement = Settlement()
     billing: Billing = Billing()
     web: Web = Web()
+    metrics: Metrics = Metrics()
     log: Log = Log()
 
     @classmethod

@@ -18,8 +18,8 @@ from reconciliation.window import Bools, Floats, Ints
 
 NEVER = 50.0
 """Log evidence below which a family is not ranked further [nat]."""
-FLOOR_SD = 0.05
-"""How well the noise floor is known, relative."""
+FLOOR_SD, UNBALANCE_SD = 0.05, 0.25
+"""How well the noise floor's SD is known, relative: from rounding; as far as it is the three-phase loads' unbalance."""
 MIN_DEVIATION = 0.1
 """Smallest share of a reading that counts as a fault: ten times a class-1 meter's limit."""
 
@@ -129,11 +129,11 @@ def family_evidence(family: Family, stats: Statistics, load: float) -> DayEviden
 def plausible(family: Family, theta: Floats) -> Bools:
     """(n,) whether (n, q) coefficients are physically possible and worth a name.
 
-    A reading cannot hide more than −90 % of itself, and a deviation under MIN_DEVIATION is accuracy, not a fault;
-    hidden loads are positive.
+    A reading cannot hide more than −90 % of itself (a wrong multiplier: −97 %; beyond, it is no meter of this area),
+    and a deviation under MIN_DEVIATION is accuracy, not a fault; hidden loads are positive.
     """
     if family.name in ("scaled", "multiplier"):
-        return np.asarray((theta[:, 0] > -0.9) & (np.abs(theta[:, 0]) > MIN_DEVIATION))
+        return np.asarray((theta[:, 0] > (-0.9 if family.name == "scaled" else -0.97)) & (np.abs(theta[:, 0]) > MIN_DEVIATION))
     if family.name == "replaced":
         return np.asarray(theta[:, 1] + theta[:, 2] > 0)
     if family.name == "reversed":
@@ -144,10 +144,10 @@ def plausible(family: Family, theta: Floats) -> Bools:
 def variance_evidence(fit: NoiseFit) -> Floats:
     """(K,) log evidence that the innovations are larger than rounding and filled readings explain [nat].
 
-    ½ (ln ratio / FLOOR_SD)² for ratio > 1: the floor is known to about 5 % (the share of clocks, rounding mode, filled
-    readings).
+    ½ (ln ratio / SD)² for ratio > 1: the floor is known to about 5 % (the share of clocks, rounding mode, filled
+    readings), the unbalance of three-phase loads to a quarter (its course is only roughly that of their energy).
     """
-    z = np.log(np.maximum(fit.ratio, 1e-6)) / FLOOR_SD
+    z = np.log(np.maximum(fit.ratio, 1e-6)) / (FLOOR_SD + (UNBALANCE_SD - FLOOR_SD) * fit.modelled)
     return np.asarray(0.5 * np.square(np.maximum(z, 0.0)))
 
 

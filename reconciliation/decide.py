@@ -1,21 +1,21 @@
 """From evidence to a verdict: what the cause is, whom to visit; every gate fails closed.
 
-Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused only if (a) its own evidence given all
-others exceeds ACCUSE, (b) it is specific: it beats an unmetered load on its streams, and whatever other meter it took
-evidence from, by MARGIN and by a share of itself, (c) either the suspects together explain most of the excess
-innovation variance, or it is so specific that what is left may be its own irregularity. A direct tap resembles no
-reading: a neighbour can absorb a share of it, but hardly better than a plain load, and the excess stays. A register
-that stands still is accused by rule if it is the only one on its streams and an unmetered load is clearly missing
-there.
+Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused only if, each time with all other
+suspects in the fit, (a) its own evidence exceeds ACCUSE, (b) it is specific: it beats an unmetered load on its streams,
+and whatever other meter it takes evidence from, by MARGIN and by a share of itself, (c) either it takes away most of the
+excess innovation variance of its streams, or it is so specific that what is left may be its own irregularity, or a dead
+register on the same streams leaves it (nobody knows the course of a load that no register follows). A direct tap
+resembles no reading: a neighbour can absorb a share of it, but hardly better than a plain load, and the excess stays;
+so whoever is tried and refused makes all later ones on the same streams suspect of the same. A register that stands
+still is accused by rule if it is the only one on its streams and an unmetered load is clearly missing there.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from reconciliation.localise import Localisation, Suspect
+from reconciliation.localise import STUCK, Localisation, Suspect, explained_share
 from reconciliation.model import AreaModel
-from reconciliation.shapes import FAMILIES
 from reconciliation.window import Bools, Floats
 
 ALARM = 12.0
@@ -29,8 +29,9 @@ MARGIN = 8.0
 MARGIN_SHARE, LONE_SHARE = 0.3, 0.8
 """The margin as share of the evidence itself: model errors grow with the evidence. The latter where the excess is not
 explained."""
-EXPLAINED, EXPLAINED_ALL = 0.5, 0.7
-"""Share of the excess innovation variance the suspects must explain; the latter for every meter after the first."""
+EXPLAINED, EXPLAINED_LONE = 0.5, 0.1
+"""Share of the excess innovation variance on its streams that a meter must explain; the latter where it is specific
+enough for the rest to be its own irregularity."""
 FURTHER, LONE = 30.0, 50.0
 """[nat] evidence for every meter after the first (what earlier choices leave over looks like somebody), and where the
 excess stays."""
@@ -40,7 +41,6 @@ streams."""
 HALT_MARGIN = 3.0
 """[nat] over a plain load where voltage supports it: both must begin on the same one of some thirty days (ln 28 =
 3.3)."""
-STUCK_FAMILY = next(k for k, family in enumerate(FAMILIES) if family.name == "stuck")
 STILL_DAYS = 2.0
 """A register must have stood still this long to be called dead, and, where it stands at another value than zero, have
 moved as long before."""
@@ -60,30 +60,29 @@ class Verdict:
     """Whether meters, rather than an unmetered load, are the cause."""
 
 
-def explained_share(before: Floats, after: Floats) -> float:
-    """Share of the excess variance over the floor that is gone; (K,) innovation ratios."""
-    floor = min(1.0, float(before.min()))
-    excess = np.maximum(np.square(before) - floor**2, 0.0)
-    left = np.maximum(np.square(after) - floor**2, 0.0)
-    return float(np.clip(1.0 - left.sum() / excess.sum(), 0.0, 1.0)) if excess.sum() > 1e-9 else 1.0
-
-
 def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None) -> Verdict:
     """Apply the gates; ``still`` (N, T): whether a register stands still; ``voltage`` (N,): see voltage_response.py."""
     explained = explained_share(model.fit.ratio, found.fit.ratio)
     dead = dead_registers(model, found, still, voltage)
-    accused = []
+    accused: list[int] = []
+    standing = model.share[list(dead)].sum(axis=0) > 0
+    refused = np.zeros(standing.size, bool)
     for k, suspect in enumerate(found.suspects):
+        if suspect.meter in dead:
+            continue
+        on = model.share[suspect.meter] > 0
         weight = min(float(found.own_evidence[k]), suspect.gain, suspect.evidence)
-        good = suspect.meter in dead or (weight >= LONE and specific(suspect, LONE_SHARE))
-        if k == 0:
-            good = good or (explained >= EXPLAINED and weight >= ACCUSE and specific(suspect, MARGIN_SHARE))
-        else:
-            good = good or (explained >= EXPLAINED_ALL and weight >= FURTHER and specific(suspect, MARGIN_SHARE))
-        if good and suspect.meter not in dead:
+        over = float(found.hidden_wh[k].sum()) < 0  # no unmetered load looks like that
+        lone = suspect.explained < EXPLAINED or bool(refused[on].any())
+        good = (
+            specific(suspect, LONE_SHARE if refused[on].any() else MARGIN_SHARE)
+            and weight >= (LONE if lone else FURTHER if k else ACCUSE)
+            and (over or suspect.explained >= (EXPLAINED_LONE if standing[on].any() else must_explain(suspect)))
+        )
+        if good:
             accused.append(k)
-        elif not good and k == 0:
-            break  # what follows was chosen given a first that does not stand
+        else:
+            refused |= on
     return Verdict(
         accused=tuple(accused),
         dead=dead,
@@ -92,10 +91,16 @@ def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats |
     )
 
 
+def must_explain(suspect: Suspect) -> float:
+    """Share of the excess a meter must explain: the more specific its evidence, the less."""
+    margin = (suspect.gain - max(suspect.rival_gain, suspect.load_gain, 0.0)) / max(suspect.gain, 1e-9)
+    return float(np.interp(margin, [MARGIN_SHARE, LONE_SHARE], [EXPLAINED, EXPLAINED_LONE]))
+
+
 def specific(suspect: Suspect, share: float) -> bool:
     """Whether the evidence singles this meter out."""
-    margin = suspect.evidence - max(suspect.runner_up, suspect.load_evidence, 0.0)
-    return margin >= max(MARGIN, share * suspect.evidence)
+    margin = suspect.gain - max(suspect.rival_gain, suspect.load_gain, 0.0)
+    return margin >= max(MARGIN, share * suspect.gain)
 
 
 def _meter_like(found: Localisation, explained: float) -> bool:
@@ -124,7 +129,7 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
     never: Bools = np.asarray((np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5))
     halted: Bools = np.asarray((ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long))
     level = np.where(ended, np.abs(model.area.net), 0.0).max(axis=1)
-    stuck, loads = found.last.by_family[:, STUCK_FAMILY].copy(), found.last.load.copy()
+    stuck, loads = found.last.by_family[:, STUCK].copy(), found.last.load.copy()
     for suspect in found.suspects:  # what it was worth when it was chosen; later it has nothing left to explain
         loads[suspect.meter] = suspect.load_evidence
         stuck[suspect.meter] = suspect.evidence if suspect.family.name == "stuck" else -np.inf

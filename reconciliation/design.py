@@ -10,7 +10,11 @@ r_k(t) = supplied_k − Σ_i w_ik p_i − L_k [Wh] for each stream k (a phase, o
 - loss: L_k; 0.1 from voltage, 0.8 from a load model: how well the technical loss is known;
 - curve: w_ik (p_i(t+1) − 2 p_i(t) + p_i(t−1))/2; 0.02 of an interval: a shifted clock also smooths or sharpens a ramp;
 - drift: one column per stream and day, the stream's mean energy; 0.002: slow drift of instruments and loss, more where
-  readings had to be filled.
+  readings had to be filled;
+- own use: one constant per stream, 1 W per meter on it; 1: the meters feed themselves, mostly before they measure (IEC
+  62053-21 allows 2 W per voltage circuit), and so do concentrators;
+- split: for each three-phase meter (p, −p, 0)/√2 and (p, p, −2p)/√6 on the phases; 0.29: one-phase appliances behind a
+  three-phase meter load its phases unequally; shares uniform over (w ≥ 0, Σ w = 1) have this SD along each contrast.
 
 Hypothesised faults come as further columns with priors of their own.
 """
@@ -23,7 +27,10 @@ from reconciliation.prepare import Prepared, central_difference
 from reconciliation.window import Floats, Ints
 
 GAIN_SD, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, CURVE_SD, DRIFT_SD = 0.005, 0.04, 0.003, 0.02, 0.02, 0.002
-GAIN, SKEW, AREA_GAIN, AREA_SKEW, LOSS, CURVE, DRIFT, FAULT = range(8)
+OWN_USE_W, SPLIT_SD = 1.0, 0.29
+GAIN, SKEW, AREA_GAIN, AREA_SKEW, LOSS, CURVE, DRIFT, OWN_USE, SPLIT, FAULT = range(10)
+CONTRASTS = np.array([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]) / np.sqrt([[2.0], [6.0]])
+"""(2, 3) unbalance of three phases."""
 FROM_VOLTAGE = 0.2
 """Relative SD of the technical loss up to which it came from voltages."""
 PLACE_SD = 0.02
@@ -58,7 +65,7 @@ class Design:
     group: Ints
     """(m,) GAIN … FAULT."""
     tau: Floats
-    """(7,) prior SD of each group."""
+    """(9,) prior SD of each group."""
     fault_sd: Floats
     """Prior SD of each fault."""
     balance: Floats
@@ -81,8 +88,10 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float, fa
     blocks = min(area.n_days, MAX_DRIFTS)
     block = area.day * blocks // max(area.n_days, 1)
     drift = (block[None, :] == np.arange(blocks)[:, None]).astype(np.float64)
-    sizes = [n, n, k_streams, 1, 1, n, blocks * k_streams]
-    group = np.repeat(np.arange(7), sizes)
+    own_use = share.sum(axis=0) * OWN_USE_W * area.window.interval_s / 3600.0
+    three = np.flatnonzero(area.window.three_phase) if k_streams == 3 else np.zeros(0, np.int64)
+    sizes = [n, n, k_streams, 1, 1, n, blocks * k_streams, k_streams, 2 * three.size]
+    group = np.repeat(np.arange(FAULT), sizes)
     first = np.concatenate([[0], np.cumsum(sizes)])
     columns: list[Ints] = []
     matrices: list[Floats] = []
@@ -99,6 +108,8 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float, fa
                     [first[2] + k, first[3], first[4]],
                     first[5] + on,
                     first[6] + k * blocks + np.arange(blocks),
+                    [first[7] + k],
+                    first[8] + np.arange(2 * three.size),
                 ]
             ).astype(np.int64)
         )
@@ -112,11 +123,13 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float, fa
                     loss[k][None],
                     s * curve[on],
                     level * drift,
+                    np.full((1, area.n_intervals), own_use[k]),
+                    *(c * area.net[three] for c in CONTRASTS[:, k] if three.size),
                 ]
             )
         )
     gain_sd = GAIN_SD if loss_sd <= FROM_VOLTAGE else float(np.hypot(GAIN_SD, PLACE_SD))
-    tau = np.array([gain_sd, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, loss_sd, CURVE_SD, DRIFT_SD])
+    tau = np.array([gain_sd, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, loss_sd, CURVE_SD, DRIFT_SD, 1.0, SPLIT_SD])
     balance = area.supplied - share.T @ area.net - loss
     fault_sd = np.zeros(0)
     if faults is not None and faults.columns.size:

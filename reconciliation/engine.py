@@ -10,7 +10,7 @@ import numpy as np
 
 from reconciliation.area_meter import AreaMeterFault, dead_phase, wrong_ratio
 from reconciliation.attribution import attribute, statistics, unmetered_evidence, variance_evidence
-from reconciliation.decide import ALARM, ALARM_MODEL, explained_share, judge
+from reconciliation.decide import ALARM, ALARM_MODEL, judge
 from reconciliation.evidence import (
     area_meter_finding,
     dead_findings,
@@ -21,7 +21,7 @@ from reconciliation.evidence import (
     tap_finding,
     unclear_finding,
 )
-from reconciliation.localise import localise
+from reconciliation.localise import explained_share, localise
 from reconciliation.mapping import Move, find_moves
 from reconciliation.model import AreaModel, build
 from reconciliation.report import AreaReport, Cause, Finding, TechnicalLossModel

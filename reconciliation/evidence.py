@@ -12,6 +12,11 @@ from reconciliation.window import AreaWindow, Bools, Floats
 
 Z90 = 1.645
 """Half-width of a Gaussian 90 % interval in SD."""
+CT_RATIOS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0)
+"""Standard primary currents (IEC 61869-2: 10, 15, 20, 25, 30, 40, 50, 75, 100 … A) over a secondary of 5 A."""
+RATIO_KNOWN = 0.04
+"""Relative SD of a factor from which it says nothing about a ratio, and how far it may miss one: the technical loss and
+both accuracy classes are in it."""
 TEMPER = 10.0
 """Divides log odds between candidates who were not clear enough to accuse [nat]."""
 
@@ -46,10 +51,10 @@ def meter_findings(model: AreaModel, found: Localisation, verdict: Verdict) -> l
         onset = int(np.searchsorted(model.area.day, first_day)) if first_day > 0 else None
         energy, sd = float(hidden.sum()), float(found.hidden_sd_wh[k])
         own_sd = max(sd, 0.05 * abs(energy))
-        margin = s.evidence - max(s.runner_up, s.load_evidence)
+        margin = s.gain - max(s.rival_gain, s.load_gain)
         out.append(
             Finding(
-                kind=_kind(s.family.name, hidden, reading, s.active[model.area.day]),
+                kind=_kind(s.family.name, hidden, sd, reading, s.active[model.area.day]),
                 meter=model.area.meters[s.meter],
                 confidence=probability(min(margin, float(found.own_evidence[k]))),
                 energy_wh=energy,
@@ -66,13 +71,13 @@ def meter_findings(model: AreaModel, found: Localisation, verdict: Verdict) -> l
                     ),
                     numbers={
                         "log_evidence": float(found.own_evidence[k]),
-                        "margin_over_next_meter": s.evidence - s.runner_up,
-                        "margin_over_unmetered": s.evidence - s.load_evidence,
+                        "margin_over_next_meter": s.gain - s.rival_gain,
+                        "margin_over_unmetered": s.gain - s.load_gain,
                         "explained_share": verdict.explained,
                     },
                     alternatives={
-                        "unmetered": 1 - probability(s.evidence - s.load_evidence),
-                        "other_meter": 1 - probability(s.evidence - s.runner_up),
+                        "unmetered": 1 - probability(s.gain - s.load_gain),
+                        "other_meter": 1 - probability(s.gain - s.rival_gain),
                     },
                 ),
             )
@@ -119,7 +124,7 @@ def dead_findings(model: AreaModel, found: Localisation, verdict: Verdict, regis
     return out
 
 
-def _kind(family: str, hidden: Floats, reading: Floats, active: Floats) -> FindingKind:
+def _kind(family: str, hidden: Floats, hidden_sd: float, reading: Floats, active: Floats) -> FindingKind:
     on = active > 0.5
     if float(np.ptp(reading[on])) == 0.0 if on.any() else False:
         return FindingKind.STUCK
@@ -128,12 +133,18 @@ def _kind(family: str, hidden: Floats, reading: Floats, active: Floats) -> Findi
     if family == "reversed":
         return FindingKind.CLOCK_SKEW
     read, true = float(reading[on].sum()), float((reading + hidden)[on].sum())
-    if family in ("multiplier", "scaled", "random") and read > 0:
+    if family in ("multiplier", "scaled", "random") and read > 0 and true > 0:
         factor = true / read
-        # a register times a wrong factor: over-registering, or less than a fifth of the truth; a bypass leaves more
-        if factor < 0.9 or factor > 5.0:
+        # over-registering, or less than a fifth of the truth; a bypass leaves more
+        if factor < 0.9 or factor > 5.0 or (on.all() and _is_ratio(factor, hidden_sd / read)):
             return FindingKind.WRONG_MULTIPLIER
     return FindingKind.UNDER_REGISTERING
+
+
+def _is_ratio(factor: float, sd: float) -> bool:
+    """Whether a constant factor is a current transformer's ratio, or one over it, and known well enough to say so."""
+    miss = min(abs(np.log(factor / r)) for ratio in CT_RATIOS for r in (ratio, 1.0 / ratio))
+    return sd < RATIO_KNOWN * factor and miss < max(2.0 * sd / factor, RATIO_KNOWN)
 
 
 def unclear_finding(model: AreaModel, found: Localisation, verdict: Verdict) -> Finding:

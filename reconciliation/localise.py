@@ -1,5 +1,10 @@
-"""Finds the set of meters that explains an area together: greedy, refitting everything after each, judged leaving one
-out."""
+"""Finds the set of meters that explains an area together: greedy, refitting everything after each; judged leaving one
+out.
+
+The evidence a suspect was chosen by is of one linear step from the fit before it: rows it explains may still have been
+set aside as outliers, and later suspects may explain its share better. So once the set is complete, the area is fitted
+again without each in turn, with an unmetered load in its place, and with the next meter in its place.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +13,10 @@ import numpy as np
 
 from reconciliation.attribution import Attribution, attribute, prior_of, statistics
 from reconciliation.design import FAULT, Faults
+from reconciliation.evidence_of_days import ALWAYS
 from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
-from reconciliation.shapes import FAMILIES, Family, typical_load
+from reconciliation.shapes import FAMILIES, LOAD, Family, typical_load
 from reconciliation.window import Floats
 
 MIN_EVIDENCE = 8.0
@@ -18,6 +24,13 @@ MIN_EVIDENCE = 8.0
 MIN_GAIN = 8.0
 """Gain of the whole fit's log-likelihood from which it stays [nat]: more than its coefficients and its choice of days
 can buy."""
+STUCK = next(k for k, family in enumerate(FAMILIES) if family.name == "stuck")
+FAMILIES_TRIED = 3
+"""Ways of being wrong whose whole fits are compared."""
+PER_COEFFICIENT = 4.0
+"""[nat] what a coefficient more may buy by chance: ½ ln(T) for T ≈ 2,700 rows."""
+NO_EXCESS = 1.05
+"""Ratio up to which there is no excess to explain: the floor is not known better."""
 REFRESH = 24
 """After the first, only this many meters' evidence is recomputed per step."""
 
@@ -35,11 +48,18 @@ class Suspect:
     """When chosen [nat]."""
     load_evidence: float
     """Of an unmetered load on its streams, when chosen [nat]."""
-    runner_up: float
-    """Most evidence that choosing it took from another meter [nat]: what that meter would have explained instead of
-    it."""
-    gain: float
-    """Of the whole fit's log-likelihood when added [nat]."""
+    rival: int | None = None
+    """The meter it took most evidence from when chosen."""
+    rival_family: int = 0
+    """Index of the rival's family."""
+    gain: float = 0.0
+    """Of the whole fit's log-likelihood over one without it, given the others [nat]."""
+    load_gain: float = 0.0
+    """The same with an unmetered load on its streams in its place [nat]."""
+    rival_gain: float = 0.0
+    """The same with the rival in its place [nat]."""
+    explained: float = 0.0
+    """Share of the excess innovation variance on its streams that it takes away, given the others, 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,35 +92,28 @@ def localise(model: AreaModel, columns: Floats, first: Attribution) -> Localisat
         if not order or total[order[0]] < MIN_EVIDENCE:
             break
         i = order[0]
-        j = present.best(i)
-        detail = present.detail[j]
-        trial = Suspect(
-            meter=i,
-            family=FAMILIES[j],
-            active=(detail.active[i] > 0.5).astype(np.float64),
-            mode=int(detail.mode[i]),
-            evidence=float(total[i]),
-            load_evidence=float(load[i]),
-            gain=0.0,
-            runner_up=0.0,
-        )
-        new = model.refit(_faults(model, columns, [*suspects, trial]))
-        gain = new.log_likelihood - fit.log_likelihood
+        chosen = _best_family(model, columns, suspects, present, i)
+        gain = chosen[1].log_likelihood - fit.log_likelihood
         if gain < MIN_GAIN:
             break
-        fit = new
+        trial = replace(chosen[0], evidence=float(total[i]), load_evidence=float(load[i]))
+        fit = chosen[1]
         refresh = np.array(order[1 : 1 + REFRESH], dtype=np.int64)
         if refresh.size == 0:
-            suspects.append(replace(trial, gain=gain))
+            suspects.append(trial)
             break
         part = attribute(model.area, statistics(model.area, model.share, fit, columns, refresh))
         taken_over = total[refresh] - np.maximum(part.total, 0.0)
-        suspects.append(replace(trial, gain=gain, runner_up=float(taken_over.max())))
+        rival = int(refresh[int(np.argmax(taken_over))])
+        if taken_over.max() > 0:
+            trial = replace(trial, rival=rival, rival_family=present.best(rival))
+        suspects.append(trial)
         total[:] = np.minimum(total, 0.0)
         total[refresh] = part.total
         load[refresh] = part.load
         present = _merge(present, part, refresh)
-    own, hidden, sd = _leave_one_out(model, columns, suspects, fit)
+    suspects = _given_the_others(model, columns, suspects, fit, first)
+    own, hidden, sd = _own_evidence(model, columns, suspects, fit)
     return Localisation(
         suspects=tuple(suspects),
         fit=fit,
@@ -143,7 +156,76 @@ def _faults(model: AreaModel, columns: Floats, suspects: Sequence[Suspect]) -> F
     return Faults(columns=np.array(blocks), mean=np.array(means), sd=np.array(sds))
 
 
-def _leave_one_out(
+def _best_family(
+    model: AreaModel, columns: Floats, suspects: Sequence[Suspect], present: Attribution, i: int
+) -> tuple[Suspect, NoiseFit]:
+    """Meter i with the way of being wrong that fits best, of the FAMILIES_TRIED with most evidence, and that fit."""
+    fits = []
+    if present.best(i) == STUCK:  # a reading that stands still makes several families alike; only this one says why
+        trial = _suspect(present, i, STUCK)
+        return trial, model.refit(_faults(model, columns, [*suspects, trial]))
+    most = present.by_family[i].max()
+    for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED]:
+        if present.by_family[i, j] >= 0.5 * most:
+            trial = _suspect(present, i, int(j))
+            fits.append((trial, model.refit(_faults(model, columns, [*suspects, trial]))))
+    return max(fits, key=lambda f: f[1].log_likelihood - PER_COEFFICIENT * len(f[0].family.columns))
+
+
+def _suspect(present: Attribution, i: int, j: int) -> Suspect:
+    detail = present.detail[j]
+    return Suspect(
+        meter=i,
+        family=FAMILIES[j],
+        active=(detail.active[i] > 0.5).astype(np.float64),
+        mode=int(detail.mode[i]),
+        evidence=float(present.total[i]),
+        load_evidence=float(present.load[i]),
+    )
+
+
+def _given_the_others(
+    model: AreaModel, columns: Floats, suspects: Sequence[Suspect], fit: NoiseFit, first: Attribution
+) -> list[Suspect]:
+    """The suspects with their gain, an unmetered load's and their rival's, and explained share, each given the others."""
+    out = []
+    taken = {s.meter for s in suspects}
+    for k, s in enumerate(suspects):
+        others = [*suspects[:k], *suspects[k + 1 :]]
+        on = model.share[s.meter] > 0
+        without = model.refit(_faults(model, columns, others)) if others else model.fit
+        load = replace(s, family=LOAD, active=np.ones_like(s.active))
+        instead = model.refit(_faults(model, columns, [*others, load])).log_likelihood
+        if s.mode != ALWAYS:  # a load may begin on the same day, or be there on the same days
+            same = replace(s, family=LOAD)
+            instead = max(instead, model.refit(_faults(model, columns, [*others, same])).log_likelihood)
+        rival_gain = 0.0
+        if s.rival is not None and s.rival not in taken:
+            rival = _suspect(first, s.rival, s.rival_family)
+            rival_gain = model.refit(_faults(model, columns, [*others, rival])).log_likelihood - without.log_likelihood
+        out.append(
+            replace(
+                s,
+                gain=fit.log_likelihood - without.log_likelihood,
+                load_gain=instead - without.log_likelihood,
+                rival_gain=rival_gain,
+                explained=explained_share(without.ratio[on], fit.ratio[on]),
+            )
+        )
+    return out
+
+
+def explained_share(before: Floats, after: Floats) -> float:
+    """Share of the excess variance over the floor that is gone; (K,) innovation ratios."""
+    floor = min(1.0, float(before.min()))
+    if float(before.max()) < NO_EXCESS:
+        return 0.0
+    excess = np.maximum(np.square(before) - floor**2, 0.0)
+    left = np.maximum(np.square(after) - floor**2, 0.0)
+    return float(np.clip(1.0 - left.sum() / excess.sum(), 0.0, 1.0)) if excess.sum() > 1e-9 else 1.0
+
+
+def _own_evidence(
     model: AreaModel, columns: Floats, suspects: Sequence[Suspect], fit: NoiseFit
 ) -> tuple[Floats, Floats, Floats]:
     """Savage–Dickey: log BF = log prior density at θ = 0 − log posterior density at θ = 0, all other effects

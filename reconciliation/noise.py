@@ -3,7 +3,9 @@
 Z and the priors of η are design.py's. τ of the groups with many columns is re-estimated (EM, with Student-t weights so
 that one thief does not widen everybody's tolerance, and PRIOR_WEIGHT pseudo-observations). e: rounding of registers
 (differences of a counter, so MA(1) with −½; phase energies are rounded values: step²/12, white), filled readings, the
-technical loss's error, and an excess estimated robustly. The rows are whitened by the AR filter of that covariance and
+technical loss's error, the changing unbalance of three-phase loads, and an excess estimated robustly. Unbalance moves
+energy between phases and adds none: it is the only error with a negative covariance between them, −s²/2 where each
+phase's variance is s² = ρ²·Σ_three p_i², and that covariance is what ρ² is estimated from. The rows are whitened by the AR filter of that covariance and
 weighted by 1/var and Student-t (ν = 4) weights. With A = ZᵀR⁻¹Z + D⁻¹ (Woodbury), for any test column x:
 xᵀV⁻¹r = xᵀR⁻¹(r − Zη̂) and xᵀV⁻¹x = xᵀR⁻¹x − xᵀR⁻¹Z A⁻¹ ZᵀR⁻¹x.
 """
@@ -32,6 +34,8 @@ PRIOR_WEIGHT = 10.0
 """Pseudo-observations behind a group's prior variance."""
 ORDER = 10
 """Order of the whitening filter; a rounded register's MA(1) is nearly non-invertible and needs about ten lags."""
+UNBALANCE = 2.0 / 9.0
+"""Largest ρ²: everything on one phase, each as probable as the others."""
 ROUNDS = 2
 """Rounds of re-estimating variances and weights."""
 
@@ -53,17 +57,20 @@ class NoiseFit:
     effects: Floats
     """(m,) η̂."""
     group: Ints
-    """(m,) 0 gain, 1 skew, 2 area gain, 3 area skew, 4 loss, 5 curve, 6 drift, 7 a fault's coefficient."""
+    """(m,) 0 gain, 1 skew, 2 area gain, 3 area skew, 4 loss, 5 curve, 6 drift, 7 own use, 8 split, 9 a fault's
+    coefficient."""
     residual: Floats
     """(K, T) r − Z η̂ [Wh]."""
     innovation: Floats
     """(K, T) whitened, weighted r − Z η̂ [1]."""
     tau: Floats
-    """(7,) SD of each group."""
+    """(9,) SD of each group."""
     ratio: Floats
     """(K,) robust innovation SD over the SD that rounding and filled readings alone explain."""
     sigma: Floats
     """(K,) robust innovation SD [Wh]."""
+    modelled: Floats
+    """(K,) share of the floor's variance that is estimated unbalance, 0..1."""
     log_likelihood: float
     """Student-t log-likelihood of the innovations at η̂, with the effects' penalty [nat]; compares fits on the same
     rows."""
@@ -87,6 +94,8 @@ class _Floor:
     """(K,) rounded registers; their differences have twice this, with lag-1 covariance −this [Wh²]."""
     rows: Floats
     """(K, T) filled readings and the technical loss's error [Wh²]."""
+    three_phase: Floats
+    """(T,) Σ p² of the three-phase meters [Wh²]; 0 where there are no phase energies."""
 
 
 def fit_noise(
@@ -103,13 +112,14 @@ def fit_noise(
     order = ORDER if _valid(usable[0], ORDER).mean() > 0.7 * usable[0].mean() else 1
     valid = np.stack([_valid(u, order) for u in usable])
     tau, excess, weights = design.tau.copy(), np.zeros(k_streams), np.ones((k_streams, t))
+    unbalance, level = 0.0, float(floor.three_phase.mean())
     for turn in range(ROUNDS + 1):
         last = turn == ROUNDS
         filters = np.stack(
-            [ar_filter(w + x, g, order) for w, x, g in zip(floor.white, excess, floor.register, strict=True)]
+            [ar_filter(w + x + unbalance * level, g, order) for w, x, g in zip(floor.white, excess, floor.register, strict=True)]
         )
         power = np.square(filters).sum(axis=1)
-        base = _floor_innovation(filters, floor)
+        base = _floor_innovation(filters, floor, unbalance)
         root = np.where(valid, np.sqrt(weights / (base + (excess * power)[:, None])), 0.0)
         whitened, gram, cross = _normal_equations(design, filters, root)
         for _ in range(1 if last else 2):
@@ -129,6 +139,9 @@ def fit_noise(
             surplus = np.maximum(np.square(ratio) - 1.0, 0.0) * middle
             excess = surplus / power
             weights = (NU + 1) / (NU + np.square(inno) / (base + surplus[:, None]))
+            if level > 0:
+                unbalance = _unbalance(inno * np.sqrt(weights), filters, floor.three_phase, valid)
+    modelled = 1.0 - _floor_innovation(filters, floor, 0.0).sum(axis=1) / base.sum(axis=1)
     total = base + (excess * power)[:, None]
     density = -0.5 * np.log(total) - 0.5 * (NU + 1) * np.log1p(np.square(inno) / total / NU)
     return NoiseFit(
@@ -144,6 +157,7 @@ def fit_noise(
         tau=tau,
         ratio=ratio,
         sigma=sigma,
+        modelled=modelled,
         log_likelihood=float(np.sum(density[valid])) - 0.5 * float(np.sum(np.square(effects / sd))),
     )
 
@@ -178,16 +192,26 @@ def _floor(area: Prepared, share: Floats, loss: Floats, loss_sd: float) -> _Floo
     meters = (np.square(share) * np.square(area.step)[:, None]).sum(axis=0) / 12.0
     own = area.area_step**2 / 12.0
     if area.n_streams == 3:  # phase energies are rounded values of 15 min at most: a longer interval sums several
-        return _Floor(white=np.full(3, own * max(hours, 1.0)), register=meters, rows=rows)
-    return _Floor(white=np.full(1, 1e-3 * own + 1e-6), register=meters + own, rows=rows)
+        three = np.square(area.net[area.window.three_phase]).sum(axis=0)
+        return _Floor(white=np.full(3, own * max(hours, 1.0)), register=meters, rows=rows, three_phase=three)
+    white = np.full(1, 1e-3 * own + 1e-6)
+    return _Floor(white=white, register=meters + own, rows=rows, three_phase=np.zeros(area.n_intervals))
 
 
-def _floor_innovation(filters: Floats, floor: _Floor) -> Floats:
-    """(K, T) variance of the innovations that the floor alone gives [Wh²]."""
+def _unbalance(inno: Floats, filters: Floats, three_phase: Floats, valid: Bools) -> float:
+    """ρ² of the three-phase loads' changing unbalance, from the covariance of (3, T) innovations between phases."""
+    use = valid.all(axis=0)
+    expected = signal.lfilter(np.square(filters).mean(axis=0), [1.0], three_phase)[use]
+    covariance = inno[0] * inno[1] + inno[1] * inno[2] + inno[2] * inno[0]
+    return float(np.clip(-2.0 / 3.0 * covariance[use].sum() / max(float(expected.sum()), 1e-9), 0.0, UNBALANCE))
+
+
+def _floor_innovation(filters: Floats, floor: _Floor, unbalance: float) -> Floats:
+    """(K, T) variance of the innovations that the floor and the unbalance ρ² alone give [Wh²]."""
     out = np.zeros_like(floor.rows)
     for k, f in enumerate(filters):
         register = floor.register[k] * np.square(np.convolve(f, [1.0, -1.0])).sum()
-        rows = signal.lfilter(np.square(f), [1.0], floor.rows[k])
+        rows = signal.lfilter(np.square(f), [1.0], floor.rows[k] + unbalance * floor.three_phase)
         out[k] = floor.white[k] * np.square(f).sum() + register + rows
     return out
 

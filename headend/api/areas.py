@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
@@ -9,10 +10,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from headend.api import pagination
-from headend.api.deps import PartsDep, ReadDep, period_of_days, unknown
+from headend.api.deps import Parts, PartsDep, ReadDep, period_of_days, unknown
 from headend.api.errors import describe
 from headend.api.pagination import Cursor, Limit, Page
 from headend.store import views
+from headend.store.pool import Connection, Row
 from headend.store.views import AreaSort
 
 router = APIRouter(prefix="/areas", tags=["areas"])
@@ -75,6 +77,13 @@ class Loss(BaseModel):
     loss_rate: float | None
 
 
+class CoverageNow(BaseModel):
+    """Households read by a meter of their own as of now: a new meter counts from its first reading on."""
+
+    households: int = Field(description="customers on the area, those behind a shared meter too")
+    households_read: int = Field(description="of them, whose own meter was read within the last 24 h")
+
+
 class Loading(BaseModel):
     """History that is still on its way."""
 
@@ -98,12 +107,14 @@ class Area(BaseModel):
     at_stake_wh: float | None = Field(
         description="energy that the open findings say was counted wrongly, in whichever direction"
     )
+    coverage_now: CoverageNow
     loading: Loading
 
 
-def area_of(row: dict[str, Any]) -> Area:
-    """An Area from a row of `views.area_summaries`."""
+def area_of(row: dict[str, Any], coverage: views.CoverageNow) -> Area:
+    """An Area from a row of `views.area_summaries` and its coverage as of now."""
     return Area(
+        coverage_now=CoverageNow(households=coverage.households, households_read=coverage.read),
         latest=Balance.model_validate(row) if row["day"] is not None else None,
         loss_7d=Loss(days=row["days_7d"], loss_wh=row["loss_7d_wh"], loss_rate=row["loss_rate_7d"]),
         loss_28d=Loss(days=row["days_28d"], loss_wh=row["loss_28d_wh"], loss_rate=row["loss_rate_28d"]),
@@ -113,6 +124,12 @@ def area_of(row: dict[str, Any]) -> Area:
             for key in ("code", "name", "station", "station_name", "transformer_kva", "open_findings", "at_stake_wh")
         },
     )
+
+
+def coverage_of(parts: Parts, connection: Connection, rows: Sequence[Row]) -> dict[int, views.CoverageNow]:
+    """Coverage as of now by area_id, of rows that hold one."""
+    areas = [row["area_id"] for row in rows]
+    return views.coverage_now(connection, areas, now=parts.clock(), read_since=parts.read_since)
 
 
 @router.get("", summary="Areas with their losses", responses=describe())
@@ -150,7 +167,8 @@ def list_areas(
         after=(after[0], after[1]) if after else None,
     )
     kept, following = pagination.cut(found, limit, lambda row: (row["sort_number"], row["code"]))
-    return Page(items=[area_of(row) for row in kept], next=following)
+    coverage = coverage_of(parts, connection, kept)
+    return Page(items=[area_of(row, coverage[row["area_id"]]) for row in kept], next=following)
 
 
 @router.get("/{code}", summary="One area", responses=describe(404))
@@ -159,7 +177,7 @@ def one_area(code: str, parts: PartsDep, connection: ReadDep) -> Area:
     row = views.area_summary(connection, code, today=parts.today, heard_since=parts.heard_since)
     if row is None:
         raise unknown("area", code)
-    return area_of(row)
+    return area_of(row, coverage_of(parts, connection, [row])[row["area_id"]])
 
 
 @router.get("/{code}/balances", summary="Balances by local day", responses=describe(404))

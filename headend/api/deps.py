@@ -19,6 +19,9 @@ from headend.settings import Settings
 from headend.store import views
 from headend.store.pool import Connection, Store
 
+READ_LATELY = timedelta(days=1)
+"""A meter that has been silent for longer is no longer covered: every way of reading brings more than one a day."""
+
 
 class RolloutDoor(Protocol):
     """What routes ask of the rollout stage."""
@@ -57,6 +60,11 @@ class Parts:
     def heard_since(self) -> datetime:
         """Concentrators last heard before this are silent."""
         return self.clock() - timedelta(seconds=self.settings.settlement.silent_concentrator_s)
+
+    @property
+    def read_since(self) -> datetime:
+        """Meters last read before this do not count as read now."""
+        return self.clock() - READ_LATELY
 
 
 def parts(request: Request) -> Parts:

@@ -23,6 +23,7 @@ from headend.store.errors import StoreConflict, StoreError, StoreUnavailable
 
 _log = get_logger(__name__)
 RETRY_AFTER_S = 5
+_REF = "#/components/schemas/{model}"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -80,11 +81,7 @@ class ProblemBody(BaseModel):
 
 def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` of a route: which problems it can answer (422 and 503 always can be)."""
-    content = {
-        "application/problem+json": {
-            "schema": ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
-        }
-    }
+    content = {"application/problem+json": {"schema": {"$ref": _REF.format(model=ProblemBody.__name__)}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in sorted({*statuses, 422, 503})
@@ -141,6 +138,22 @@ def install(app: FastAPI, page: Renderer | None = None) -> None:
     app.add_exception_handler(UnknownPremises, on_unknown_premises)
     app.add_exception_handler(StoreError, on_store)
     app.add_exception_handler(Exception, on_anything)
+    _describe_problems(app)
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Give the OpenAPI document the components that `describe` refers to: FastAPI knows only its own routes' models."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for model in (ProblemBody, ProblemFault):
+            own = model.model_json_schema(ref_template=_REF)
+            schemas[model.__name__] = {key: value for key, value in own.items() if key != "$defs"}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def problem_json(request: Request, problem: Problem) -> Response:

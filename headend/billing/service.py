@@ -60,7 +60,7 @@ class BillingService:
                     for number in await asyncio.to_thread(repository.waiting, self._store):
                         await self._queue.defer(number)
             except StoreUnavailable as error:
-                STORE_ERRORS.labels(kind="unavailable").inc()
+                STORE_ERRORS.labels(kind=type(error).__name__).inc()
                 _log.warning("the database is away", role="billing", error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK_S)

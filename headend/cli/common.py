@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from headend.log import configure_logging
 from headend.settings import Settings, SettingsError, load_settings
 
 Config = Annotated[
@@ -17,7 +18,8 @@ Config = Annotated[
 
 
 def settings_of(config: Path | None) -> Settings:
-    """The checked settings, or the end of the command with every wrong key on stderr."""
+    """The checked settings, or the end of the command with every wrong key on stderr; warnings go there, too."""
+    configure_logging("warning", "console")
     try:
         return load_settings(config)
     except SettingsError as error:

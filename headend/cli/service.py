@@ -21,16 +21,22 @@ def run(
 ) -> None:
     """Run the head-end against a PostgreSQL/TimescaleDB and an MQTT broker: the production start."""
     settings = settings_of(config)
+    from drivers.errors import DriverConfigError
     from headend.bootstrap import ROLES, run_service
     from headend.log import configure_logging
+    from headend.settings import SettingsError
     from headend.store.errors import StoreError
 
     configure_logging(settings.log.level, settings.log.format)
     wanted = [role.strip() for role in roles.split(",") if role.strip()]
     if unknown := [role for role in wanted if role not in ROLES]:
         fail(f"--roles: {', '.join(unknown)} is not one of {', '.join(ROLES)}")
+    if not wanted:
+        fail(f"--roles: none is named, of {', '.join(ROLES)}")
     try:
         run_service(settings, wanted, ready_file=ready_file)
+    except (SettingsError, DriverConfigError) as error:
+        fail(str(error))
     except StoreError as error:
         fail(f"database: {error}")
 
@@ -117,6 +123,8 @@ def settle(
     try:
         with Store(settings.database.dsn, pool_max=2, prepare=settings.database.prepare) as store:
             count = settle_days(store, settings, system_clock, first.date(), last.date(), area)
-    except (StoreError, LookupError, ValueError) as error:
+    except StoreError as error:
+        fail(f"database: {error}")
+    except (LookupError, ValueError) as error:
         fail(str(error))
     typer.echo(f"{count} area-days settled")

@@ -17,7 +17,7 @@ from headend.domain.clock import system_clock
 from headend.embedded.billing_process import EmbeddedBilling
 from headend.embedded.broker import EmbeddedBroker
 from headend.embedded.lock import DataDirLock
-from headend.embedded.ports import LOOPBACK
+from headend.embedded.ports import LOOPBACK, PortBook
 from headend.embedded.postgres import EmbeddedPostgres
 from headend.embedded.probes import file_present
 from headend.embedded.process import ChildProcess, python_module
@@ -62,6 +62,7 @@ class House:
         self._on_death = on_death
         self._scenario = ["--scenario", str(scenario)] if scenario else []
         self._lock = DataDirLock(layout.root)
+        self._book = PortBook(layout.ports)
         self._supervisor = Supervisor()
         self.ports: Ports
         self.dsn: str
@@ -81,11 +82,12 @@ class House:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._supervisor.stop()
+        self._book.release()
         self._lock.release()
 
     def _start(self) -> None:
         self.layout.prepare()
-        self.ports = Ports.choose(self.layout, self._web_port)
+        self.ports = Ports.choose(self._book, self._web_port)
         with ThreadPoolExecutor(STARTERS) as starters:
             self._announce("database, broker, topology")
             described = starters.submit(self._describe_neighbourhood)

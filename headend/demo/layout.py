@@ -66,6 +66,11 @@ class Layout:
         return self.root / "billing.secret"
 
     @property
+    def ports(self) -> Path:
+        """The ports of the last start, by name."""
+        return self.root / "ports.json"
+
+    @property
     def truth(self) -> Path:
         """The simulator's ground truth: nothing of the service reads it."""
         return self.topology / "truth.json"
@@ -97,9 +102,8 @@ class Ports:
     modbus: tuple[int, ...]
 
     @classmethod
-    def choose(cls, layout: Layout, web: int) -> Ports:
+    def choose(cls, book: PortBook, web: int) -> Ports:
         """Defaults that move when taken."""
-        book = PortBook(layout.root / "ports.json")
         return cls(
             web=book.choose("web", web),
             broker=book.choose("broker", 18830),

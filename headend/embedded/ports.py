@@ -53,25 +53,48 @@ def choose_port(preferred: int, *, host: str = LOOPBACK, avoid: frozenset[int] =
 class PortBook:
     """Ports by name that stay the same from start to start where they can: a bookmark keeps working.
 
-    ``path`` is a JSON object of name and port. Two names of one book never get the same port.
+    ``path`` is a JSON object of name and port. Two names of one book never get the same port, nor do two books in
+    use: between its choice and the server's listening a port is claimed by a socket in Linux's abstract namespace,
+    which is no file and goes when :meth:`release` is called or this process dies.
     """
 
     def __init__(self, path: Path, host: str = LOOPBACK) -> None:
         self._path = path
         self._host = host
         self._given: dict[str, int] = {}
+        self._claims: dict[int, socket.socket] = {}
 
     def choose(self, name: str, preferred: int) -> int:
         """The port ``name`` had last time when free, else as :func:`choose_port`; written down at once."""
         remembered = self._read()
         avoid = frozenset(port for other, port in self._given.items() if other != name)
-        port = choose_port(remembered.get(name, preferred), host=self._host, avoid=avoid)
+        wanted = remembered.get(name, preferred)
+        while not self._claim(port := choose_port(wanted, host=self._host, avoid=avoid)):
+            avoid |= {port}
         self._given[name] = port
         self._path.parent.mkdir(parents=True, exist_ok=True)
         scratch = self._path.with_name(self._path.name + ".new")
         scratch.write_text(json.dumps(remembered | self._given, indent=1, sort_keys=True) + "\n", "utf-8")
         os.replace(scratch, self._path)
         return port
+
+    def release(self) -> None:
+        """Let other books have the ports again; safe to call twice."""
+        while self._claims:
+            self._claims.popitem()[1].close()
+
+    def _claim(self, port: int) -> bool:
+        """Whether the port is this book's: no other book of this host has claimed it."""
+        if port in self._claims:
+            return True
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            claim.bind(f"\0headend-port-{self._host}-{port}")
+        except OSError:
+            claim.close()
+            return False
+        self._claims[port] = claim
+        return True
 
     def _read(self) -> dict[str, int]:
         try:

@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from headend.log import get_logger
 from headend.metrics import MODBUS_HELD_READINGS, STORE_ERRORS
-from headend.store.errors import StoreConflict, StoreError, StoreUnavailable
+from headend.store.errors import StoreError
 
 Item = TypeVar("Item", bound=Sized)
 
@@ -96,7 +96,5 @@ class Outbox(Generic[Item]):
 
 
 def kind_of(error: StoreError) -> str:
-    """The label of the counter of database errors."""
-    if isinstance(error, StoreUnavailable):
-        return "unavailable"
-    return "conflict" if isinstance(error, StoreConflict) else "error"
+    """The label of the counter of database errors, the same in every role."""
+    return type(error).__name__

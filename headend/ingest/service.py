@@ -37,6 +37,9 @@ _SPARE: Final = 1000
 _WINDOW_BYTES: Final = 256 * 1024 * 1024
 _POLL_S: Final = 0.25
 """How often the loop looks at the client's health when nothing arrives."""
+_SHORT_S: Final = 5.0
+_CUT_SHORT_MOST: Final = 3
+"""Connections in a row that end this soon: two processes with one client_id take the session from each other."""
 _log = get_logger(__name__)
 
 
@@ -82,6 +85,8 @@ class IngestService:
             on_problem=self._on_problem,
         )
         self._connected = False
+        self._connected_s = 0.0
+        self._cut_short = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; then finish the write under way and say goodbye. Raises MqttThreadDied."""
@@ -119,12 +124,20 @@ class IngestService:
     def _on_connect(self, session_present: bool) -> None:
         dropped = self._window.drop_sent_again() if session_present else 0
         metrics.UNACKED_MESSAGES.dec(dropped)
+        self._connected_s = time.monotonic()
         self._set_connected(True)
         _log.info("connected to the broker", session_present=session_present, sent_again=dropped)
 
     def _on_disconnect(self, reason: str) -> None:
+        self._cut_short = self._cut_short + 1 if time.monotonic() - self._connected_s < _SHORT_S else 0
         self._set_connected(False)
         _log.warning("connection to the broker ended", reason=reason)
+        if self._cut_short >= _CUT_SHORT_MOST:
+            _log.warning(
+                "the broker keeps ending the connection: each ingest process needs an mqtt.client_id of its own",
+                client_id=self._settings.mqtt.client_id,
+                times=self._cut_short,
+            )
 
     def _on_problem(self, text: str) -> None:
         _log.warning("broker", problem=text)

@@ -41,6 +41,6 @@ def translated() -> Iterator[None]:
     except psycopg.IntegrityError as error:
         raise StoreConflict(str(error).strip(), constraint=error.diag.constraint_name) from error
     except psycopg.errors.UndefinedTable as error:
-        raise SchemaError(f"{str(error).strip()} (has `headend migrate` been run?)") from error
+        raise SchemaError(f"{error.diag.message_primary}: has `headend migrate` been run?") from error
     except psycopg.Error as error:
         raise StoreError(str(error).strip()) from error

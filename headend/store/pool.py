@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 from psycopg_pool import ConnectionPool
 
-from headend.store.errors import translated
+from headend.store.errors import StoreError, translated
 
 Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
@@ -21,6 +22,11 @@ class Store:
     """A pool of connections to one PostgreSQL (or TimescaleDB); thread-safe."""
 
     def __init__(self, dsn: str, *, pool_max: int = 8, prepare: bool = True, timeout_s: float = 10.0) -> None:
+        """Raises StoreError when `dsn` is no libpq connection string: waiting for it would help nothing."""
+        try:
+            conninfo_to_dict(dsn)
+        except psycopg.Error as error:
+            raise StoreError(f"database.dsn is no libpq connection string: {str(error).strip()}") from None
         self.dsn = dsn
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             dsn,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -32,6 +33,21 @@ AreaSort = Literal[
 """What areas can be ordered by; rows without that number come last, whatever the direction."""
 
 _CONNECT_TIMEOUT_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageNow:
+    """How much of an area is read household by household, as of now."""
+
+    households: int
+    """Customers, those behind a shared meter too."""
+    read: int
+    """Of them, by a meter of their own."""
+
+    @property
+    def share(self) -> float | None:
+        """None: nobody is supplied here."""
+        return self.read / self.households if self.households else None
 
 
 @contextmanager
@@ -109,6 +125,16 @@ def stations(connection: Connection) -> list[Row]:
 def area_days(connection: Connection, areas: Sequence[int], first: date, last: date) -> list[Row]:
     """(area_id, day, state, loss_rate) of several areas from `first` to `last`, both included."""
     return _all(connection, "area_days", areas=list(areas), first=first, last=last)
+
+
+def coverage_now(
+    connection: Connection, areas: Sequence[int], *, now: datetime, read_since: datetime
+) -> dict[int, CoverageNow]:
+    """Households of each area at `now`, and those whose own meter was read after `read_since` and its installation."""
+    found = {area: CoverageNow(0, 0) for area in areas}
+    for counted in _all(connection, "coverage_now", areas=list(areas), now=now, read_since=read_since):
+        found[counted["area_id"]] = CoverageNow(counted["households"], counted["households_read"])
+    return found
 
 
 def balances(
@@ -224,9 +250,14 @@ def premises(
     return _all(connection, "premises", limit=limit, area=area, code=code, after=after)
 
 
-def rollout_areas(connection: Connection, *, today: date, area: str | None = None) -> list[Row]:
+def rollout_areas(connection: Connection, *, area: str | None = None) -> list[Row]:
     """Counts of premises per step and area."""
-    return _all(connection, "rollout_areas", today=today, area=area)
+    return _all(connection, "rollout_areas", area=area)
+
+
+def stock_meters(connection: Connection, area_id: int, *, now: datetime, limit: int = 500) -> list[Row]:
+    """Meters never installed that are reached as the area's meters are: over their gateway or its concentrator."""
+    return _all(connection, "stock_meters", area=area_id, now=now, limit=limit)
 
 
 def _all(connection: Connection, name: str, **parameters: Any) -> list[Row]:

@@ -14,7 +14,7 @@ from headend.settings import Settings
 from headend.store.pool import Store
 from headend.web import static_files
 from headend.web.middleware import Surroundings
-from headend.web.pages import areas, billing, docs, findings, rollout
+from headend.web.pages import areas, billing, docs, findings, quarantine, rollout
 from headend.web.render import error_page
 
 DESCRIPTION = """Meter-data head-end: what was read, balanced, found and billed.
@@ -47,7 +47,7 @@ def create_app(store: Store, settings: Settings, clock: Clock, *, rollout_door: 
     app.include_router(api)
     app.include_router(health.router)
     app.include_router(static_files.router)
-    for page in (areas, findings, billing, rollout, docs):
+    for page in (areas, findings, billing, rollout, quarantine, docs):
         app.include_router(page.router)
     errors.install(app, error_page)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

@@ -18,6 +18,8 @@ class FindingText:
     """How to read the plot."""
     checks: tuple[str, ...]
     """On site, in this order."""
+    of_a_meter: bool = False
+    """It lies with one meter, also where the data do not tell which."""
 
 
 _TEXTS = {
@@ -33,6 +35,7 @@ _TEXTS = {
             "Where there are current transformers: ratio plate, polarity, shorting links.",
             "Test the meter's error with a portable standard; photograph before touching anything.",
         ),
+        of_a_meter=True,
     ),
     "stuck": FindingText(
         "Stuck or dead meter", "停走表",
@@ -44,6 +47,7 @@ _TEXTS = {
             "Read the register twice, ten minutes apart, under that load.",
             "If it stands still: replace the meter, note the end register, and keep the old one sealed.",
         ),
+        of_a_meter=True,
     ),
     "wrong_multiplier": FindingText(
         "Wrong multiplier", "倍率错误",
@@ -55,6 +59,7 @@ _TEXTS = {
             "Measure primary and secondary current at the same time.",
             "Correct the installation from the day of its change: past days are then computed again.",
         ),
+        of_a_meter=True,
     ),
     "wrong_area": FindingText(
         "Meter listed on the wrong area", "户变关系错误",
@@ -66,6 +71,7 @@ _TEXTS = {
             "Compare the voltage with both transformers' at the same minute.",
             "Correct the area membership from the right date: past days are then computed again.",
         ),
+        of_a_meter=True,
     ),
     "direct_tap": FindingText(
         "Unmetered consumption (direct tap)", "无表用电",
@@ -125,12 +131,14 @@ _TEXTS = {
             "Compare the meter's clock with a true one, note the difference.",
             "Set the clock; if it drifts again, its battery or the meter is due.",
         ),
+        of_a_meter=True,
     ),
     "prolonged_estimation": FindingText(
         "Estimated for too long", "长期估算",
         "This meter has been estimated instead of read for longer than can be defended.",
         "The curve is an estimate wherever no reading lies behind it.",
         ("Read the meter on site and enter the register.", "Repair its communication."),
+        of_a_meter=True,
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from headend.rollout.checklist import Step
-from headend.web.text import humanise, instant
+from headend.web.text import humanise, instant, register
 
 FieldKind = Literal["text", "note", "integer", "kwh", "instant", "choice"]
 
@@ -30,6 +30,8 @@ class Field:
     required: bool = True
     hint: str = ""
     choices: tuple[tuple[str, str], ...] = ()
+    group: str = ""
+    """What a run of fields is entered for, where that is not always so; empty: always."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,7 @@ _CATEGORIES = (
 )  # fmt: skip
 _PHASES = (("L1", "L1 (A)"), ("L2", "L2 (B)"), ("L3", "L3 (C)"), ("L123", "Three-phase 三相"))
 
+_PRODUCTION_METER = "Production got a usage point and a meter of its own"
 _NOTE = Field(name="note", label="Note", chinese="备注", kind="note", required=False)
 _METER = (
     Field(name="serial", label="Serial", chinese="表号", hint="as on the name plate"),
@@ -87,13 +90,23 @@ _FORMS = (
         step=Step.PRODUCTION_SEPARATED,
         title="Production and living separated",
         chinese="两电分离",
-        explanation="Production has a supply of its own; living no longer hangs on it. "
-        "Where production got a usage point and a meter, enter them too.",
+        explanation="Production has a supply of its own; living no longer hangs on it.",
         button="Close separation",
         fields=(
             Field(name="note", label="What was separated, and how", chinese="说明", kind="note"),
-            Field(name="production_usage_point", label="Usage point", chinese="生产户号", required=False),
-            *(replace(field, required=False, label=f"Its meter: {field.label.lower()}", hint="") for field in _METER),
+            Field(
+                name="production_usage_point",
+                label="Usage point",
+                chinese="生产户号",
+                required=False,
+                group=_PRODUCTION_METER,
+            ),
+            *(
+                replace(
+                    field, required=False, label=f"Its meter: {field.label.lower()}", hint="", group=_PRODUCTION_METER
+                )
+                for field in _METER
+            ),
         ),
     ),
     StepForm(
@@ -186,9 +199,7 @@ def shown(step: Step, evidence: Mapping[str, Any], zone: ZoneInfo) -> list[tuple
         field = fields.get(name)
         label = field.label if field is not None else humanise(name)
         if name.endswith("_wh") and isinstance(value, int):
-            lines.append(
-                (humanise(name.removesuffix("_wh")) if field is None else label, f"{Decimal(value) / 1000:,.3f} kWh")
-            )
+            lines.append((humanise(name.removesuffix("_wh")) if field is None else label, f"{register(value)} kWh"))
         elif field is not None and field.kind == "instant" and isinstance(value, str):
             lines.append((label, instant(datetime.fromisoformat(value), zone)))
         elif field is not None and field.kind == "choice":

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from headend.web.png_pack import packed
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, FloatRect, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TIMEOUT_MS = 30_000
@@ -43,7 +45,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Chromium's own sandbox refuses to run as root; the pages are ours.
         opened = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--force-color-profile=srgb"]
+            executable_path=executable, args=["--no-sandbox", "--force-color-profile=srgb", "--disable-lcd-text"]
         )
         try:
             yield opened
@@ -60,12 +62,17 @@ def open_page(
     scheme: Literal["light", "dark"] = "light",
     scale: float = 1.0,
 ) -> Page:
-    """The page, when its plots are drawn. Raises RuntimeError when it answers with an error."""
+    """The page, when its plots are drawn. Raises RuntimeError when it answers with an error, or not at all."""
     context = opened.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=scale, locale="en-GB"
     )
     page = context.new_page()
-    answer = page.goto(url, wait_until="load", timeout=TIMEOUT_MS)
+    from playwright.sync_api import Error as BrowserError  # noqa: PLC0415 an extra, there when there is a browser
+
+    try:
+        answer = page.goto(url, wait_until="load", timeout=TIMEOUT_MS)
+    except BrowserError as error:
+        raise RuntimeError(f"{url} was not reached: {error.message.splitlines()[0]}") from error
     if answer is None or not answer.ok:
         raise RuntimeError(f"{url} answered {answer.status if answer else 'nothing'}")
     page.wait_for_function(
@@ -73,6 +80,15 @@ def open_page(
         timeout=TIMEOUT_MS,
     )
     return page
+
+
+def content_of(page: Page) -> FloatRect:
+    """The page's own rectangle [CSS pixels]: a short page is not filled up to the window's height."""
+    width, height = page.evaluate(
+        "() => [innerWidth, Math.ceil(Math.max(...[...document.body.children]"
+        ".map(part => part.getBoundingClientRect().bottom + scrollY)))]"
+    )
+    return {"x": 0, "y": 0, "width": width, "height": height}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -98,7 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
                 scheme="dark" if given.dark else "light",
                 scale=given.scale,
             )
-            page.screenshot(path=given.out, full_page=not given.window)
+            picture = page.screenshot() if given.window else page.screenshot(full_page=True, clip=content_of(page))
+            given.out.write_bytes(packed(picture))
     except (NoBrowser, RuntimeError) as error:
         print(f"screenshot: {error}", file=sys.stderr)  # noqa: T201 a command's message
         return 1

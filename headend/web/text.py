@@ -19,6 +19,7 @@ _ABBREVIATIONS = {
     "pv": "PV",
     "ct": "CT",
     "id": "ID",
+    "json": "JSON",
     "ntl": "NTL",
 }
 
@@ -26,6 +27,11 @@ _ABBREVIATIONS = {
 def kwh(energy_wh: float | None) -> str:
     """Energy [Wh] in kWh with about three significant digits, thousands grouped."""
     return number(None if energy_wh is None else energy_wh / 1000)
+
+
+def register(energy_wh: int) -> str:
+    """A register [Wh] in kWh to its last digit, as displays show it."""
+    return f"{Decimal(energy_wh) / 1000:,.3f}"
 
 
 def kw(power_w: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from headend.api import pagination
-from headend.api.areas import BalanceState
+from headend.api.areas import BalanceState, coverage_of
 from headend.api.deps import Parts, PartsDep, ReadDep, unknown
 from headend.api.meters import SOURCES
 from headend.store import views
@@ -23,6 +23,7 @@ router = APIRouter(include_in_schema=False)
 
 DAYS = 28
 ROWS_OF_A_PAGE = 100
+LARGEST_FINDINGS = 6
 _REFRESH_LOADING_S, _REFRESH_S = 3, 60
 
 
@@ -66,7 +67,10 @@ def areas(
         request,
         "areas.html",
         areas=rows,
+        coverage=coverage_of(parts, connection, rows),
+        high_limit=parts.settings.settlement.high_loss_rate,
         sparks=_sparklines(connection, parts, rows),
+        findings=views.findings(connection, limit=LARGEST_FINDINGS, state="unresolved", sort="energy"),
         fleet=fleet,
         fleet_rate=_rate(fleet["loss_28d_wh"], fleet["gross_28d_wh"]),
         loading=loading,
@@ -96,6 +100,7 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         request,
         "area.html",
         area=row,
+        coverage=coverage_of(parts, connection, [row])[row["area_id"]],
         limits=limits(parts, connection, code),
         balances=sorted(balances, key=lambda b: b["day"], reverse=True),
         days_missing=len(days) - len(full),
@@ -113,7 +118,7 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         area_meters=[_live(one) for one in views.area_meters(connection, code, now=parts.clock())],
         findings=views.findings(connection, limit=50, area=code, sort="energy"),
         report=views.area_report(connection, code),
-        rollout=next(iter(views.rollout_areas(connection, today=parts.today, area=code)), None),
+        rollout=next(iter(views.rollout_areas(connection, area=code)), None),
         loading=loading,
         refresh_s=_REFRESH_LOADING_S if loading else 15,
     )
@@ -149,11 +154,11 @@ def _sparklines(connection: Connection, parts: Parts, rows: list[Row]) -> dict[s
     rates: dict[int, dict[date, float | None]] = {row["area_id"]: {} for row in rows}
     for entry in views.area_days(connection, list(rates), first, last):
         rates[entry["area_id"]][entry["day"]] = None if entry["state"] == "not_computable" else entry["loss_rate"]
-    limit = parts.settings.settlement.high_loss_rate
+    default = parts.settings.settlement.high_loss_rate
     return {
         row["code"]: sparkline(
             [rates[row["area_id"]].get(d) for d in days],
-            limit,
+            default if row["high_loss_rate"] is None else row["high_loss_rate"],
             f"loss rate of {DAYS} days, {row['days_28d']} of them known; mean {text.percent(row['loss_rate_28d'])}",
         )
         for row in rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote, unquote
@@ -11,6 +10,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
+from headend.api.areas import coverage_of
 from headend.api.deps import Decided, Parts, PartsDep, ReadDep, invalid, unknown
 from headend.api.errors import refused
 from headend.api.rollout import states_of
@@ -19,21 +19,13 @@ from headend.store import views
 from headend.store.pool import Connection, Row
 from headend.web.render import page
 from headend.web.rollout_forms import FORMS, Field, read, shown
+from headend.web.rollout_words import plainly
 
 router = APIRouter(include_in_schema=False)
 
 MOST_PREMISES = 1000
 _NAME_COOKIE = "headend_crew"
 _NAME_COOKIE_AGE_S = 90 * 86400
-
-
-_WORD = re.compile(r"[a-z]+(?:_[a-z]+)*")
-_WORDS = {
-    field.name: f"“{field.label.lower()}”"
-    for form in FORMS.values()
-    for field in form.fields
-    if "_" in field.name and (field.required or field.name.startswith("production"))
-} | {form.step.value: f"“{form.title}”" for form in FORMS.values() if "_" in form.step}
 
 
 async def form_of(request: Request) -> dict[str, str]:
@@ -49,7 +41,8 @@ async def form_of(request: Request) -> dict[str, str]:
 @router.get("/rollout")
 def areas(request: Request, parts: PartsDep, connection: ReadDep) -> Response:
     """Areas with premises in the rollout."""
-    return page(request, "rollout.html", areas=views.rollout_areas(connection, today=parts.today))
+    found = views.rollout_areas(connection)
+    return page(request, "rollout.html", areas=found, coverage=coverage_of(parts, connection, found))
 
 
 @router.get("/rollout/{code}")
@@ -63,7 +56,9 @@ def area(code: str, request: Request, parts: PartsDep, _decided: Decided, connec
         request,
         "rollout_area.html",
         area=row,
-        counts=next(iter(views.rollout_areas(connection, today=parts.today, area=code)), None),
+        counts=next(iter(views.rollout_areas(connection, area=code)), None),
+        coverage=coverage_of(parts, connection, [row])[row["area_id"]],
+        stock=views.stock_meters(connection, row["area_id"], now=parts.clock()),
         premises=[one | {"steps": states_of(one)} for one in found],
         forms=FORMS,
     )
@@ -72,7 +67,7 @@ def area(code: str, request: Request, parts: PartsDep, _decided: Decided, connec
 @router.get("/rollout/premises/{code}")
 def premises(code: str, request: Request, parts: PartsDep, _decided: Decided, connection: ReadDep) -> Response:
     """One premises with what is done and what comes next."""
-    return _premises_page(request, parts, _existing(connection, code))
+    return _premises_page(request, parts, connection, _existing(connection, code))
 
 
 @router.post("/rollout/premises/{code}/steps/{step}")
@@ -99,19 +94,14 @@ def close_step(
         answer.set_cookie(_NAME_COOKIE, quote(by), max_age=_NAME_COOKIE_AGE_S, httponly=True, samesite="lax")
         return answer
     with views.reading(parts.store) as connection:
-        row = _existing(connection, code)
-    return _premises_page(
-        request,
-        parts,
-        row,
-        status=422 if refusal is None else refused(refusal).status,
-        attempt={"step": step, "entered": form, "faults": faults, "refusal": refusal},
-    )
-
-
-def plainly(missing: str) -> str:
-    """What the rollout says is missing, with the steps and fields named as the page names them."""
-    return _WORD.sub(lambda word: _WORDS.get(word[0], word[0]), missing)
+        return _premises_page(
+            request,
+            parts,
+            connection,
+            _existing(connection, code),
+            status=422 if refusal is None else refused(refusal).status,
+            attempt={"step": step, "entered": form, "faults": faults, "refusal": refusal},
+        )
 
 
 def _existing(connection: Connection, code: str) -> Row:
@@ -122,10 +112,17 @@ def _existing(connection: Connection, code: str) -> Row:
 
 
 def _premises_page(
-    request: Request, parts: Parts, row: Row, *, status: int = 200, attempt: Mapping[str, Any] | None = None
+    request: Request,
+    parts: Parts,
+    connection: Connection,
+    row: Row,
+    *,
+    status: int = 200,
+    attempt: Mapping[str, Any] | None = None,
 ) -> Response:
     states = states_of(row)
-    now = parts.clock().astimezone(parts.calendar.zone).strftime("%Y-%m-%dT%H:%M")
+    zone = parts.calendar.zone
+    now = parts.clock().astimezone(zone).strftime("%Y-%m-%dT%H:%M")
 
     def value_of(step: Step, field: Field) -> str:
         if attempt is not None and attempt["step"] is step:
@@ -142,8 +139,9 @@ def _premises_page(
         forms=FORMS,
         attempt=attempt,
         value_of=value_of,
-        plainly=plainly,
-        noted=lambda step, evidence: shown(step, evidence, parts.calendar.zone),
+        plainly=lambda said: plainly(said, zone),
+        noted=lambda step, evidence: shown(step, evidence, zone),
+        stock=views.stock_meters(connection, row["area_id"], now=parts.clock()),
         by=attempt["entered"].get("by", "") if attempt else unquote(request.cookies.get(_NAME_COOKIE, "")),
         client_id=str(uuid4()),
         refresh_s=3 if any(state.condition == "waiting" for state in states) else None,

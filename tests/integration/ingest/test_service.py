@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from headend.embedded.broker import EmbeddedBroker
 from headend.embedded.postgres import EmbeddedPostgres
@@ -370,3 +371,20 @@ def test_schema_that_is_not_there_yet_is_waited_for(
             connection.execute(kit.TOPOLOGY.encode())
         field.confirmations({("C1", 1)})
         ingest.stop()
+
+
+def test_two_processes_with_one_client_id_are_told_apart_in_the_log_and_lose_nothing(
+    field_store: Store, broker: EmbeddedBroker, field: Any, run_ingest: Callable[..., Any], kit: Any
+) -> None:
+    settings = kit.settings_for(field_store.dsn, broker.port)
+    with capture_logs() as logs:
+        first, second = run_ingest(field_store, settings), run_ingest(field_store, settings)
+        kit.wait_until(
+            lambda: any("mqtt.client_id" in line["event"] and line["client_id"] == "ingest-test" for line in logs),
+            "a warning that names the key",
+        )
+        for n in range(1, 10):
+            field.publish("concentrator/C1/profile", profile(n, [f"Acme/{n}"], 4)).wait_for_publish(kit.PATIENCE_S)
+        second.stop()
+        kit.wait_until(lambda: rows(field_store, kit) == 9 * 4, "all rows")
+        first.stop()

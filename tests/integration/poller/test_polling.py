@@ -220,11 +220,11 @@ def test_it_waits_for_a_database_that_comes_later(
 ) -> None:
     async def scenario() -> None:
         with Store(f"host={tmp_path} dbname=nowhere", timeout_s=0.2) as away:
-            before = REGISTRY.get_sample_value("headend_store_errors_total", {"kind": "unavailable"}) or 0
+            before = REGISTRY.get_sample_value("headend_store_errors_total", {"kind": "StoreUnavailable"}) or 0
             async with running(PollService(away, settings, clock)):
                 await until(
                     lambda: (
-                        (REGISTRY.get_sample_value("headend_store_errors_total", {"kind": "unavailable"}) or 0)
+                        (REGISTRY.get_sample_value("headend_store_errors_total", {"kind": "StoreUnavailable"}) or 0)
                         >= before + 4
                     ),
                     "it tries again and again",

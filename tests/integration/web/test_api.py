@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -200,3 +202,15 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
         )
     }  # fmt: skip
     assert all(operation["summary"] for methods in paths.values() for operation in methods.values())
+
+
+def test_every_reference_of_openapi_leads_somewhere(client: TestClient) -> None:
+    text = client.get(f"{API}/openapi.json").text
+    document = json.loads(text)
+    wanted = set(re.findall(r'"\$ref":\s*"([^"]+)"', text))
+    assert "#/components/schemas/ProblemBody" in wanted
+    for reference in wanted:
+        place = document
+        for name in reference.removeprefix("#/").split("/"):
+            assert name in place, f"{reference} leads nowhere"
+            place = place[name]

@@ -71,6 +71,7 @@ def test_no_page_scrolls_sideways(chromium: Browser, server: str, width: int, co
         "/billing/1",
         "/rollout/A2",
         "/rollout/premises/P-3",
+        "/quarantine",
         "/docs",
     ):
         page = _open(chromium, server + path, complaints, width)

@@ -36,7 +36,7 @@ def _row(page: str, start: str) -> str:
         "/areas/A1?day=0001-01-01", "/areas/A1?day=9999-12-31", "/findings",
         "/findings?state=any&kind=stuck&sort=newest", "/billing", "/billing/1",
         "/billing/4", "/rollout", "/rollout/A2", "/rollout/A1", "/rollout/premises/P-1",
-        "/rollout/premises/P-3", "/docs",
+        "/rollout/premises/P-3", "/quarantine", "/docs",
     ],
 )  # fmt: skip
 def test_every_page_answers(client: TestClient, path: str) -> None:

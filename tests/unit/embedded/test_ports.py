@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,10 +59,40 @@ def test_book_remembers_and_never_gives_one_port_twice(tmp_path: Path) -> None:
     web, billing = book.choose("web", preferred), book.choose("billing", preferred)
     assert web == preferred
     assert billing != web
+    book.release()
     again = PortBook(path)
     assert (again.choose("billing", preferred), again.choose("web", 1)) == (billing, web)
     with socket.create_server(("127.0.0.1", web)):
         assert PortBook(path).choose("web", preferred) != web
+
+
+def test_two_books_in_use_never_give_the_same_port(tmp_path: Path) -> None:
+    """Two demos started together: neither listens yet when the other one chooses."""
+    preferred = choose_port(0)
+    first, second = PortBook(tmp_path / "first.json"), PortBook(tmp_path / "second.json")
+    mine, others = first.choose("web", preferred), second.choose("web", preferred)
+    assert mine == preferred != others
+    first.release()
+    third = PortBook(tmp_path / "third.json")
+    assert third.choose("web", preferred) == preferred
+    third.release()
+    second.release()
+
+
+def test_a_dead_process_claims_no_port(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, pathlib; from headend.embedded.ports import PortBook\n"
+        "book = PortBook(pathlib.Path(sys.argv[1])); print(book.choose('web', int(sys.argv[2])), flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    preferred = choose_port(0)
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "dead.json"), str(preferred)], capture_output=True, check=False
+    )
+    assert run.stdout.strip() == str(preferred).encode()
+    book = PortBook(tmp_path / "ports.json")
+    assert book.choose("web", preferred) == preferred
+    book.release()
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"web": "80"}', '{"web": 0}'])

@@ -49,7 +49,15 @@ def test_bounds_are_utc_and_half_open() -> None:
 
 @given(
     zone=st.sampled_from(
-        ["Europe/Berlin", "Asia/Shanghai", "America/Havana", "America/Sao_Paulo", "Asia/Beirut", "Asia/Kathmandu", "UTC"]
+        [
+            "Europe/Berlin",
+            "Asia/Shanghai",
+            "America/Havana",
+            "America/Sao_Paulo",
+            "Asia/Beirut",
+            "Asia/Kathmandu",
+            "UTC",
+        ]
     ),
     day=st.dates(date(1990, 1, 1), date(2037, 12, 30)),
 )

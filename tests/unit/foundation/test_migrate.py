@@ -98,7 +98,9 @@ def test_two_at_once_apply_each_migration_once(empty_dsn: str) -> None:
 
 def test_a_file_changed_after_it_was_applied_is_refused_and_nothing_is_done(dsn: str, pretend: Pretend) -> None:
     first, *others = migrations()
-    pretend(dataclasses.replace(first, sql=first.sql + "\n-- better"), *others, Migration("900_new", "create table n ()"))
+    pretend(
+        dataclasses.replace(first, sql=first.sql + "\n-- better"), *others, Migration("900_new", "create table n ()")
+    )
     for door in (migrate, pending):
         with pytest.raises(SchemaError, match=f"migration {first.name} was changed after it had been applied"):
             door(dsn)

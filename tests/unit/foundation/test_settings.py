@@ -56,8 +56,8 @@ def test_a_file_with_the_database_alone_is_enough(file: Path) -> None:
         ('[mqtt]\nprefix = "a/+/b"', "mqtt.prefix", "'a/+/b'", "pattern"),
         ('[billing]\nendpoint_url = ""\nsecret = "s"', "billing.endpoint_url", "''", "https?://"),
         ('[log]\nlevel = "loud"', "log.level", "'loud'", "'debug', 'info', 'warning' or 'error'"),
-        ('[web]\nprot = 80\nport = 80', "web.prot", "", "unknown key; known are host, port"),
-        ('[wed]\nport = 80', "wed", "", "unknown key; known are billing, database"),
+        ("[web]\nprot = 80\nport = 80", "web.prot", "", "unknown key; known are host, port"),
+        ("[wed]\nport = 80", "wed", "", "unknown key; known are billing, database"),
         ("[mqtt]\nhost = 5", "mqtt.host", "5", "valid string"),
     ],
 )

@@ -20,6 +20,10 @@ from headend.store.pool import Store
 SQL = files("headend.store").joinpath("sql", "queries")
 NOUNS = sorted(entry.name.removesuffix(".sql") for entry in SQL.iterdir())
 SOURCES = "\n".join(p.read_text() for p in Path(str(files("headend.store"))).glob("*.py"))
+USED = re.compile(
+    "|".join(re.sub(r"\{\w+\}", r"\\w+", name) for name in re.findall(r'"([a-z0-9_{}]*[a-z_][a-z0-9_{}]*)"', SOURCES))
+)
+"""Names as the Python beside it writes them, `f"add_{noun}"` too."""
 
 
 @pytest.mark.parametrize("noun", NOUNS)
@@ -30,7 +34,7 @@ def test_every_statement_says_why_and_is_used(noun: str) -> None:
     assert len(headings) == len(loaded) > 0
     for name, statement in loaded.items():
         assert re.match(rb"-- \S+ \S+", statement), f"{noun}.{name}: no line on why"
-        assert f'"{name}"' in SOURCES, f"{noun}.{name} is used nowhere"
+        assert USED.fullmatch(name), f"{noun}.{name} is used nowhere"
 
 
 FAULTS = {b"42601": "syntax", b"42703": "column", b"42P01": "table"}
@@ -77,9 +81,13 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.transaction() as connection:
-        connection.execute("insert into station (code, name) values ('S', 's')")
-        raise RuntimeError
+    def half() -> None:
+        with store.transaction() as connection:
+            connection.execute("insert into station (code, name) values ('S', 's')")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
     assert store.rows(b"select * from station") == []
 
 
@@ -116,9 +124,13 @@ def test_a_database_that_is_away_is_unavailable_at_opening_and_later(server_dsn:
 
 
 def test_a_connection_that_is_cut_is_unavailable_and_the_next_is_a_new_one(store: Store) -> None:
-    with pytest.raises(StoreUnavailable), store.transaction() as connection, psycopg.connect(store.dsn) as killer:
-        killer.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
-        connection.execute("select 1")
+    def cut() -> None:
+        with store.transaction() as connection, psycopg.connect(store.dsn) as killer:
+            killer.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+            connection.execute("select 1")
+
+    with pytest.raises(StoreUnavailable):
+        cut()
     assert store.rows(b"select 1 as one") == [{"one": 1}]
 
 

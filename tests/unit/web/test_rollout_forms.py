@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from headend.rollout.checklist import Step
-from headend.web.pages.rollout import plainly
 from headend.web.rollout_forms import FORMS, read, shown
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -41,12 +40,6 @@ def test_other_wrong_shapes_are_named() -> None:
     assert set(faults) == {"people", "category", "phase"}
     _, faults = read(Step.SHARED_METER_REMOVED, {"removed_at": "yesterday"}, ZONE)
     assert set(faults) == {"removed_at"}
-
-
-def test_machine_words_are_said_as_the_page_says_them() -> None:
-    assert plainly("step household_meter_installed is not closed") == "step “Household meter installed” is not closed"
-    assert plainly("start_import_wh is missing") == "“start register” is missing"
-    assert plainly("room 4 is not commissioned") == "room 4 is not commissioned"
 
 
 def test_stored_evidence_is_shown_exactly_and_locally() -> None:

@@ -11,7 +11,7 @@ set local statement_timeout to '20s';
 -- Ordered by a number that the sort key gives (rows without it last), then by code; `after_*` is where the page before ended.
 with summary as (
     select a.area_id, a.code, a.name, s.code as station, s.name as station_name, a.transformer_kva::float8 as transformer_kva,
-           row_number() over (order by a.code)::float8 as code_rank,
+           a.high_loss_rate, row_number() over (order by a.code)::float8 as code_rank,
            latest.day, latest.state, latest.reason, latest.supplied_wh, latest.delivered_wh, latest.loss_wh, latest.technical_wh,
            latest.unexplained_wh, latest.uncertainty_wh, latest.loss_rate, latest.households, latest.households_measured,
            latest.coverage_households, latest.coverage_intervals, latest.estimated_share, latest.final,
@@ -77,6 +77,20 @@ where (%(station)s::text is null or station = %(station)s::text)
           > (%(after_missing)s::bool, %(after_number)s::float8, %(after_code)s::text))
 order by sort_number is null, coalesce(sort_number, 0), code
 limit %(limit)s::int;
+
+-- coverage_now --
+-- Customers of areas as they hang now, and how many of them their own meter was read at since it was installed and lately:
+-- a balance knows of a new meter only when it has measured a whole interval.
+select h.area_id, count(*) as households,
+       count(*) filter (where l.ts >= greatest(i.valid_from, %(read_since)s::timestamptz)) as households_read
+from area_membership h
+join usage_point u on u.usage_point_id = h.usage_point_id and u.kind = 'customer'
+left join installation i on i.usage_point_id = u.usage_point_id and i.valid_from <= %(now)s::timestamptz
+                        and (i.valid_to is null or i.valid_to > %(now)s::timestamptz)
+left join latest_reading l using (meter_id)
+where h.area_id = any(%(areas)s::int[]) and h.valid_from <= %(now)s::timestamptz
+  and (h.valid_to is null or h.valid_to > %(now)s::timestamptz)
+group by h.area_id;
 
 -- fleet --
 -- What the head of the areas page counts, over every area whatever the filter.
@@ -272,7 +286,7 @@ limit %(limit)s::int;
 
 -- premises --
 -- Premises with the steps closed so far, the live read behind the commissioning, and who behind the same shared meter is not commissioned.
-select p.code, p.label, p.has_production, a.code as area, a.name as area_name,
+select p.code, p.label, p.has_production, a.area_id, a.code as area, a.name as area_name,
        shared.code as shared_usage_point, u.code as usage_point, u.category, u.phase,
        coalesce((select jsonb_object_agg(s.step, jsonb_build_object('closed_at', s.closed_at, 'closed_by', s.closed_by, 'evidence', s.evidence))
                  from rollout_step s where s.premises_id = p.premises_id), '{}'::jsonb) as closed,
@@ -292,12 +306,29 @@ where (%(area)s::text is null or a.code = %(area)s::text)
 order by p.code
 limit %(limit)s::int;
 
+-- stock_meters --
+-- Meters never installed that an area's gateways and concentrators reach: what a crew can take there.
+select m.manufacturer, m.serial, m.model, e.host, e.port, e.unit, c.code as concentrator
+from endpoint e
+join meter m using (meter_id)
+left join concentrator c using (concentrator_id)
+where not exists (select from installation i where i.meter_id = e.meter_id)
+  and (c.area_id = %(area)s::int
+       or exists (select from endpoint near
+                  join installation i using (meter_id)
+                  join area_membership h using (usage_point_id)
+                  where near.protocol = 'modbus' and e.protocol = 'modbus' and near.host = e.host and near.port = e.port
+                    and h.area_id = %(area)s::int and h.valid_from <= %(now)s::timestamptz
+                    and (h.valid_to is null or h.valid_to > %(now)s::timestamptz)
+                    and i.valid_from <= %(now)s::timestamptz and (i.valid_to is null or i.valid_to > %(now)s::timestamptz)))
+order by m.manufacturer, m.serial, e.protocol
+limit %(limit)s::int;
+
 -- rollout_areas --
 -- How far each area with premises in the rollout is.
-select a.code, a.name, s.name as station_name, count(*) as premises,
+select a.area_id, a.code, a.name, s.name as station_name, count(*) as premises,
        count(*) filter (where has.survey) as surveyed, count(*) filter (where has.installed) as installed,
-       count(*) filter (where has.commissioned) as commissioned, count(*) filter (where has.removed) as removed,
-       latest.coverage_households
+       count(*) filter (where has.commissioned) as commissioned, count(*) filter (where has.removed) as removed
 from premises p
 join area a using (area_id)
 join station s using (station_id)
@@ -306,11 +337,8 @@ cross join lateral (
            coalesce(bool_or(step = 'commissioned'), false) as commissioned, coalesce(bool_or(step = 'shared_meter_removed'), false) as removed
     from rollout_step r where r.premises_id = p.premises_id
 ) has
-left join lateral (
-    select coverage_households from balance_day b where b.area_id = a.area_id and b.day <= %(today)s::date order by b.day desc limit 1
-) latest on true
 where %(area)s::text is null or a.code = %(area)s::text
-group by a.area_id, a.code, a.name, s.name, latest.coverage_households
+group by a.area_id, a.code, a.name, s.name
 order by a.code;
 
 -- area_limits --

@@ -1,0 +1,91 @@
+"""What `headend run` refuses before it starts anything, what its processes show of themselves, what logs keep silent."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from drivers.errors import DriverConfigError
+from headend.bootstrap import run_service
+from headend.embedded.ports import choose_port
+from headend.settings import Settings, SettingsError
+from headend.store.errors import StoreError
+from headend.store.pool import Store
+
+NOWHERE = {"dsn": "host=/nonexistent dbname=x"}
+
+
+def test_billing_key_that_cannot_be_read_is_named_before_anything_starts(tmp_path: Path) -> None:
+    billing: Any = {"endpoint_url": "http://127.0.0.1:9/", "secret_file": tmp_path / "absent"}
+    with pytest.raises(SettingsError, match=r"billing\.secret_file .*absent"):
+        run_service(Settings(database=NOWHERE, billing=billing), ["billing"])
+
+
+def test_register_map_with_an_unknown_key_is_named_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('colour = "red"\n')
+    poll: Any = {"models_dir": tmp_path}
+    with pytest.raises(DriverConfigError, match=r"own\.toml"):
+        run_service(Settings(database=NOWHERE, poll=poll), ["poll"])
+
+
+def test_dsn_that_is_none_is_named_at_once() -> None:
+    with pytest.raises(StoreError, match=r"database\.dsn is no libpq connection string"):
+        Store("nonsense and more")
+
+
+def test_taken_metrics_port_is_named(dsn: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupier:
+        port = occupier.getsockname()[1]
+        metrics: Any = {"port": port}
+        with pytest.raises(SettingsError, match=rf"metrics\.port = {port}: Address already in use"):
+            run_service(Settings(database={"dsn": dsn}, metrics=metrics), ["settle"])
+
+
+def test_process_without_pages_shows_its_counters_and_ends_cleanly(dsn: str, tmp_path: Path) -> None:
+    port = choose_port(0)
+    config = tmp_path / "headend.toml"
+    config.write_text(f"[database]\ndsn = {json.dumps(dsn)}\n[metrics]\nport = {port}\n")
+    ready = tmp_path / "ready"
+    command = [sys.executable, "-m", "headend.cli", "run", "-c", str(config), "--roles", "settle"]
+    process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready.exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        assert "headend_settled_area_days_total" in text
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _out, log = process.communicate(timeout=30)
+    assert process.returncode == 0, log
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_traceback_in_the_log_shows_no_local_variable(style: str) -> None:
+    script = textwrap.dedent(f"""
+        from headend.log import configure_logging, get_logger
+        configure_logging("info", {style!r})
+        def role():
+            dsn = "password=" + "".join(["hun", "ter2"])
+            raise RuntimeError("gave up")
+        try:
+            role()
+        except RuntimeError:
+            get_logger("x").exception("role failed")
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "gave up" in done.stderr
+    assert "in role" in done.stderr or '"name": "role"' in done.stderr
+    assert "hunter2" not in done.stderr
