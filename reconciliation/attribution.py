@@ -133,7 +133,9 @@ def plausible(family: Family, theta: Floats) -> Bools:
     and a deviation under MIN_DEVIATION is accuracy, not a fault; hidden loads are positive.
     """
     if family.name in ("scaled", "multiplier"):
-        return np.asarray((theta[:, 0] > (-0.9 if family.name == "scaled" else -0.97)) & (np.abs(theta[:, 0]) > MIN_DEVIATION))
+        return np.asarray(
+            (theta[:, 0] > (-0.9 if family.name == "scaled" else -0.97)) & (np.abs(theta[:, 0]) > MIN_DEVIATION)
+        )
     if family.name == "replaced":
         return np.asarray(theta[:, 1] + theta[:, 2] > 0)
     if family.name == "reversed":

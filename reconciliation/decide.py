@@ -1,10 +1,11 @@
 """From evidence to a verdict: what the cause is, whom to visit; every gate fails closed.
 
 Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused only if, each time with all other
-suspects in the fit, (a) its own evidence exceeds ACCUSE, (b) it is specific: it beats an unmetered load on its streams,
-and whatever other meter it takes evidence from, by MARGIN and by a share of itself, (c) either it takes away most of the
-excess innovation variance of its streams, or it is so specific that what is left may be its own irregularity, or a dead
-register on the same streams leaves it (nobody knows the course of a load that no register follows). A direct tap
+suspects in the fit, (a) its own evidence exceeds ACCUSE, (b) it is specific: its gain beats an unmetered load's on its
+streams, and that of the meter it takes most evidence from, by MARGIN and by a share of itself, (c) either it takes away
+most of the excess innovation variance of its streams, or it is so specific that what is left may be its own
+irregularity, or a dead register on the same streams leaves it (nobody knows a load's course that no register follows).
+Where an input is lacking (``poor``), only the most specific is accused. A direct tap
 resembles no reading: a neighbour can absorb a share of it, but hardly better than a plain load, and the excess stays;
 so whoever is tried and refused makes all later ones on the same streams suspect of the same. A register that stands
 still is accused by rule if it is the only one on its streams and an unmetered load is clearly missing there.
@@ -21,7 +22,8 @@ from reconciliation.window import Bools, Floats
 ALARM = 12.0
 """[nat] one false alarm in e¹² if the model were exact; leaves room for it not being so."""
 ALARM_MODEL = 30.0
-"""[nat] the same where the technical loss comes from a load model: its error has a shape of its own."""
+"""[nat] the same where the technical loss comes from a load model, or the noise is mostly three-phase loads' unbalance:
+errors with a shape of their own."""
 ACCUSE = 20.0
 """[nat] a visit to an honest family costs far more than a month's delay."""
 MARGIN = 8.0
@@ -38,6 +40,8 @@ excess stays."""
 VOLTAGE_Z, VOLTAGE_SHARE = 4.0, 0.7
 """Response of a dead meter's voltage to the missing load [SD], and its share of the strongest response on the same
 streams."""
+FEW_DAYS, LONG_INTERVAL_S = 14, 1800
+"""Fewer days than two of each weekday, and intervals longer than this, count as a poor input."""
 HALT_MARGIN = 3.0
 """[nat] over a plain load where voltage supports it: both must begin on the same one of some thirty days (ln 28 =
 3.3)."""
@@ -62,25 +66,32 @@ class Verdict:
 
 def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None) -> Verdict:
     """Apply the gates; ``still`` (N, T): whether a register stands still; ``voltage`` (N,): see voltage_response.py."""
-    explained = explained_share(model.fit.ratio, found.fit.ratio)
+    explained = float(np.nan_to_num(explained_share(model.fit.ratio, found.fit.ratio)))
     dead = dead_registers(model, found, still, voltage)
+    strict = poor(model)
     accused: list[int] = []
     standing = model.share[list(dead)].sum(axis=0) > 0
-    refused = np.zeros(standing.size, bool)
+    refused, taken = np.zeros(standing.size, bool), np.zeros(standing.size, bool)
     for k, suspect in enumerate(found.suspects):
         if suspect.meter in dead:
             continue
         on = model.share[suspect.meter] > 0
         weight = min(float(found.own_evidence[k]), suspect.gain, suspect.evidence)
         over = float(found.hidden_wh[k].sum()) < 0  # no unmetered load looks like that
-        lone = suspect.explained < EXPLAINED or bool(refused[on].any())
+        told = EXPLAINED_LONE if np.isnan(suspect.explained) else suspect.explained  # nothing to explain: lone
+        lone = told < EXPLAINED or bool(refused[on].any())
+        # what an earlier one leaves over may be that one's irregularity, and looks like somebody
+        enough = EXPLAINED if taken[on].any() else must_explain(suspect)
+        if standing[on].any():
+            enough = EXPLAINED_LONE
         good = (
-            specific(suspect, LONE_SHARE if refused[on].any() else MARGIN_SHARE)
-            and weight >= (LONE if lone else FURTHER if k else ACCUSE)
-            and (over or suspect.explained >= (EXPLAINED_LONE if standing[on].any() else must_explain(suspect)))
+            specific(suspect, LONE_SHARE if strict or refused[on].any() else MARGIN_SHARE)
+            and weight >= (LONE if strict or lone else FURTHER if k else ACCUSE)
+            and (over or told >= enough)
         )
         if good:
             accused.append(k)
+            taken |= on
         else:
             refused |= on
     return Verdict(
@@ -88,6 +99,21 @@ def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats |
         dead=dead,
         explained=explained,
         meter_cause=bool(accused or dead) or _meter_like(found, explained),
+    )
+
+
+def poor(model: AreaModel) -> bool:
+    """Whether an input is lacking that tells honest meters from others: then only the clearest case is accused.
+
+    Few days do not pin down gains and clocks; the total alone, or hours, mix what phases and quarters of an hour
+    separate; a load model's technical loss has a shape of its own.
+    """
+    area = model.area
+    return (
+        area.n_days < FEW_DAYS
+        or area.n_streams == 1
+        or area.window.interval_s > LONG_INTERVAL_S
+        or not model.loss.from_voltage
     )
 
 

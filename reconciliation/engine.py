@@ -117,7 +117,11 @@ def _report(
     extra, _ = unmetered_evidence(model.area, model.fit, area_profile(model.area))
     tap = np.maximum(extra, 0.0) + variance_evidence(model.fit)
     score = max(float(first.total.max()), float(tap.max()), 0.0)
-    stands_out = score > (ALARM if model.loss.from_voltage else ALARM_MODEL)
+    modelled = float(model.fit.modelled.mean()) if model.loss.from_voltage else 1.0
+    stands_out = (
+        float(tap.max()) > (ALARM if model.loss.from_voltage else ALARM_MODEL)
+        or float(first.total.max()) > ALARM + (ALARM_MODEL - ALARM) * modelled
+    )
     suspicion = dict(zip(model.area.meters, first.total.tolist(), strict=True))
     findings: list[Finding] = []
     accused: list[str] = []

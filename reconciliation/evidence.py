@@ -86,14 +86,20 @@ def meter_findings(model: AreaModel, found: Localisation, verdict: Verdict) -> l
 
 
 def dead_findings(model: AreaModel, found: Localisation, verdict: Verdict, registers: Bools) -> list[Finding]:
-    """One finding per register that stands still where a load is missing; the energy is the area's loss while it
-    stands, less the rest's."""
+    """One finding per register that stands still where a load is missing; the energy is what its streams lose
+    while it stands, less what the rest's faults and instruments explain."""
     before = unexplained(model)
     out = []
     for i in verdict.dead:
         still = registers[i]
         on = model.share[i] > 0
-        loss = (model.area.supplied - model.share.T @ model.area.net - model.loss.stream_wh)[on].sum(axis=0) * still
+        own = [h for s, h in zip(found.suspects, found.hidden_wh, strict=True) if s.meter == i]
+        if own:  # its load as far as its own past tells, and what the whole fit leaves on its streams
+            loss = (own[0] + found.fit.residual[on].sum(axis=0)) * still
+        else:
+            others = sum(found.hidden_wh[k] * model.share[found.suspects[k].meter][on].sum() for k in verdict.accused)
+            loss = model.area.supplied - model.share.T @ model.area.net - model.loss.stream_wh
+            loss = (loss[on].sum(axis=0) - others) * still
         energy = float(loss.sum())
         sd = 0.003 * float(np.abs(model.area.supplied[on][:, still]).sum()) + 0.05 * abs(energy)
         first = int(np.flatnonzero(still)[0])

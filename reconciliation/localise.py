@@ -27,6 +27,8 @@ can buy."""
 STUCK = next(k for k, family in enumerate(FAMILIES) if family.name == "stuck")
 FAMILIES_TRIED = 3
 """Ways of being wrong whose whole fits are compared."""
+WORTH_TRYING = 0.2
+"""Evidence of a family as share of the best one from which its whole fit is looked at."""
 PER_COEFFICIENT = 4.0
 """[nat] what a coefficient more may buy by chance: ½ ln(T) for T ≈ 2,700 rows."""
 NO_EXCESS = 1.05
@@ -166,7 +168,7 @@ def _best_family(
         return trial, model.refit(_faults(model, columns, [*suspects, trial]))
     most = present.by_family[i].max()
     for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED]:
-        if present.by_family[i, j] >= 0.5 * most:
+        if present.by_family[i, j] >= WORTH_TRYING * most:
             trial = _suspect(present, i, int(j))
             fits.append((trial, model.refit(_faults(model, columns, [*suspects, trial]))))
     return max(fits, key=lambda f: f[1].log_likelihood - PER_COEFFICIENT * len(f[0].family.columns))
@@ -187,7 +189,7 @@ def _suspect(present: Attribution, i: int, j: int) -> Suspect:
 def _given_the_others(
     model: AreaModel, columns: Floats, suspects: Sequence[Suspect], fit: NoiseFit, first: Attribution
 ) -> list[Suspect]:
-    """The suspects with their gain, an unmetered load's and their rival's, and explained share, each given the others."""
+    """The suspects with gain, unmetered load's and rival's gain, and explained share, each given the others."""
     out = []
     taken = {s.meter for s in suspects}
     for k, s in enumerate(suspects):
@@ -216,10 +218,10 @@ def _given_the_others(
 
 
 def explained_share(before: Floats, after: Floats) -> float:
-    """Share of the excess variance over the floor that is gone; (K,) innovation ratios."""
+    """Share of the excess variance over the floor that is gone, NaN where there is none; (K,) innovation ratios."""
     floor = min(1.0, float(before.min()))
     if float(before.max()) < NO_EXCESS:
-        return 0.0
+        return float("nan")
     excess = np.maximum(np.square(before) - floor**2, 0.0)
     left = np.maximum(np.square(after) - floor**2, 0.0)
     return float(np.clip(1.0 - left.sum() / excess.sum(), 0.0, 1.0)) if excess.sum() > 1e-9 else 1.0
@@ -237,19 +239,25 @@ def _own_evidence(
     own, hidden, sd = [], [], []
     at = int(np.flatnonzero(fit.group == FAULT)[0])
     for s in suspects:
-        q = len(s.family.columns)
-        index = np.arange(at, at + q)
-        at += q
+        rows = columns[s.meter, list(s.family.columns)] * s.active[model.area.day]
+        live = np.abs(rows).max(axis=1) > 0
+        index = np.arange(at, at + live.size)[live]
+        at += live.size
+        rows, q = rows[live], int(live.sum())
+        if q == 0:
+            own.append(0.0)
+            hidden.append(np.zeros(t))
+            sd.append(0.0)
+            continue
         unit = np.zeros((fit.effects.size, q))
         unit[index, np.arange(q)] = 1.0
         cov = fit.solve(unit)[index]
-        mean, var = prior_of(s.family, load)
+        mean, var = (x[live] for x in prior_of(s.family, load))
         theta = fit.effects[index] + mean
         _, logdet = np.linalg.slogdet(cov)
         posterior = -0.5 * float(theta @ np.linalg.solve(cov, theta)) - 0.5 * float(logdet)
         prior = -0.5 * float(np.sum(np.square(mean) / var)) - 0.5 * float(np.sum(np.log(var)))
         own.append(prior - posterior)
-        rows = columns[s.meter, list(s.family.columns)] * s.active[model.area.day]
         hidden.append(theta @ rows)
         total = rows.sum(axis=1)
         sd.append(float(np.sqrt(max(total @ cov @ total, 0.0))))

@@ -5,8 +5,9 @@ that one thief does not widen everybody's tolerance, and PRIOR_WEIGHT pseudo-obs
 (differences of a counter, so MA(1) with −½; phase energies are rounded values: step²/12, white), filled readings, the
 technical loss's error, the changing unbalance of three-phase loads, and an excess estimated robustly. Unbalance moves
 energy between phases and adds none: it is the only error with a negative covariance between them, −s²/2 where each
-phase's variance is s² = ρ²·Σ_three p_i², and that covariance is what ρ² is estimated from. The rows are whitened by the AR filter of that covariance and
-weighted by 1/var and Student-t (ν = 4) weights. With A = ZᵀR⁻¹Z + D⁻¹ (Woodbury), for any test column x:
+phase's variance is s² = ρ²·Σ_three p_i², and that covariance is what ρ² is estimated from. The rows are whitened by the
+AR filter of e's covariance and weighted by 1/var and Student-t (ν = 4) weights. With A = ZᵀR⁻¹Z + D⁻¹ (Woodbury), for
+any test column x:
 xᵀV⁻¹r = xᵀR⁻¹(r − Zη̂) and xᵀV⁻¹x = xᵀR⁻¹x − xᵀR⁻¹Z A⁻¹ ZᵀR⁻¹x.
 """
 
@@ -112,11 +113,15 @@ def fit_noise(
     order = ORDER if _valid(usable[0], ORDER).mean() > 0.7 * usable[0].mean() else 1
     valid = np.stack([_valid(u, order) for u in usable])
     tau, excess, weights = design.tau.copy(), np.zeros(k_streams), np.ones((k_streams, t))
+    white = floor.white + floor.rows.mean(axis=1)  # what was filled is no rounding: its errors do not cancel next time
     unbalance, level = 0.0, float(floor.three_phase.mean())
     for turn in range(ROUNDS + 1):
         last = turn == ROUNDS
         filters = np.stack(
-            [ar_filter(w + x + unbalance * level, g, order) for w, x, g in zip(floor.white, excess, floor.register, strict=True)]
+            [
+                ar_filter(w + x + unbalance * level, g, order)
+                for w, x, g in zip(white, excess, floor.register, strict=True)
+            ]
         )
         power = np.square(filters).sum(axis=1)
         base = _floor_innovation(filters, floor, unbalance)

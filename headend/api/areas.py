@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from headend.api import pagination
-from headend.api.deps import Parts, PartsDep, ReadDep, period_of_days, unknown
+from headend.api.deps import Day, Parts, PartsDep, ReadDep, period_of_days, unknown
 from headend.api.errors import describe
 from headend.api.pagination import Cursor, Limit, Page
 from headend.store import views
@@ -187,9 +187,9 @@ def list_balances(
     parts: PartsDep,
     connection: ReadDep,
     first: Annotated[
-        date | None, Query(alias="from", description="first local day; default: 28 days before `to`")
+        Day | None, Query(alias="from", description="first local day; default: 28 days before `to`")
     ] = None,
-    last: Annotated[date | None, Query(alias="to", description="last local day; default: yesterday")] = None,
+    last: Annotated[Day | None, Query(alias="to", description="last local day; default: yesterday")] = None,
     intervals: Annotated[
         Literal["none", "day"], Query(description="day: with each day's interval vectors (at most 35 days at once)")
     ] = "none",

@@ -10,6 +10,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
+from pydantic import AwareDatetime, BeforeValidator
 
 from headend.api.errors import Problem
 from headend.domain.calendar import LocalCalendar
@@ -21,6 +22,19 @@ from headend.store.pool import Connection, Store
 
 READ_LATELY = timedelta(days=1)
 """A meter that has been silent for longer is no longer covered: every way of reading brings more than one a day."""
+
+
+def _written_out(value: Any) -> Any:
+    """Refuse a bare number, which pydantic would take for seconds since 1970: 20261101 is no first of November."""
+    if isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdecimal():
+        raise ValueError(f"{value} is a bare number; write it as in ISO 8601, such as 2026-11-01")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_written_out)]
+"""A local day in a query, in ISO 8601."""
+Instant = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+"""An instant with offset in a query, in ISO 8601."""
 
 
 class RolloutDoor(Protocol):

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from headend.api import pagination
-from headend.api.deps import PartsDep, ReadDep, invalid, unknown
+from headend.api.deps import Instant, PartsDep, ReadDep, invalid, unknown
 from headend.api.errors import Problem, describe
 from headend.api.pagination import Cursor, Limit
 from headend.store import views
@@ -54,10 +54,8 @@ def list_readings(
     serial: str,
     parts: PartsDep,
     connection: ReadDep,
-    first: Annotated[
-        AwareDatetime | None, Query(alias="from", description="with offset; default: a day before `to`")
-    ] = None,
-    end: Annotated[AwareDatetime | None, Query(alias="to", description="not included; default: now")] = None,
+    first: Annotated[Instant | None, Query(alias="from", description="with offset; default: a day before `to`")] = None,
+    end: Annotated[Instant | None, Query(alias="to", description="not included; default: now")] = None,
     manufacturer: Annotated[str | None, Query(description="needed where manufacturers share the serial")] = None,
     limit: Limit = 200,
     cursor: Cursor = None,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,8 @@ def run(
 ) -> None:
     """Run the head-end against a PostgreSQL/TimescaleDB and an MQTT broker: the production start."""
     settings = settings_of(config)
+    # Read when numpy is imported: its threads wait for each other and cost far more CPU than they save.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from drivers.errors import DriverConfigError
     from headend.bootstrap import ROLES, run_service
     from headend.log import configure_logging

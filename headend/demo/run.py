@@ -171,8 +171,8 @@ class Demo:
         if not self._reveal:
             return
         table = Table(title=f"Ground truth: {truth['named']} of {truth['of']} planted faults named right")
-        for column in ("planted", "area", "meter", "found as", "confidence", "kWh planted", "kWh estimated"):
-            table.add_column(column)
+        for column in ("planted", "area", "meter", "found as", "sure", "kWh", "kWh found"):
+            table.add_column(column, overflow="fold")  # a narrow terminal breaks a name, and cuts none
         for fault in truth["planted"]:
             name = fault["fault"] + ("" if fault["counted"] else " (data)")
             if fault["correct_area"]:

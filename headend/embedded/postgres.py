@@ -167,6 +167,7 @@ class EmbeddedPostgres:
             self._initialise(binaries, identity)
         self._check_version(binaries)
         self._await_vacant(self.cluster_dir)
+        self.cluster_dir.chmod(0o700)  # a copied directory may be open to others, which PostgreSQL refuses
         # PostgreSQL refuses to start when the pid in a stale file was given to some other process since, which is the
         # rule rather than the exception in a restarted container.
         (self.cluster_dir / "postmaster.pid").unlink(missing_ok=True)

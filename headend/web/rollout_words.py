@@ -26,9 +26,14 @@ _INSTANT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:[+-]\d\d:\d
 def plainly(said: str, zone: ZoneInfo) -> str:
     """A refusal or an answer with its machine words, Wh and UTC instants as the page shows them elsewhere."""
     said = _ENERGY.sub(_energy, said)
-    said = _INSTANT.sub(lambda found: instant(datetime.fromisoformat(found[0]), zone), said)
+    said = _INSTANT.sub(lambda found: _local(datetime.fromisoformat(found[0]), zone), said)
     said = _FIELD.sub(lambda field: f"{_LABELS.get(field[1], field[1])}: ", said)
     return _WORD.sub(lambda word: _WORDS.get(word[0], word[0]), said)
+
+
+def _local(at: datetime, zone: ZoneInfo) -> str:
+    """To the second where there are seconds: one minute is not before itself."""
+    return instant(at, zone) + (f":{at.second:02d}" if at.second else "")
 
 
 def _energy(found: re.Match[str]) -> str:

@@ -24,7 +24,7 @@ REASONS = {
     "bad_timestamp": "no usable instant",
     "identity_mismatch": "topic and message name different devices",
     "no_energy": "a reading without a register",
-    "not_json": "not JSON",
+    "not_json": "its text cannot be parsed",
     "serial_mismatch": "another meter answered",
     "store_refused": "the database refused it",
     "unknown_concentrator": "a concentrator nobody has imported",

@@ -122,7 +122,7 @@ def _premises_page(
 ) -> Response:
     states = states_of(row)
     zone = parts.calendar.zone
-    now = parts.clock().astimezone(zone).strftime("%Y-%m-%dT%H:%M")
+    now = parts.clock().astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S")
 
     def value_of(step: Step, field: Field) -> str:
         if attempt is not None and attempt["step"] is step:

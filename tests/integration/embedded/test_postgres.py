@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import threading
 from pathlib import Path
@@ -44,6 +45,16 @@ def test_new_directory_serves_and_keeps_rows_over_a_restart(tmp_path: Path) -> N
         # Chinese and other scripts sort and fold without a locale of the machine
         assert session.execute("SELECT lower('ÄÖ'), '台区' ~ '^[[:alpha:]]+$'").fetchone() == ("äö", True)
     assert processes_working_in(server.cluster_dir) == []
+
+
+def test_directory_that_was_copied_with_other_permissions_starts(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "pg", durable=False)
+    with server:
+        pass
+    server.cluster_dir.chmod(0o755)
+    with server, psycopg.connect(server.dsn) as session:
+        assert session.execute("SELECT 1").fetchone() == (1,)
+    assert stat.S_IMODE(server.cluster_dir.stat().st_mode) == 0o700
 
 
 def test_start_twice_and_stop_twice_are_harmless(tmp_path: Path) -> None:

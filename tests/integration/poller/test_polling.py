@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from drivers.base import Quantity, Source
 from headend.ingest.poller import PollService
@@ -119,6 +120,46 @@ def test_a_round_with_a_dead_and_an_exchanged_meter(
     assert {row["code"] for row in store.rows(b"select code from dirty_day join area using (area_id)")} == {"A"}
     after = REGISTRY.get_sample_value("headend_quarantined_total", {"source": "modbus", "reason": "serial_mismatch"})
     assert (after or 0) > (quarantined or 0)
+
+
+def test_every_kind_of_bad_answer_is_counted_and_said_and_costs_no_other_meter(
+    store: Store, settings: Settings, clock: Any, load: Any, serve: Any, meter_device: Any, planned: Any
+) -> None:
+    def failure(question: bytes) -> bytes:
+        return question[:4] + bytes((0, 3, question[6], question[7] | 0x80, 4))  # server device failure
+
+    def short(question: bytes) -> bytes:
+        return question[:4] + bytes((0, 5, question[6], question[7], 8, 0, 0))  # says 8 bytes, sends 2
+
+    units = {2: "exception", 3: "malformed", 4: "timeout", 5: "ok"}
+
+    def counts() -> dict[str, float]:
+        name = "headend_modbus_reads_total"
+        return {kind: REGISTRY.get_sample_value(name, {"outcome": kind}) or 0 for kind in units.values()}
+
+    before = counts()
+
+    async def scenario() -> None:
+        devices = [meter_device(n, SDM120, {Q.IMPORT_WH: 1000 * n, Q.SERIAL: f"12000{n}"}) for n in units]
+        async with serve(devices) as gateway:
+            gateway.spoilt |= {2: failure, 3: short}
+            gateway.silent.add(4)
+            load(*(planned(f"12000{n}", SDM120, n, f"U{n}", gateway.port) for n in units))
+            with capture_logs() as logs:
+                async with running(PollService(store, settings, clock)):
+                    await until(lambda: all(counts()[k] >= before[k] + 2 for k in counts()), "every kind twice")
+            said = [line for line in logs if line["event"] == "meter not read"]
+            assert sorted((line["meter"], line["outcome"]) for line in said) == [
+                (f"Eastron/12000{n}", kind) for n, kind in units.items() if kind != "ok"
+            ]  # once each, however often it fails
+            assert all(f"unit {line['meter'][-1]}" in line["reason"] for line in said)
+            gateway.spoilt.clear()
+            gateway.silent.clear()
+            async with running(PollService(store, settings, clock)):
+                await until(asked(store, b"select 1 as n from latest_reading having count(*) = 4"), "all are back")
+
+    asyncio.run(scenario())
+    assert [row["import_wh"] for row in store.rows(READ)] == [2000, 3000, 4000, 5000]
 
 
 def test_nothing_is_lost_while_the_database_is_away(

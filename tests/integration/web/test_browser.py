@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,6 +133,11 @@ def test_the_screenshot_command_writes_a_picture(chromium: Browser, server: str,
     command = [sys.executable, "-m", "headend.web.screenshot", "--url", server, "--out", str(out), "--width", "800"]
     subprocess.run(command, check=True, timeout=120)
     assert out.read_bytes().startswith(b"\x89PNG")
+    short = [*command[:4], f"{server}/rollout/A1", *command[5:]]
+    subprocess.run(short, check=True, timeout=120)
+    width, height = struct.unpack_from(">II", out.read_bytes(), 16)
+    assert width == 800
+    assert 100 < height < 500  # the page, not the window
     failed = subprocess.run(
         [*command[:4], f"{server}/areas/NOPE", *command[5:]], capture_output=True, text=True, timeout=120, check=False
     )

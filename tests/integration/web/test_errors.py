@@ -57,6 +57,8 @@ def test_what_is_not_there(client: TestClient, path: str, status: int, code: str
         (f"{API}/areas/A1/balances?from=2026-11-02&to=2026-11-01", "from"),
         (f"{API}/areas/A1/balances?from=2020-01-01&to=2026-11-01", "from"),
         (f"{API}/areas/A1/balances?to=0001-01-01", "to"),
+        (f"{API}/areas/A1/balances?to=20261101", "to"),
+        (f"{API}/meters/211002/readings?from=1793491200", "from"),
         (f"{API}/meters/211002/readings?from=2026-11-01T00:00:00", "from"),
         (f"{API}/meters/211002/readings?from=2026-11-02T00:00:00Z&to=2026-11-01T00:00:00Z", "from"),
         (f"{API}/meters/211002/readings?to=0001-01-01T00:00:00Z", "to"),

@@ -1,4 +1,4 @@
-"""What `headend run` refuses before it starts anything, what its processes show of themselves, what logs keep silent."""
+"""What `headend run` refuses before it starts, what its processes show of themselves, what logs keep silent."""
 
 from __future__ import annotations
 

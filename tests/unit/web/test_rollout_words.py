@@ -24,6 +24,7 @@ ZONE = ZoneInfo("Asia/Shanghai")
             "removed_at: 2026-11-23T14:45:00.25+00:00 lies before the meter of UP-1 was installed",
             "Removed at: 2026-11-23 22:45 lies before the meter of UP-1 was installed",
         ),
+        ("noted 2026-11-23T23:59:07Z", "noted 2026-11-24 07:59:07"),
         ("start_import_wh is missing", "“Start register” is missing"),
         ("unknown_word: 12 kWh", "unknown_word: 12 kWh"),
         ("Old Courtyard flat 1 is not commissioned", "Old Courtyard flat 1 is not commissioned"),
