@@ -34,6 +34,9 @@ explained."""
 EXPLAINED, EXPLAINED_LONE = 0.5, 0.1
 """Share of the excess innovation variance on its streams that a meter must explain; the latter where it is specific
 enough for the rest to be its own irregularity."""
+CROWD = 3
+"""Other suspects on the same streams from which none is told by being specific alone: a large unmetered load looks like
+a little of everybody."""
 FURTHER, LONE = 30.0, 50.0
 """[nat] evidence for every meter after the first (what earlier choices leave over looks like somebody), and where the
 excess stays."""
@@ -68,6 +71,8 @@ def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats |
     """Apply the gates; ``still`` (N, T): whether a register stands still; ``voltage`` (N,): see voltage_response.py."""
     explained = float(np.nan_to_num(explained_share(model.fit.ratio, found.fit.ratio)))
     dead = dead_registers(model, found, still, voltage)
+    if poor(model):
+        dead = tuple(i for i in dead if crowd(model, found, i) < CROWD)
     strict = poor(model)
     accused: list[int] = []
     standing = model.share[list(dead)].sum(axis=0) > 0
@@ -80,14 +85,16 @@ def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats |
         over = float(found.hidden_wh[k].sum()) < 0  # no unmetered load looks like that
         told = EXPLAINED_LONE if np.isnan(suspect.explained) else suspect.explained  # nothing to explain: lone
         lone = told < EXPLAINED or bool(refused[on].any())
+        crowded = crowd(model, found, suspect.meter) >= CROWD
         # what an earlier one leaves over may be that one's irregularity, and looks like somebody
-        enough = EXPLAINED if taken[on].any() else must_explain(suspect)
+        enough = EXPLAINED if strict or crowded or taken[on].any() else must_explain(suspect)
         if standing[on].any():
             enough = EXPLAINED_LONE
         good = (
             specific(suspect, LONE_SHARE if strict or refused[on].any() else MARGIN_SHARE)
             and weight >= (LONE if strict or lone else FURTHER if k else ACCUSE)
             and (over or told >= enough)
+            and not (strict and crowded)
         )
         if good:
             accused.append(k)
@@ -115,6 +122,12 @@ def poor(model: AreaModel) -> bool:
         or area.window.interval_s > LONG_INTERVAL_S
         or not model.loss.from_voltage
     )
+
+
+def crowd(model: AreaModel, found: Localisation, meter: int) -> int:
+    """How many other suspects are on a meter's streams."""
+    on = model.share[meter] > 0
+    return sum(bool((model.share[s.meter] > 0)[on].any()) for s in found.suspects if s.meter != meter)
 
 
 def must_explain(suspect: Suspect) -> float:

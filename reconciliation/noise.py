@@ -113,7 +113,8 @@ def fit_noise(
     order = ORDER if _valid(usable[0], ORDER).mean() > 0.7 * usable[0].mean() else 1
     valid = np.stack([_valid(u, order) for u in usable])
     tau, excess, weights = design.tau.copy(), np.zeros(k_streams), np.ones((k_streams, t))
-    white = floor.white + floor.rows.mean(axis=1)  # what was filled is no rounding: its errors do not cancel next time
+    # what most rows have in them of filled readings is no rounding: its errors do not cancel in the next row
+    white = floor.white + np.median(floor.rows, axis=1)
     unbalance, level = 0.0, float(floor.three_phase.mean())
     for turn in range(ROUNDS + 1):
         last = turn == ROUNDS

@@ -73,7 +73,8 @@ create table concentrator (
     concentrator_id  integer generated always as identity primary key,
     code             text not null unique,
     area_id          integer not null references area,
-    confirmed_seq    bigint,                          -- highest upload number that was committed
+    confirmed_seq    bigint,                          -- highest upload number that was committed, since its numbering began
+    numbered_at      timestamptz,                     -- when that number was heard: a device exchanged under its code begins anew
     backlog          bigint,                          -- uploads it still keeps for us, as it last said; null: never heard of
     online           boolean,
     last_seen_at     timestamptz

@@ -295,6 +295,19 @@ def test_concentrator_bookkeeping(desk: Desk) -> None:
     assert desk.rows("select online from concentrator where code = 'C2'") == [(None,)]
 
 
+def test_an_exchanged_concentrator_counts_from_anew(desk: Desk) -> None:
+    def book() -> list[tuple[Any, ...]]:
+        return desk.rows("select confirmed_seq, backlog from concentrator where code = 'C1'")
+
+    desk.write(item(upload=Upload("C1", 100_000, 7)))
+    desk.write(item(upload=Upload("C1", 1, 3), received_us=to_us(NOW + 59 * MINUTE)))
+    assert book() == [(100_000, 7)]  # still taken for one sent again
+    desk.write(item(upload=Upload("C1", 2, 0), received_us=to_us(NOW + 60 * MINUTE)))
+    assert book() == [(2, 0)]
+    desk.write(item(upload=Upload("C1", 1, 5), received_us=to_us(NOW + 61 * MINUTE)))
+    assert book() == [(2, 0)]
+
+
 def test_unknown_concentrators_are_kept_whole(desk: Desk) -> None:
     result = desk.write(
         item(("1", NOW, 1), upload=Upload("C9", 1, 0)), item(presence=Presence("C8", True), payload=b"online")

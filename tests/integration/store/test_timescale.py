@@ -55,7 +55,9 @@ def _connect(dsn: str) -> psycopg.Connection:
 
 def test_readings_are_hypertables_where_timescaledb_is(migrated_dsn: str) -> None:
     with _connect(migrated_dsn) as connection:
-        found = connection.execute("select hypertable_name from timescaledb_information.hypertables order by 1").fetchall()
+        found = connection.execute(
+            "select hypertable_name from timescaledb_information.hypertables order by 1"
+        ).fetchall()
     assert found == [("phase_reading",), ("register_reading",)]
 
 

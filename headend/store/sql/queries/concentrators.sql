@@ -4,12 +4,18 @@ select code, concentrator_id from concentrator where code = any (%s)
 
 -- heard --
 -- Uploads were committed: the highest number, and the backlog as the newest of them says; a re-sent old one changes neither.
+-- A lower number an hour and more after the highest is no re-sent one: the device was exchanged and counts from anew.
 update concentrator c
-set confirmed_seq = greatest(c.confirmed_seq, n.seq),
-    backlog = case when n.backlog is not null and (c.confirmed_seq is null or n.seq >= c.confirmed_seq) then n.backlog else c.backlog end,
+set confirmed_seq = case when word.newest then n.seq else c.confirmed_seq end,
+    numbered_at = case when word.newest then n.seen_at else c.numbered_at end,
+    backlog = case when word.newest then coalesce(n.backlog, c.backlog) else c.backlog end,
     online = case when c.last_seen_at is null or n.seen_at >= c.last_seen_at then true else c.online end,
     last_seen_at = greatest(c.last_seen_at, n.seen_at)
-from unnest(%(concentrator_id)s::integer[], %(seq)s::bigint[], %(backlog)s::bigint[], %(seen_at)s::timestamptz[]) as n (concentrator_id, seq, backlog, seen_at)
+from unnest(%(concentrator_id)s::integer[], %(seq)s::bigint[], %(backlog)s::bigint[], %(seen_at)s::timestamptz[])
+         as n (concentrator_id, seq, backlog, seen_at)
+join concentrator before using (concentrator_id)
+cross join lateral (select before.confirmed_seq is null or n.seq >= before.confirmed_seq
+                           or n.seen_at >= before.numbered_at + interval '1 hour' as newest) word
 where c.concentrator_id = n.concentrator_id
 
 -- state --
