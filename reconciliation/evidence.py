@@ -237,7 +237,7 @@ def area_meter_finding(before: AreaModel, fault: AreaMeterFault) -> Finding:
 def move_finding(
     move: Move, before: AreaModel, after: AreaModel, target_before: AreaModel, target_after: AreaModel
 ) -> Finding:
-    """A meter listed here that hangs elsewhere."""
+    """A meter listed here that hangs elsewhere: at stake is its own energy, booked to the wrong area's balance."""
     i = before.area.meters.index(move.meter)
     net = before.area.net[i]
     energy = float(net.sum())
@@ -247,9 +247,9 @@ def move_finding(
         meter=move.meter,
         correct_area=move.correct,
         confidence=probability(move.score),
-        energy_wh=0.0,
-        energy_low_wh=-sd,
-        energy_high_wh=sd,
+        energy_wh=energy,
+        energy_low_wh=energy - sd,
+        energy_high_wh=energy + sd,
         evidence=Evidence(
             series=(
                 EvidenceSeries(name="loss_before", unit="Wh", values=daily(before, unexplained(before))),
@@ -267,7 +267,6 @@ def move_finding(
                 "evidence_listed_balance": move.remove,
                 "evidence_correct_balance": move.add,
                 "evidence_voltage": move.voltage,
-                "energy_moved_wh": energy,
             },
             alternatives={move.listed: 1 - probability(move.score)},
         ),

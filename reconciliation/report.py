@@ -74,7 +74,8 @@ class Finding:
     confidence: float
     """Posterior probability, 0..1."""
     energy_wh: float
-    """At stake over the window [Wh]; + = lost by the utility."""
+    """At stake over the window [Wh]; + = lost by the utility. For ``wrong_area`` the meter's own energy: not lost, but
+    booked to another area's balance."""
     energy_low_wh: float
     """Lower end of the 90 % interval [Wh]."""
     energy_high_wh: float
