@@ -45,9 +45,8 @@ VOLTAGE_Z, VOLTAGE_SHARE = 4.0, 0.7
 streams."""
 FEW_DAYS, LONG_INTERVAL_S = 14, 1800
 """Fewer days than two of each weekday, and intervals longer than this, count as a poor input."""
-HALT_MARGIN = 3.0
-"""[nat] over a plain load where voltage supports it: both must begin on the same one of some thirty days (ln 28 =
-3.3)."""
+HALT_MARGIN = MARGIN
+"""[nat] over a plain load that begins on some other day: the odds that any other accusation needs."""
 STILL_DAYS = 2.0
 """A register must have stood still this long to be called dead, and, where it stands at another value than zero, have
 moved as long before."""
@@ -95,6 +94,7 @@ def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats |
             and weight >= (LONE if strict or lone else FURTHER if k else ACCUSE)
             and (over or told >= enough)
             and not (strict and crowded)
+            and not (over and lost_wh(model, on) > 0)
         )
         if good:
             accused.append(k)
@@ -107,6 +107,16 @@ def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats |
         explained=explained,
         meter_cause=bool(accused or dead) or _meter_like(found, explained),
     )
+
+
+def lost_wh(model: AreaModel, on: Bools) -> float:
+    """Energy [Wh] that streams ``on`` lost beyond the technical loss.
+
+    A meter that counts too much makes it negative: where energy is missing, one that seems to is only taking up what
+    another's irregularity leaves over.
+    """
+    streams = model.area.supplied - model.share.T @ model.area.net - model.loss.stream_wh
+    return float(np.nansum(streams[on]))
 
 
 def poor(model: AreaModel) -> bool:
