@@ -6,6 +6,7 @@ installation), and what was not measured is absent (`None`, or the sentinel `ABS
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
@@ -48,6 +49,7 @@ class Quantity(StrEnum):
     POWER_FACTOR = "power_factor"
     CT_RATIO = "ct_ratio"
     SERIAL = "serial"
+    FIRMWARE = "firmware"
 
 
 class Source(IntEnum):
@@ -103,6 +105,8 @@ class RegisterReading:
     """Step of the energy registers; tolerances are made of it."""
     serial: str | None = None
     """As the device itself says, where it can."""
+    firmware: str | None = None
+    """As the device itself says, where it can."""
     flags: ReadingFlag = ReadingFlag.NONE
     refused: tuple[str, ...] = ()
     """Quantities that the device did not deliver although its model has them."""
@@ -118,6 +122,7 @@ READING_DTYPE: Final = np.dtype(
         ("voltage_dv", np.int16),  # 0.1 V, mean of the phases there are; ABSENT_DV = not measured
         ("flags", np.int16),  # ReadingFlag
         ("source", np.int16),  # Source
+        ("resolution_wh", np.int16),  # step of the energy registers at this value, rounded up; 0 = not stated
     ]
 )
 PHASE_DTYPE: Final = np.dtype(
@@ -167,6 +172,11 @@ class ReadingBatch:
         return int(self.rows.size)
 
 
+def whole_resolution_wh(resolution_wh: float | None) -> int:
+    """A register's step as a row holds it: whole Wh, rounded up, bounded by its column; 0 = not stated."""
+    return 0 if resolution_wh is None else min(math.ceil(resolution_wh), int(np.iinfo(np.int16).max))
+
+
 def _present(values: Iterable[float | None]) -> list[float]:
     return [v for v in values if v is not None]
 
@@ -188,6 +198,7 @@ def batch_of(readings: Sequence[tuple[MeterIdentity, RegisterReading]], source: 
         if voltages := _present(r.voltage_v or ()):
             rows["voltage_dv"][k] = round(10 * sum(voltages) / len(voltages))
         rows["flags"][k], rows["source"][k] = int(r.flags), int(source)
+        rows["resolution_wh"][k] = whole_resolution_wh(r.resolution_wh)
     for k, (i, r) in enumerate(phased):
         phases["meter"][k], phases["ts_us"][k] = rows["meter"][i], rows["ts_us"][i]
         for name, values, scale in (

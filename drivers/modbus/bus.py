@@ -25,9 +25,10 @@ from drivers.errors import (
 from drivers.modbus.clock import Clock, SystemClock
 from drivers.modbus.gate import Priority, PriorityGate
 from drivers.modbus.link import Answer, Link
+from drivers.modbus.model import MeterModel
 from drivers.modbus.plan import Block, cover, plan
 from drivers.modbus.refusals import ForgettingRefusals, MeterKey, RefusalMemory
-from drivers.modbus.register_map import AddressRange, Limits, MeterModel, RegisterSpec
+from drivers.modbus.register_map import AddressRange, Limits, RegisterSpec
 from drivers.modbus.snapshot import Snapshot, to_reading
 
 _PlanKey = tuple[str, frozenset[Quantity] | None, tuple[AddressRange, ...]]

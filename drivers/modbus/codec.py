@@ -13,7 +13,7 @@ from typing import Final
 
 from drivers.base import Quantity
 from drivers.errors import DriverError
-from drivers.modbus.register_map import ENERGIES, ByteOrder, RegisterSpec, RegisterType, WordOrder
+from drivers.modbus.register_map import ENERGIES, TEXTS, ByteOrder, RegisterSpec, RegisterType, WordOrder
 
 Value = int | float | str
 """Energies and CT ratios of whole numbers are int, other measurements float, serials str."""
@@ -85,8 +85,8 @@ def step(spec: RegisterSpec, value: float) -> float:
 
 
 def _measured(spec: RegisterSpec, raw: int | float) -> Value:
-    if spec.quantity is Quantity.SERIAL:
-        return str(int(raw))
+    if spec.quantity in TEXTS:
+        return str(int(raw)) if spec.scale == 1 else f"{float(raw * spec.scale):g}"
     if spec.quantity in ENERGIES:
         return _whole(raw, spec)
     factor = spec.factor

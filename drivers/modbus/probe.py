@@ -10,7 +10,8 @@ from drivers.base import Quantity
 from drivers.modbus.bus import ModbusAddress, ModbusBus
 from drivers.modbus.codec import Value
 from drivers.modbus.gate import Priority
-from drivers.modbus.register_map import MeterModel, Table, dimension
+from drivers.modbus.model import MeterModel
+from drivers.modbus.register_map import Table, dimension
 
 _UNIT_NAMES: Final = {"wh": "Wh", "v": "V", "a": "A", "w": "W", "hz": "Hz", "1": ""}
 _VOLTAGE_V: Final = (80.0, 300.0)

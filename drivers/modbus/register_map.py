@@ -1,8 +1,4 @@
-"""Meter models as data: frozen types of a register map, and what has to hold between their parts.
-
-A model says where each quantity stands and how it is written there. It never says what the installation decides
-(sign, current transformer): a register is delivered as the meter shows it.
-"""
+"""Registers as data: where a quantity stands, how it is written there, and what a request may be like."""
 
 from __future__ import annotations
 
@@ -98,6 +94,8 @@ UNITS: Final[Mapping[str, tuple[str, Fraction]]] = {
 
 ENERGIES: Final = frozenset(q for q in Quantity if q.value.endswith("_wh"))
 """Cumulative registers, delivered as integer Wh."""
+TEXTS: Final = frozenset({Quantity.SERIAL, Quantity.FIRMWARE})
+"""Delivered as text, however they are written."""
 
 
 def dimension(quantity: Quantity) -> str:
@@ -180,48 +178,3 @@ class Limits:
     """Registers that must never be asked for, not even in between."""
     function_codes: Mapping[Table, int]
     """Function code that reads each table: 3 or 4."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manual:
-    """The document that a map is taken from."""
-
-    title: str
-    """Title and version as printed."""
-    where: str
-    """Section, table or page of the register list."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeterModel:
-    """One type of meter, complete and checked; made by `load_models`."""
-
-    id: str
-    """What configuration calls it, e.g. `eastron-sdm630`."""
-    manufacturer: str
-    name: str
-    phases: int
-    """1 or 3."""
-    transformer_ratio: TransformerRatio
-    manual: Manual
-    sources: tuple[str, ...]
-    """What the map was compared with beside the manual."""
-    firmware_notes: str
-    """Which firmware it holds for and what is known to differ."""
-    limits: Limits
-    registers: tuple[RegisterSpec, ...]
-    """By table and address."""
-
-    @cached_property
-    def by_quantity(self) -> Mapping[Quantity, RegisterSpec]:
-        """The register of each quantity that this model has."""
-        return {spec.quantity: spec for spec in self.registers}
-
-    @property
-    def quantities(self) -> frozenset[Quantity]:
-        """What this model can deliver."""
-        return frozenset(self.by_quantity)
-
-    def specs(self, quantities: frozenset[Quantity] | None = None) -> tuple[RegisterSpec, ...]:
-        """Registers of the wanted quantities that this model has (all of them for None), by table and address."""
-        return tuple(s for s in self.registers if quantities is None or s.quantity in quantities)

@@ -10,8 +10,9 @@ from drivers.base import Phases3, Phases3f, Quantity, RegisterReading
 from drivers.errors import PeerError
 from drivers.modbus.codec import Value, decode, step
 from drivers.modbus.link import Answer
+from drivers.modbus.model import MeterModel
 from drivers.modbus.plan import Block
-from drivers.modbus.register_map import ENERGIES, MeterModel
+from drivers.modbus.register_map import ENERGIES
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def to_reading(snapshot: Snapshot) -> RegisterReading:
         for q, value in values.items()
         if q in ENERGIES and isinstance(value, int)
     ]
-    serial = values.get(Quantity.SERIAL)
+    serial, firmware = values.get(Quantity.SERIAL), values.get(Quantity.FIRMWARE)
     return RegisterReading(
         instant_us=(begin_us + end_us) // 2,
         uncertainty_ms=-(-(end_us - begin_us) // 2000),
@@ -68,6 +69,7 @@ def to_reading(snapshot: Snapshot) -> RegisterReading:
         power_w=_number(values, Quantity.POWER_W),
         resolution_wh=max(steps, default=None),
         serial=serial if isinstance(serial, str) else None,
+        firmware=firmware if isinstance(firmware, str) else None,
         refused=tuple(
             sorted({q.value for q in snapshot.missing} | {q.value for q, value in values.items() if value is None})
         ),

@@ -8,15 +8,8 @@ from itertools import pairwise
 
 from drivers.base import Quantity
 from drivers.modbus.codec import Value, encode
-from drivers.modbus.register_map import (
-    ByteOrder,
-    Limits,
-    MeterModel,
-    RegisterSpec,
-    RegisterType,
-    Table,
-    WordOrder,
-)
+from drivers.modbus.model import MeterModel
+from drivers.modbus.register_map import ByteOrder, Limits, RegisterSpec, RegisterType, Table, WordOrder
 
 
 class ModbusException(Exception):

@@ -15,7 +15,7 @@ from drivers.base import MeterIdentity, Quantity, RegisterReading
 from drivers.errors import ConnectionFailed, DriverConfigError, PeerError
 from drivers.modbus.bus import ModbusBus
 from drivers.modbus.gate import Priority
-from drivers.modbus.register_map import MeterModel
+from drivers.modbus.model import MeterModel
 from headend.domain.calendar import US_PER_S, to_us
 from headend.domain.clock import Clock
 from headend.domain.topology import PollTarget

@@ -14,7 +14,7 @@ from typing import Final
 from drivers.modbus.bus import BusSettings, ModbusBus
 from drivers.modbus.clock import SystemClock
 from drivers.modbus.map_file import load_models
-from drivers.modbus.register_map import MeterModel
+from drivers.modbus.model import MeterModel
 from drivers.registry import open_bus
 from headend.domain.clock import Clock
 from headend.domain.topology import PollTarget

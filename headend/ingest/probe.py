@@ -19,9 +19,9 @@ from drivers.base import ABSENT, ABSENT_DV, Quantity, ReadingBatch
 from drivers.errors import ConnectionFailed, DriverConfigError, PayloadError
 from drivers.modbus.bus import BusSettings
 from drivers.modbus.map_file import load_models
+from drivers.modbus.model import MeterModel
 from drivers.modbus.probe import ProbeReport, plausibility
 from drivers.modbus.probe import probe as probe_meter
-from drivers.modbus.register_map import MeterModel
 from drivers.mqtt.client import Broker, Message, MqttClient
 from drivers.mqtt.payload import ConcentratorState, ProfileUpload, decode
 from drivers.registry import open_bus

@@ -14,7 +14,7 @@ from drivers.base import RegisterReading
 from drivers.errors import DriverConfigError, PeerError
 from drivers.modbus.bus import ModbusBus
 from drivers.modbus.gate import Priority
-from drivers.modbus.register_map import MeterModel
+from drivers.modbus.model import MeterModel
 from headend.domain.calendar import from_us
 from headend.domain.clock import Clock
 from headend.domain.topology import PollTarget

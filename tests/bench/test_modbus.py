@@ -15,8 +15,8 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from drivers.modbus.bus import BusSettings
 from drivers.modbus.map_file import load_models
+from drivers.modbus.model import MeterModel
 from drivers.modbus.plan import plan
-from drivers.modbus.register_map import MeterModel
 from drivers.registry import open_bus
 from drivers.simulator.days import to_us
 from drivers.simulator.scenario import load_scenario

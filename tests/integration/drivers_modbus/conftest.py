@@ -17,7 +17,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.base import Quantity
 from drivers.modbus.codec import encode
-from drivers.modbus.register_map import MeterModel, Table
+from drivers.modbus.model import MeterModel
+from drivers.modbus.register_map import Table
 
 Fault = Callable[["FaultProxy", bytes], list[bytes] | None]
 """(proxy, whole answer) → what is sent instead, in pieces; None closes the connection."""

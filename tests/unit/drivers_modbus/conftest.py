@@ -15,15 +15,7 @@ from drivers.base import Quantity
 from drivers.errors import ConnectionFailed, IllegalAddress, PeerError, ResponseTimeout
 from drivers.modbus.bus import BusSettings, ModbusBus
 from drivers.modbus.link import Answer
-from drivers.modbus.register_map import (
-    REGISTERS_OF,
-    ByteOrder,
-    Limits,
-    RegisterSpec,
-    RegisterType,
-    Table,
-    WordOrder,
-)
+from drivers.modbus.register_map import REGISTERS_OF, ByteOrder, Limits, RegisterSpec, RegisterType, Table, WordOrder
 
 FUNCTION_CODES = MappingProxyType({Table.INPUT: 4, Table.HOLDING: 3})
 

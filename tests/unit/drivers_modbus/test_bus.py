@@ -23,9 +23,10 @@ from drivers.modbus.bus import BusSettings, ModbusAddress
 from drivers.modbus.codec import encode
 from drivers.modbus.gate import Priority
 from drivers.modbus.map_file import load_models
+from drivers.modbus.model import MeterModel
 from drivers.modbus.probe import plausibility, probe
 from drivers.modbus.refusals import ForgettingRefusals, MeterKey
-from drivers.modbus.register_map import AddressRange, MeterModel, Table
+from drivers.modbus.register_map import AddressRange, Table
 
 MODELS = load_models()
 SDM630 = MODELS["eastron-sdm630"]

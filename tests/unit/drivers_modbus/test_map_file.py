@@ -70,7 +70,7 @@ def test_a_good_map_is_read_whole() -> None:
             'name = "One"',
             'name = "One"\ncolour = "red"',
             "colour =",
-            "colour: unknown key; known here: defaults, firmware_notes",
+            "colour: unknown key; known here: clock, defaults, firmware_notes",
         ),
         ("scale = 0.1\n", "scale = 0.1\nscalee = 2\n", "scalee = 2", r"registers\[2\].scalee: unknown key"),
         (

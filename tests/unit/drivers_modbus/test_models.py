@@ -7,8 +7,9 @@ import pytest
 from drivers.base import Quantity
 from drivers.modbus.codec import decode, encode, step
 from drivers.modbus.map_file import load_models
+from drivers.modbus.model import MeterModel
 from drivers.modbus.plan import plan
-from drivers.modbus.register_map import ENERGIES, MeterModel, RegisterType, Table, TransformerRatio
+from drivers.modbus.register_map import ENERGIES, RegisterType, Table, TransformerRatio
 
 MODELS = load_models()
 

@@ -9,8 +9,9 @@ import pytest
 from drivers.base import Quantity
 from drivers.modbus.codec import decode, encode
 from drivers.modbus.map_file import load_models
+from drivers.modbus.model import MeterModel
 from drivers.modbus.plan import plan
-from drivers.modbus.register_map import ENERGIES, MeterModel
+from drivers.modbus.register_map import ENERGIES
 from drivers.simulator.register_image import ModbusException, RegisterImage
 
 MODELS = load_models()
