@@ -5,18 +5,22 @@ Every message names the file, the line where it can be found, the key, the value
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from drivers.errors import DriverConfigError
 
 _E = TypeVar("_E", bound=StrEnum)
+_HEADER: Final = re.compile(r"\s*\[\[?\s*([^\[\],{}=]+?)\s*\]\]?\s*(?:#.*)?")
+_PIECE: Final = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
+_KEY: Final = re.compile(rf"\s*({_PIECE}(?:\s*\.\s*{_PIECE})*)\s*=")
 
 
 class DataFileError(DriverConfigError):
@@ -55,48 +59,64 @@ class DataFile:
 
     def top(self, keys: Iterable[str]) -> Part:
         """The file's own table."""
-        return Part(self, self.data, "", 0, keys)
+        return Part(self, self.data, "", None, keys)
 
     def parts(self, table: str, keys: Iterable[str]) -> list[Part]:
         """Every `[[table]]` of an array of tables (`a.b`: within table a); none where it is not given."""
         holder: Any = self.data
         *path, name = table.split(".")
         for key in path:
-            holder = holder.get(key, {})
-        found = holder.get(name, [])
+            holder = holder.get(key, {}) if isinstance(holder, dict) else {}
+        found = holder.get(name, []) if isinstance(holder, dict) else []
         if not isinstance(found, list):
-            self.fail("", f"{found!r}: wanted [[{table}]] tables", table=table, index=0)
+            self.fail(f"{found!r}: wanted [[{table}]] tables", line=self.line_of(table, 0), key=table)
         return [Part(self, item, table, i, keys) for i, item in enumerate(found)]
 
-    def fail(self, key: str, message: str, *, table: str, index: int) -> NoReturn:
-        """Raise the file's error for `key` of the index-th table of that name."""
-        many = any(line.strip().startswith(f"[[{table}]]") for line in self._lines)
-        dotted = ".".join(p for p in (f"{table}[{index + 1}]" if many else table, key) if p)
-        raise self._error(message, file=self.name, line=self._line(table, index, key), key=dotted)
+    def fail(self, message: str, *, line: int | None, key: str | None) -> NoReturn:
+        """Raise the file's error."""
+        raise self._error(message, file=self.name, line=line, key=key)
 
-    def _line(self, table: str, index: int, key: str) -> int | None:
-        """The line that gives `key` in the index-th table of that name, else the table's own line."""
-        inside, seen, head = table == "", -1, None
-        for number, raw in enumerate(self._lines, start=1):
-            line = raw.strip()
-            if line.startswith("["):
-                inside = line.split("#")[0].strip().strip("[]").strip() == table
-                seen += inside
-                if inside and seen == index:
-                    head = number
-            elif inside and (table == "" or seen == index) and line.split("=")[0].strip().strip("\"'") == key:
+    def line_of(self, table: str, index: int, key: str | None = None) -> int | None:
+        """The line that gives `key` in the index-th table of that name (without a key: the table's header)."""
+        seen = -1 if table else 0
+        for number, here, text in self._statements():
+            if text is None:
+                seen += here == table
+                if here == table and seen == index and key is None:
+                    return number
+            elif here == table and seen == index and text == key:
                 return number
-        if head is None and "." in table:  # an inline table: the line of the key that holds it
-            parent, _, name = table.rpartition(".")
-            return self._line(parent, 0, name)
-        return head
+        return None
+
+    def _statements(self) -> Iterator[tuple[int, str, str | None]]:
+        """(line, the table that it belongs to, the key that it gives; None: it is that table's header)."""
+        table, quote = "", ""
+        for number, raw in enumerate(self._lines, start=1):
+            if quote:  # within a text of several lines nothing is a key
+                quote = "" if raw.count(quote) % 2 else quote
+            elif header := _HEADER.fullmatch(raw):
+                table = header[1].replace('"', "").replace("'", "")
+                yield number, table, None
+            elif key := _KEY.match(raw):
+                yield number, table, key[1].replace('"', "").replace("'", "").replace(" ", "")
+                quote = next((q for q in ('"""', "'''") if raw.count(q) % 2), "")
 
 
 class Part:
     """One TOML table; every value is checked where it is taken out, every message says what would be right."""
 
-    def __init__(self, file: DataFile, data: object, table: str, index: int, keys: Iterable[str]) -> None:
-        self._file, self._table, self._index = file, table, index
+    def __init__(
+        self,
+        file: DataFile,
+        data: object,
+        table: str,
+        index: int | None,
+        keys: Iterable[str],
+        *,
+        holder: tuple[Part, str] | None = None,
+    ) -> None:
+        """`table`: its whole name; `index`: which of an array of tables; `holder`: what holds it, under which key."""
+        self._file, self._table, self._index, self._holder = file, table, index, holder
         if not isinstance(data, dict):
             self.fail("", f"{data!r}: wanted a table")
         self._data: dict[str, Any] = dict(data)
@@ -105,25 +125,63 @@ class Part:
                 self.fail(key, f"unknown key; known here: {', '.join(sorted(keys))}")
 
     def fail(self, key: str, message: str) -> NoReturn:
-        self._file.fail(key, message, table=self._table, index=self._index)
+        """Raise the file's error for `key` of this table (empty: for the table itself)."""
+        self._file.fail(message, line=self._line(key), key=".".join(p for p in (self._called(), key) if p) or None)
+
+    def _called(self) -> str:
+        if self._holder is not None:
+            holder, name = self._holder
+            return f"{holder._called()}.{name}".strip(".")
+        return self._table if self._index is None or not self._table else f"{self._table}[{self._index + 1}]"
+
+    def _line(self, key: str) -> int | None:
+        """The line of `key`, else of the table's header, else of the key of the table that holds this one inline."""
+        line = self._line_of_key(key) if key else None
+        if line is None and key:  # given as a table of its own
+            line = self._file.line_of(f"{self._table}.{key}".strip("."), 0)
+        if line is None and self._table:
+            line = self._file.line_of(self._table, self._index or 0)
+        if line is None and self._holder is not None:
+            holder, name = self._holder
+            line = holder._line(name)
+        return line
+
+    def _line_of_key(self, key: str) -> int | None:
+        """The line `key = …`, or `table.key = …` in the table that holds this one."""
+        line = self._file.line_of(self._table, self._index or 0, key)
+        if line is None and self._holder is not None:
+            holder, name = self._holder
+            line = holder._line_of_key(f"{name}.{key}")
+        return line
 
     def inherit(self, defaults: Part) -> None:
+        """Take over what is not given here."""
         self._data = {**defaults._data, **self._data}
+
+    def inherit_key(self, key: str, other: Part) -> None:
+        """Take one key over from another table, where it is given there and not here."""
+        if other.given(key):
+            self._data.setdefault(key, other._data[key])
 
     def given(self, key: str) -> bool:
         return key in self._data
 
+    def value(self, key: str) -> Any:
+        """Whatever stands there; None: the key is not given."""
+        return self._data.get(key)
+
     def part(self, key: str, keys: Iterable[str], *, optional: bool = False) -> Part:
         if key not in self._data and not optional:
             self.fail(key, f"missing; wanted a table [{key}] with {', '.join(sorted(keys))}")
-        name = f"{self._table}.{key}" if self._table else key
-        return Part(self._file, self._data.get(key, {}), name, 0, keys)
+        return Part(
+            self._file, self._data.get(key, {}), f"{self._table}.{key}".strip("."), None, keys, holder=(self, key)
+        )
 
     def inline(self, key: str, item: object, keys: Iterable[str]) -> Part:
-        """An inline table that stands in the list `key`."""
+        """An inline table that stands at `key`, or in the list there."""
         if not isinstance(item, dict):
             self.fail(key, f"{item!r}: wanted inline tables {{ … }} with {', '.join(sorted(keys))}")
-        return Part(self._file, item, f"{self._table}.{key}" if self._table else key, 0, keys)
+        return Part(self._file, item, f"{self._table}.{key}".strip("."), None, keys, holder=(self, key))
 
     def items(self, key: str) -> list[Any]:
         value = self._data.get(key, [])

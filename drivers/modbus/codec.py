@@ -1,7 +1,7 @@
 """Registers ↔ values: pure, both ways, so that a simulated meter speaks exactly what the driver understands.
 
-The rule it keeps: an encoding that means *no value* becomes None, never zero; a number of registers that does not fit
-is an error, never a guess.
+The rule it keeps: an encoding that means *no value* becomes None, never zero, and so does a sum with such a term; a
+number of registers that does not fit is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -38,11 +38,17 @@ def decode(spec: RegisterSpec, words: Sequence[int]) -> Value | None:
     """
     if len(words) != spec.count:
         raise CodecError(f"{spec.quantity.value}: wanted {spec.count} registers, got {len(words)}")
+    if spec.terms > 1:
+        raws = [_raw(spec.term, part) for part in _terms(spec, words)]
+        known = [raw for raw in raws if raw is not None]
+        return _measured(spec, sum(known)) if len(known) == spec.terms else None
     bits = _bits(spec, words)
     if bits in spec.invalid:
         return None
     if spec.type is RegisterType.ASCII:
         return _text(bits.to_bytes(2 * spec.count, "big"))
+    if spec.type is RegisterType.DOTTED:
+        return ".".join(str(n) for n in _shifted(bits, spec.count))
     raw = _number(spec, bits)
     return None if raw is None else _measured(spec, raw)
 
@@ -53,12 +59,17 @@ def encode(spec: RegisterSpec, value: Value | None) -> tuple[int, ...]:
     Numbers are rounded to what the type holds. Raises `CodecError` when the value does not fit, or when None is asked
     of a register that has no encoding for it.
     """
+    if spec.terms > 1:
+        rest = None if value is None else 0
+        return sum((encode(spec.term, v) for v in (value, *[rest] * (spec.terms - 1))), ())
     if value is None:
         return _words(spec, _no_value(spec))
     if spec.type is RegisterType.ASCII:
         return _words(spec, _text_bits(spec, str(value)))
+    if spec.type is RegisterType.DOTTED:
+        return _words(spec, _dotted_bits(spec, str(value)))
     try:
-        number = int(value) if isinstance(value, str) else value
+        number = (int(value) if value.isdecimal() else float(value)) if isinstance(value, str) else value
     except ValueError as error:
         raise CodecError(f"{spec.quantity.value}: {value!r} is no number, and the register is {spec.type}") from error
     bits = _number_bits(spec, number)
@@ -84,9 +95,19 @@ def step(spec: RegisterSpec, value: float) -> float:
     return max(resolution, math.ldexp(1.0, exponent - 24) * factor)
 
 
+def _terms(spec: RegisterSpec, words: Sequence[int]) -> list[Sequence[int]]:
+    return [words[i : i + spec.term.count] for i in range(0, spec.count, spec.term.count)]
+
+
+def _raw(spec: RegisterSpec, words: Sequence[int]) -> int | float | None:
+    bits = _bits(spec, words)
+    return None if bits in spec.invalid else _number(spec, bits)
+
+
 def _measured(spec: RegisterSpec, raw: int | float) -> Value:
     if spec.quantity in TEXTS:
-        return str(int(raw)) if spec.scale == 1 else f"{float(raw * spec.scale):g}"
+        number = raw * spec.scale
+        return str(int(number)) if number == int(number) else f"{float(number):g}"
     if spec.quantity in ENERGIES:
         return _whole(raw, spec)
     factor = spec.factor
@@ -106,10 +127,14 @@ def _bits(spec: RegisterSpec, words: Sequence[int]) -> int:
 
 
 def _words(spec: RegisterSpec, bits: int) -> tuple[int, ...]:
-    words = [bits >> 16 * (spec.count - 1 - i) & 0xFFFF for i in range(spec.count)]
+    words = _shifted(bits, spec.count)
     if spec.word_order is WordOrder.LOW_FIRST:
         words.reverse()
     return tuple(words if spec.byte_order is ByteOrder.BIG else map(_swapped, words))
+
+
+def _shifted(bits: int, count: int) -> list[int]:
+    return [bits >> 16 * (count - 1 - i) & 0xFFFF for i in range(count)]
 
 
 def _swapped(word: int) -> int:
@@ -137,7 +162,8 @@ def _whole(raw: int | float, spec: RegisterSpec) -> int:
 
 
 def _text(raw: bytes) -> str | None:
-    text = raw.rstrip(b"\0 ").lstrip(b" ").decode("ascii", errors="replace")
+    # NUL is padding wherever it stands: some meters put one character into each register.
+    text = raw.replace(b"\0", b"").strip(b" ").decode("ascii", errors="replace")
     return text if text and text.isprintable() and "�" not in text else None
 
 
@@ -145,6 +171,14 @@ def _text_bits(spec: RegisterSpec, text: str) -> int:
     if not text.isascii() or not text.isprintable() or not text.strip() or len(text) > 2 * spec.count:
         raise CodecError(f"{spec.quantity.value}: {text!r} is not 1..{2 * spec.count} printable ASCII characters")
     return int.from_bytes(text.encode("ascii").ljust(2 * spec.count, b"\0"), "big")
+
+
+def _dotted_bits(spec: RegisterSpec, text: str) -> int:
+    numbers = [int(part) if part.isdecimal() else -1 for part in text.split(".")]
+    if len(numbers) > spec.count or not all(0 <= n <= 0xFFFF for n in numbers):
+        raise CodecError(f"{spec.quantity.value}: {text!r} is not {spec.count} numbers 0..65535 with points between")
+    numbers += [0] * (spec.count - len(numbers))
+    return sum(n << 16 * i for i, n in enumerate(reversed(numbers)))
 
 
 def _number_bits(spec: RegisterSpec, number: float) -> int:

@@ -1,13 +1,23 @@
-"""Registers of a meter's clock and stored profile ↔ instants and records. Pure; the local zone is handed in."""
+"""Registers of a meter's clock ↔ instants. Pure; the local zone is handed in.
+
+The rule it keeps: a clock that was never set names no instant; it does not name one in 1970.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
 
 from drivers.modbus.codec import CodecError
 from drivers.modbus.features import ClockField, ClockFormat
 from drivers.modbus.register_map import WordOrder
+
+FIRST_YEAR: Final = 2000
+"""A clock that says an earlier year was never set."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER: Final = 0xFFFF_FFFF
+"""Of `unix`: erased memory."""
 
 
 def decode_clock(form: ClockFormat, words: Sequence[int], zone: tzinfo) -> datetime | None:
@@ -18,34 +28,25 @@ def decode_clock(form: ClockFormat, words: Sequence[int], zone: tzinfo) -> datet
     if len(words) != form.count:
         raise CodecError(f"clock: wanted {form.count} registers, got {len(words)}")
     try:
-        if form.encoding == "unix":
-            high, low = words if form.word_order is WordOrder.HIGH_FIRST else reversed(words)
-            return datetime.fromtimestamp(high << 16 | low, UTC)
-        parts = _fields(form, words)
-        if parts is None:
-            return None
-        return datetime(
-            parts[ClockField.YEAR] + form.year_base,
-            parts[ClockField.MONTH],
-            parts[ClockField.DAY],
-            parts.get(ClockField.HOUR, 0),
-            parts.get(ClockField.MINUTE, 0),
-            parts.get(ClockField.SECOND, 0),
-            tzinfo=UTC if form.zone == "utc" else zone,
-        ).astimezone(UTC)
+        told = _told(form, words, UTC if form.zone == "utc" else zone)
+        return None if told is None or told.year < FIRST_YEAR else told.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
 def encode_clock(form: ClockFormat, instant: datetime, zone: tzinfo) -> tuple[int, ...]:
     """The registers that say `instant` (aware; fractions of a second are cut off). Raises `CodecError`."""
+    if instant.tzinfo is None:
+        raise CodecError(f"clock: {instant.isoformat()} has no zone")
+    there = instant.astimezone(UTC if form.zone == "utc" else zone)
     if form.encoding == "unix":
-        seconds = int(instant.timestamp())
-        if not 0 <= seconds < 1 << 32:
+        seconds = (there.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+        if not 0 <= seconds < _NEVER:
             raise CodecError(f"clock: {instant.isoformat()} does not fit a u32 of seconds")
         words = (seconds >> 16, seconds & 0xFFFF)
         return words if form.word_order is WordOrder.HIGH_FIRST else words[::-1]
-    there = instant.astimezone(UTC if form.zone == "utc" else zone)
+    if form.encoding == "iec870":
+        return _packed(form, there)
     values = {
         ClockField.YEAR: there.year - form.year_base,
         ClockField.MONTH: there.month,
@@ -62,6 +63,44 @@ def encode_clock(form: ClockFormat, instant: datetime, zone: tzinfo) -> tuple[in
         return tuple(cells)
     cells += [0] * (len(cells) % 2)
     return tuple(high << 8 | low for high, low in zip(cells[::2], cells[1::2], strict=True))
+
+
+def _told(form: ClockFormat, words: Sequence[int], zone: tzinfo) -> datetime | None:
+    """Date and time as they stand there, in `zone`. Raises `ValueError` for what is no date."""
+    if form.encoding == "unix":
+        high, low = words if form.word_order is WordOrder.HIGH_FIRST else reversed(words)
+        seconds = high << 16 | low
+        return None if seconds == _NEVER else (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=zone)
+    if form.encoding == "iec870":
+        year, date, time, milliseconds = words
+        return datetime(
+            form.year_base + (year & 0x7F), date >> 8 & 0xF, date & 0x1F, time >> 8 & 0x1F, time & 0x3F,
+            milliseconds // 1000, milliseconds % 1000 * 1000, tzinfo=zone,
+        )  # fmt: skip
+    parts = _fields(form, words)
+    if parts is None:
+        return None
+    return datetime(
+        parts[ClockField.YEAR] + form.year_base,
+        parts[ClockField.MONTH],
+        parts[ClockField.DAY],
+        parts.get(ClockField.HOUR, 0),
+        parts.get(ClockField.MINUTE, 0),
+        parts.get(ClockField.SECOND, 0),
+        tzinfo=zone,
+    )
+
+
+def _packed(form: ClockFormat, there: datetime) -> tuple[int, ...]:
+    year = there.year - form.year_base
+    if not 0 <= year < 1 << 7:
+        raise CodecError(f"clock: year {there.year} does not fit 7 bits from {form.year_base}")
+    return (
+        year,
+        there.month << 8 | there.isoweekday() << 5 | there.day,
+        there.hour << 8 | there.minute,
+        there.second * 1000,
+    )
 
 
 def _fields(form: ClockFormat, words: Sequence[int]) -> Mapping[ClockField, int] | None:

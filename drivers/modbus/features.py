@@ -36,13 +36,18 @@ class ClockField(StrEnum):
 class ClockFormat:
     """How a date and time is written in registers."""
 
-    encoding: Literal["unix", "word_fields", "byte_fields"]
-    """`unix`: u32 seconds since 1970; fields one to a register, or one to a byte (high byte first)."""
+    encoding: Literal["unix", "word_fields", "byte_fields", "iec870"]
+    """`unix`: u32 seconds since 1970; fields one to a register, or one to a byte (high byte first).
+
+    `iec870`: four registers as in IEC 60870-5-4 (Schneider's DATETIME): year in bits 0–6; month 8–11, weekday 5–7 and
+    day 0–4; hour 8–12 and minute 0–5; milliseconds of the minute.
+    """
     fields: tuple[ClockField, ...] = ()
-    """In the order in which they are stored; empty for `unix`."""
+    """What it tells, in the order in which it is stored; empty for `unix`."""
     bcd: bool = False
     """Each field as packed decimal digits."""
     year_base: int = 0
+    """Year 0 of the register."""
     word_order: WordOrder = WordOrder.HIGH_FIRST
     """Of `unix`."""
     zone: Literal["local", "utc"] = "local"
@@ -51,9 +56,8 @@ class ClockFormat:
     @property
     def count(self) -> int:
         """Length [registers]."""
-        if self.encoding == "unix":
-            return 2
-        return len(self.fields) if self.encoding == "word_fields" else -(-len(self.fields) // 2)
+        fixed = {"unix": 2, "iec870": 4, "word_fields": len(self.fields)}
+        return fixed.get(self.encoding, -(-len(self.fields) // 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

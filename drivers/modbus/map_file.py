@@ -44,7 +44,7 @@ _MODEL_KEYS: Final = {
 }  # fmt: skip
 _LIMIT_KEYS: Final = {"max_registers", "max_gap", "align", "forbidden", "function_codes"}
 _DEFAULT_KEYS: Final = {"table", "type", "word_order", "byte_order", "invalid", "unit", "scale", "resolution"}
-_REGISTER_KEYS: Final = _DEFAULT_KEYS | {"quantity", "address", "count"}
+_REGISTER_KEYS: Final = _DEFAULT_KEYS | {"quantity", "address", "count", "terms"}
 _FUNCTION_CODES: Final = {Table.INPUT: 4, Table.HOLDING: 3}
 
 
@@ -118,7 +118,7 @@ class _Reader:
             firmware_notes=top.text("firmware_notes"),
             limits=limits,
             registers=tuple(sorted(specs, key=lambda s: (s.table.value, s.address))),
-            features=read_features(self._file, top, _REGISTER_KEYS, lambda part: self._register(part, defaults)),
+            features=read_features(self._file, top, limits, _REGISTER_KEYS, lambda p: self._register(p, defaults)),
         )
 
     def _limits(self, part: Part) -> Limits:
@@ -145,8 +145,12 @@ class _Reader:
         count = REGISTERS_OF.get(kind) or part.integer("count", 1, 16)
         if kind in REGISTERS_OF and part.given("count"):
             part.fail("count", f"type {kind.value} is always {count} registers long; leave count out")
-        if kind is RegisterType.ASCII and quantity not in TEXTS:
-            part.fail("type", f"ascii is text, {quantity.value} is a number")
+        if kind in {RegisterType.ASCII, RegisterType.DOTTED} and quantity not in TEXTS:
+            part.fail("type", f"{kind.value} is text, {quantity.value} is a number")
+        terms = part.integer("terms", 1, 8, default=1)
+        if terms > 1 and (quantity not in ENERGIES or kind not in REGISTERS_OF):
+            part.fail("terms", "only energies in numbers of a fixed length are added up")
+        count *= terms
         address = part.integer("address", 0, 0xFFFF)
         if address + count > 0x10000:
             part.fail("address", f"{count} registers from 0x{address:04X} end behind the last one, 0xFFFF")
@@ -170,7 +174,8 @@ class _Reader:
             scale=scale,
             unit=unit,
             resolution=part.positive("resolution", default=default_step) * factor,
-            invalid=tuple(part.bits("invalid", count)),
+            invalid=tuple(part.bits("invalid", count // terms)),
+            terms=terms,
         )
 
     def _agree(self, parts: list[Part], specs: list[RegisterSpec], limits: Limits) -> None:

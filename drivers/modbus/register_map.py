@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
@@ -35,7 +35,9 @@ class RegisterType(StrEnum):
     BCD = "bcd"
     """Four decimal digits to the register; `count` says how many registers."""
     ASCII = "ascii"
-    """Two characters to the register, padded with NUL or blanks; `count` says how many registers."""
+    """Two characters to the register, padded with blanks or (wherever it stands) NUL; `count` says how many."""
+    DOTTED = "dotted"
+    """A number to the register, told with points between: a version; `count` says how many registers."""
 
 
 class WordOrder(StrEnum):
@@ -142,6 +144,13 @@ class RegisterSpec:
     """Smallest step of the register, in the quantity's own unit (an energy's in Wh)."""
     invalid: tuple[int, ...] = ()
     """Bit patterns (as one unsigned number, high word first) that mean *no value*; NaN and infinity always do."""
+    terms: int = 1
+    """Values of `type` one after the other that are added: the tariffs of a meter that keeps no total."""
+
+    @cached_property
+    def term(self) -> RegisterSpec:
+        """One value of several that are added."""
+        return replace(self, count=self.count // self.terms, terms=1)
 
     @cached_property
     def last(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -151,6 +152,41 @@ def test_serials_are_text(make_spec: Any) -> None:
         encode(text, "ÄÖ")
 
 
+def test_a_text_with_one_character_to_the_register_is_read_too(make_spec: Any) -> None:
+    text = make_spec(quantity=Quantity.SERIAL, type=RegisterType.ASCII, count=4, unit="1")
+    assert decode(text, [0x0041, 0x0042, 0x0031, 0x0032]) == "AB12"
+    assert decode(text, [0x4142, 0x0031, 0x3200, 0]) == "AB12"
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "words", "said"),
+    [
+        (RegisterType.F32, 1, [0x400B, 0x851F], "2.18"),  # a float of a version: 2.1800000667
+        (RegisterType.F32, 1, [0x4BA0, 0x37A0], "21000000"),
+        (RegisterType.U16, "0.01", [218], "2.18"),
+        (RegisterType.U16, "0.01", [300], "3"),
+        (RegisterType.U32, 10, [0x0003, 0x3450], "2100000"),
+    ],
+)
+def test_a_number_that_is_a_text_keeps_its_digits(
+    kind: RegisterType, scale: float | str, words: list[int], said: str, make_spec: Any
+) -> None:
+    spec = make_spec(quantity=Quantity.FIRMWARE, type=kind, scale=Fraction(scale), unit="1")
+    assert decode(spec, words) == said
+    assert encode(spec, said) == tuple(words)
+
+
+def test_a_version_is_numbers_with_points_between(make_spec: Any) -> None:
+    version = make_spec(quantity=Quantity.FIRMWARE, type=RegisterType.DOTTED, count=4, unit="1")
+    assert decode(version, [2, 1, 0, 4]) == "2.1.0.4"
+    assert encode(version, "2.1.0.40000") == (2, 1, 0, 40_000)
+    assert encode(version, "2.1") == (2, 1, 0, 0)
+    assert decode(replace(version, invalid=(0,)), [0, 0, 0, 0]) is None
+    for wrong in ("2.1.0.0.0", "2.1.0.x", "2.1.0.65536", "2.1.0.-1", ""):
+        with pytest.raises(CodecError, match=r"is not 4 numbers 0\.\.65535 with points between"):
+            encode(version, wrong)
+
+
 def test_values_that_do_not_fit_are_errors(make_spec: Any) -> None:
     with pytest.raises(CodecError, match=r"outside 0\.\.65535"):
         encode(make_spec(), -1)
@@ -177,3 +213,13 @@ def test_units_and_scales_are_applied_exactly(make_spec: Any) -> None:
     ratio = make_spec(quantity=Quantity.CT_RATIO, unit="1")
     assert decode(ratio, [40]) == 40
     assert isinstance(decode(ratio, [40]), int)
+
+
+def test_values_of_several_tariffs_are_added_and_missing_with_any_of_them(make_spec: Any) -> None:
+    spec = make_spec(quantity=Quantity.IMPORT_WH, type=RegisterType.U32, unit="kWh", count=4, terms=2)
+    assert decode(spec, [0, 5, 1, 2]) == (5 + 65538) * 1000
+    assert encode(spec, 7000) == (0, 7, 0, 0)
+    floats = make_spec(quantity=Quantity.IMPORT_WH, type=RegisterType.F32, unit="Wh", count=4, terms=2)
+    assert decode(floats, [0x447A, 0, 0x3F80, 0]) == 1001
+    assert decode(floats, [0x447A, 0, 0x7FC0, 0]) is None
+    assert decode(floats, encode(floats, None)) is None

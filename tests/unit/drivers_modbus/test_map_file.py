@@ -126,6 +126,7 @@ def test_a_good_map_is_read_whole() -> None:
         ),
         ('type = "u16"', 'type = "bcd"', "[[registers]]", "count: missing; wanted a whole number 1..16"),
         ('type = "u16"', 'type = "ascii"\ncount = 2', "ascii", "ascii is text, voltage_l1_v is a number"),
+        ('type = "u16"', 'type = "dotted"\ncount = 2', "dotted", "dotted is text, voltage_l1_v is a number"),
         ("address = 0x0010", "address = 40001.5", "40001.5", "wanted a whole number 0..65535"),
         ("address = 0x0010", "address = 0xFFFF", "0xFFFF", "2 registers from 0xFFFF end behind the last one"),
         ("address = 0x0010", "", "[[registers]]", r"registers\[1\].address: missing"),

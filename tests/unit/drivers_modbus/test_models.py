@@ -1,91 +1,167 @@
-"""Every shipped model decodes a frame: recorded ones where the sources have them, else computed by hand."""
+"""Every shipped model decodes its frames (frames/<model-id>.toml): recorded ones where there are any, else computed."""
 
 from __future__ import annotations
 
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
 import pytest
 
 from drivers.base import Quantity
 from drivers.modbus.codec import decode, encode, step
+from drivers.modbus.feature_codec import decode_clock, encode_clock
+from drivers.modbus.features import ClockField, SwitchSpec
 from drivers.modbus.map_file import load_models
 from drivers.modbus.model import MeterModel
 from drivers.modbus.plan import plan
-from drivers.modbus.register_map import ENERGIES, RegisterType, Table, TransformerRatio
+from drivers.modbus.register_map import ENERGIES, TEXTS, RegisterSpec, RegisterType, Table, TransformerRatio
+from support.model_frames import FRAMES_DIR, Frame, ModelFrames, load_frames
 
 MODELS = load_models()
+FRAMES = {path.stem: load_frames(path) for path in sorted(FRAMES_DIR.glob("*.toml"))}
+LOCAL = ZoneInfo("Asia/Shanghai")
+FLOATS = {RegisterType.F32: np.float32, RegisterType.F64: np.float64}
 
-FRAMES = [
-    # (model, quantity, function, address, registers as hex, value): the answer's data bytes of one request.
-    # Manual's own example, section 3.8.1 of both Eastron texts: 01 04 00 00 00 02 → 43 66 33 34, 230.2 V.
-    ("eastron-sdm630", "voltage_l1_v", 4, 0x0000, "43663334", 230.2),
-    ("eastron-sdm120", "voltage_l1_v", 4, 0x0000, "43663334", 230.2),
-    ("eastron-sdm230", "voltage_l1_v", 4, 0x0000, "43663334", 230.2),
-    # Computed by hand: 1551.37 kWh = 1.51501… × 2^10 → 44C1EBD7; 1551.369995 kWh.
-    ("eastron-sdm630", "import_wh", 4, 0x0048, "44C1EBD7", 1_551_370),
-    ("eastron-sdm120", "import_wh", 4, 0x0048, "44C1EBD7", 1_551_370),
-    ("eastron-sdm230", "export_wh", 4, 0x004A, "44C1EBD7", 1_551_370),
-    ("eastron-sdm630", "import_l3_wh", 4, 0x015E, "3F800000", 1_000),
-    ("eastron-sdm630", "export_l1_wh", 4, 0x0160, "3F000000", 500),
-    ("eastron-sdm630", "power_w", 4, 0x0034, "C4EFF666", -1919.7),
-    ("eastron-sdm630", "serial", 3, 0xFC00, "01406F40", "21000000"),
-    ("eastron-sdm120", "serial", 3, 0xFC00, "01406F40", "21000000"),
-    # Recorded between an inverter and a DTSU666 (github.com/pacraf/foxess_chint_modbus_bridge).
-    ("chint-dtsu666", "power_w", 3, 0x2012, "45000000", 204.8),
-    ("chint-dtsu666", "export_wh", 3, 0x1028, "440D370A", 564_860),
-    ("chint-dtsu666", "ct_ratio", 3, 0x0006, "0001", 1),
-    # Computed by hand from the manual's scales: 2301.5 × 0.1 V, 1234 × 0.001 A.
-    ("chint-dtsu666", "voltage_l2_v", 3, 0x2008, "450FD800", 230.15),
-    ("chint-dtsu666", "current_l1_a", 3, 0x200C, "449A4000", 1.234),
-    ("chint-dtsu666", "import_l2_wh", 3, 0x1022, "41480000", 12_500),
-    ("chint-ddsu666", "power_w", 3, 0x2004, "BE49BA5E", -197.0),
-    ("chint-ddsu666", "import_wh", 3, 0x4000, "43EF3EFA", 478_492),
-    ("chint-ddsu666", "voltage_l1_v", 3, 0x2000, "43663334", 230.2),
-    # Computed by hand from the manual's scales: 0.01 kWh, 0.1 V, 0.01 A, 0.001 kW signed.
-    ("acrel-dtsd1352", "import_wh", 3, 0x000A, "0001E240", 1_234_560),
-    ("acrel-dtsd1352", "export_wh", 3, 0x0014, "00000007", 70),
-    ("acrel-dtsd1352", "voltage_l3_v", 3, 0x0063, "08FE", 230.2),
-    ("acrel-dtsd1352", "current_l1_a", 3, 0x0064, "0640", 16.0),
-    ("acrel-dtsd1352", "power_w", 3, 0x016A, "FFFFF9F2", -1550.0),
-    ("acrel-dtsd1352", "ct_ratio", 3, 0x008E, "0028", 40),
-]
+with_frames = pytest.mark.parametrize(
+    ("model", "frames"), [(MODELS[i], FRAMES[i]) for i in MODELS if i in FRAMES], ids=[i for i in MODELS if i in FRAMES]
+)
+each_model = pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
 
 
-@pytest.mark.parametrize(("model_id", "name", "function", "address", "data", "value"), FRAMES)
-def test_a_frame_decodes_to_its_value(
-    model_id: str, name: str, function: int, address: int, data: str, value: float | str
-) -> None:
-    model = MODELS[model_id]
-    spec = model.by_quantity[Quantity(name)]
-    assert model.limits.function_codes[spec.table] == function
-    assert spec.address == address
-    words = [int(data[i : i + 4], 16) for i in range(0, len(data), 4)]
-    decoded = decode(spec, words)
-    assert decoded == (pytest.approx(value, abs=1e-3) if isinstance(value, float) else value)
-    assert type(decoded) is type(value)
+def test_every_model_has_its_frames_and_every_frame_a_model() -> None:
+    assert set(MODELS) == set(FRAMES)
 
 
-def test_every_model_has_a_frame_here_and_its_sources() -> None:
-    assert {f[0] for f in FRAMES} == set(MODELS)
-    for model in MODELS.values():
-        assert len(model.sources) >= 2
-        assert model.manual.title.startswith((model.manufacturer, "Eastron"))
+@pytest.mark.parametrize(
+    ("model", "frame"),
+    [pytest.param(MODELS[i], f, id=f"{i}-{f.address:#06x}") for i in MODELS if i in FRAMES for f in FRAMES[i].frames],
+)
+def test_a_frame_decodes_to_its_values(model: MeterModel, frame: Frame) -> None:
+    found = {}
+    for spec in model.registers:
+        start = spec.address - frame.address
+        if model.limits.function_codes[spec.table] != frame.function or not 0 <= start <= len(frame.words) - spec.count:
+            continue
+        found[spec.quantity.value] = decode(spec, frame.words[start : start + spec.count])
+    assert len(frame.words) <= model.limits.max_registers
+    expected: dict[str, Any] = {**frame.values, **dict.fromkeys(frame.absent)}
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        right = pytest.approx(value, abs=1e-3, rel=1e-6) if isinstance(value, float) else value
+        assert found[name] == right, name
+        assert type(found[name]) is type(value), name
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=str)
+@with_frames
+def test_frames_show_every_type_and_every_encoding_of_no_value(model: MeterModel, frames: ModelFrames) -> None:
+    shown, absent = set(), set()
+    for frame in frames.frames:
+        shown |= {_how_written(model.by_quantity[Quantity(name)]) for name in frame.values}
+        for spec in (model.by_quantity[Quantity(name)] for name in frame.absent):
+            absent.add((spec.type, _as_one_number(spec, frame)))
+    assert {_how_written(spec) for spec in model.registers} == shown
+    assert {(spec.type, bits) for spec in model.registers for bits in spec.invalid} <= absent
+
+
+@each_model
+def test_a_float_resolves_what_a_float_can(model: MeterModel) -> None:
+    for spec in model.registers:
+        if spec.quantity in ENERGIES:
+            at_100_mwh = step(spec, 100_000_000)
+            assert 0 < step(spec, 0) <= 1000
+            if spec.type in FLOATS:
+                spacing = float(np.spacing(FLOATS[spec.type](100_000_000 / spec.factor)) * spec.factor)
+                assert at_100_mwh == max(spacing, float(spec.resolution))
+            else:
+                assert at_100_mwh == step(spec, 0) == float(spec.resolution)
+
+
+def test_a_float_of_kwh_resolves_8_wh_at_100_000_kwh() -> None:
+    spec = MODELS["eastron-sdm630"].by_quantity[Quantity.IMPORT_WH]
+    assert step(spec, 100_000_000) == 7.8125
+    assert decode(spec, encode(spec, 100_000_000)) == 100_000_000
+    assert decode(spec, encode(spec, 100_000_003)) == 100_000_000
+
+
+@with_frames
+def test_the_optional_tables_have_frames_too(model: MeterModel, frames: ModelFrames) -> None:
+    features = model.features
+    assert bool(features.clock) == bool(frames.clock)
+    assert bool(features.relay) == bool(frames.relay)
+    assert bool(features.tariff) == bool(frames.tariff)
+    assert {s.address for s in features.status} == {f.address for f in frames.status}
+    assert bool(features.profile) == bool(frames.profile)
+
+
+@with_frames
+def test_a_clock_says_its_instant_and_is_set_to_it(model: MeterModel, frames: ModelFrames) -> None:
+    for frame in frames.clock:
+        assert model.features.clock is not None
+        form = model.features.clock.format
+        assert decode_clock(form, frame.words, LOCAL) == frame.instant
+        if frame.instant is not None and not {ClockField.WEEKDAY, ClockField.FILLER} & set(form.fields):
+            assert encode_clock(form, frame.instant, LOCAL) == frame.words
+
+
+@with_frames
+def test_a_switch_says_its_state(model: MeterModel, frames: ModelFrames) -> None:
+    for switch, shown in ((model.features.relay, frames.relay), (model.features.tariff, frames.tariff)):
+        for frame in shown:
+            assert switch is not None
+            assert _state(switch, frame.word) == frame.state
+        if switch is not None:
+            assert {f.state for f in shown} >= set(switch.writes)
+
+
+@with_frames
+def test_a_status_register_says_its_events(model: MeterModel, frames: ModelFrames) -> None:
+    specs = {s.address: s for s in model.features.status}
+    for frame in frames.status:
+        events = {kind.value for bit, (kind, _) in specs[frame.address].bits.items() if frame.word >> bit & 1}
+        assert events == set(frame.events)
+
+
+@with_frames
+def test_a_stored_record_says_its_instant_and_values(model: MeterModel, frames: ModelFrames) -> None:
+    for frame in frames.profile:
+        profile = model.features.profile
+        assert profile is not None
+        assert len(frame.words) == profile.stride
+        if profile.stamp is not None:
+            stamp = frame.words[profile.stamp_offset : profile.stamp_offset + profile.stamp.count]
+            assert decode_clock(profile.stamp, stamp, LOCAL) == frame.instant
+        found = {s.quantity.value: decode(s, frame.words[s.address : s.last + 1]) for s in profile.registers}
+        assert found == {**frame.values, **dict.fromkeys(frame.absent)}
+
+
+@each_model
 def test_every_register_speaks_both_ways(model: MeterModel) -> None:
     for spec in model.registers:
-        value = "21000000" if spec.quantity is Quantity.SERIAL else 100 if spec.quantity in ENERGIES else 1.0
-        assert decode(spec, encode(spec, value)) == pytest.approx(value) if value != "21000000" else value
-        if spec.quantity in ENERGIES:
-            assert 1 <= step(spec, 0) <= 10
+        if spec.quantity in TEXTS:
+            text = "12" if spec.type is not RegisterType.DOTTED else ".".join("1203"[: spec.count])
+            assert decode(spec, encode(spec, text)) == text
+        else:
+            value = 100 * spec.factor.numerator if spec.quantity in ENERGIES else float(spec.factor)
+            assert decode(spec, encode(spec, value)) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=str)
-def test_every_model_has_what_a_head_end_lives_on(model: MeterModel) -> None:
-    voltages = {Quantity.VOLTAGE_L1_V, Quantity.VOLTAGE_L2_V, Quantity.VOLTAGE_L3_V}
-    assert {Quantity.IMPORT_WH, Quantity.EXPORT_WH, Quantity.VOLTAGE_L1_V} <= model.quantities
-    assert len(voltages & model.quantities) == model.phases
+@each_model
+def test_every_model_names_its_manual_and_sources(model: MeterModel) -> None:
+    assert model.manual.title.startswith((model.manufacturer, "Eastron"))
+    assert len(model.sources) >= 2
+
+
+@with_frames
+def test_every_model_has_what_a_head_end_lives_on(model: MeterModel, frames: ModelFrames) -> None:
+    wanted = {Quantity.IMPORT_WH, Quantity.EXPORT_WH}
+    wanted |= {Quantity[f"VOLTAGE_L{phase}_V"] for phase in range(1, model.phases + 1)}
     if model.transformer_ratio is not TransformerRatio.NONE and model.phases == 3:
-        assert Quantity.CT_RATIO in model.quantities
+        wanted.add(Quantity.CT_RATIO)
+    assert wanted - model.quantities == {Quantity(name) for name in frames.lacks}
+    assert Quantity.IMPORT_WH in model.quantities
+    voltages = {q for q in model.quantities if q.value.startswith("voltage_")}
+    assert len(voltages) in (0, model.phases)
 
 
 def test_merged_blocks_save_most_of_the_requests() -> None:
@@ -98,3 +174,19 @@ def test_merged_blocks_save_most_of_the_requests() -> None:
     ]
     assert len(sdm630.registers) == 21
     assert all(s.type is not RegisterType.F32 for s in sdm630.registers if s.table is Table.HOLDING)
+
+
+def _how_written(spec: RegisterSpec) -> tuple[str, ...]:
+    return spec.type.value, spec.word_order.value, spec.byte_order.value
+
+
+def _as_one_number(spec: RegisterSpec, frame: Frame) -> int:
+    words = frame.words[spec.address - frame.address :][: spec.count]
+    high_first = words if spec.word_order.value == "high_first" else words[::-1]
+    big = high_first if spec.byte_order.value == "big" else [w >> 8 | (w & 0xFF) << 8 for w in high_first]
+    return sum(word << 16 * i for i, word in enumerate(reversed(big)))
+
+
+def _state(switch: SwitchSpec, word: int) -> str | None:
+    masked = word & switch.state.mask
+    return next((name for name, values in switch.states.items() if masked in values), None)
