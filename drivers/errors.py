@@ -42,6 +42,19 @@ class ResponseTimeout(PeerError):
     code = "timeout"
 
 
+class MeterResting(PeerError):
+    """The meter was silent too often: it was not asked now, and nothing was put on its bus."""
+
+    code = "resting"
+
+    def __init__(self, message: str, *, peer: str, since_us: int, next_probe_us: int) -> None:
+        super().__init__(message, peer=peer)
+        self.since_us = since_us
+        """UTC, microseconds since 1970, since when it is not asked with the others."""
+        self.next_probe_us = next_probe_us
+        """When the next visit may ask it again."""
+
+
 class DeviceException(PeerError):
     """The device answered with a protocol exception (Modbus exception code 1–11)."""
 

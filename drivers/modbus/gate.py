@@ -21,6 +21,37 @@ class Priority(IntEnum):
     """Stored profiles, which must not delay live polls."""
 
 
+class Hold:
+    """The gate while somebody holds it."""
+
+    def __init__(self, gate: PriorityGate, priority: Priority) -> None:
+        self._gate = gate
+        self._priority = priority
+        self.held = False
+
+    async def give_way(self) -> None:
+        """Let the more urgent go first, where one waits; come back when it is this one's turn again."""
+        if self._gate.waited_for(self._priority):
+            async with self.away():
+                pass
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Leave the gate to others for the length of the `async with` block.
+
+        Whoever is cancelled in there does not come back, and `PriorityGate.turn` has nothing to hand on.
+        """
+        self.held = False
+        self._gate.leave()
+        yield
+        await self.enter()
+
+    async def enter(self) -> None:
+        """Wait for the turn."""
+        await self._gate.enter(self._priority)
+        self.held = True
+
+
 class PriorityGate:
     """A lock with an order of urgency; survives the cancellation of whoever waits or holds."""
 
@@ -30,15 +61,24 @@ class PriorityGate:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     @asynccontextmanager
-    async def turn(self, priority: Priority) -> AsyncIterator[None]:
+    async def turn(self, priority: Priority) -> AsyncIterator[Hold]:
         """Hold the gate for the length of the `async with` block."""
-        await self._enter(priority)
+        hold = Hold(self, priority)
+        await hold.enter()
         try:
-            yield
+            yield hold
         finally:
-            self._leave()
+            if hold.held:
+                self.leave()
 
-    async def _enter(self, priority: Priority) -> None:
+    def waited_for(self, priority: Priority) -> bool:
+        """Whether somebody more urgent than `priority` waits."""
+        while self._waiting and self._waiting[0][2].done():
+            heapq.heappop(self._waiting)  # gave up waiting
+        return bool(self._waiting) and self._waiting[0][0] < priority
+
+    async def enter(self, priority: Priority) -> None:
+        """Wait until it is free and nobody more urgent waits."""
         if not self._busy:
             self._busy = True
             return
@@ -48,10 +88,11 @@ class PriorityGate:
             await mine
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():
-                self._leave()  # the turn was ours already: hand it on
+                self.leave()  # the turn was ours already: hand it on
             raise
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Hand it on to the most urgent, or leave it free."""
         while self._waiting:
             _, _, following = heapq.heappop(self._waiting)
             if not following.done():

@@ -1,4 +1,4 @@
-"""What a bus needs of whatever carries it: TCP today, RTU over TCP, a serial line or a dial-in modem the same way."""
+"""What a bus needs of whatever carries it: Modbus TCP, RTU over TCP, a serial line, a modem that dialled in."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ class Link(Protocol):
         """Whether a question can be asked now."""
         ...
 
+    @property
+    def numbered(self) -> bool:
+        """Whether answers carry their question's number (MBAP transaction id).
+
+        Where they do not (RTU), an answer is told from a late one by unit, function and length alone: the bus then
+        keeps two questions of one shape far enough apart.
+        """
+        ...
+
     async def connect(self, timeout_s: float) -> None:
         """Connect, or raise `ConnectionFailed`; nothing happens where it is connected already."""
         ...
@@ -48,6 +57,16 @@ class Link(Protocol):
         """Ask one unit for `count` registers from `address` (0-based).
 
         Raises `ConnectionFailed`, `ResponseTimeout`, `IllegalAddress`, `DeviceException` or `MalformedResponse`; after
-        the last the link is closed, because nobody knows where the next frame begins.
+        the last, and after half an answer, the link is closed, because nobody knows where the next frame begins.
+        """
+        ...
+
+    async def write(
+        self, *, unit: int, function: int, address: int, words: tuple[int, ...], timeout_s: float
+    ) -> Answer:
+        """Write with function 5 (one coil: 0x0000 or 0xFF00), 6 (one register) or 16 (several), 0-based.
+
+        Returns the times with the words written, once the device has repeated what it was told. Raises as `read` does;
+        after anything but an exception response nobody knows whether the device obeyed.
         """
         ...

@@ -2,7 +2,8 @@
 
 Why a partition into runs of neighbours is enough: a request covers an interval of addresses, so if it holds two
 wanted registers it holds every wanted one between them; giving those to another request can only add requests. The
-best partition of a sorted sequence into runs is found exactly by dynamic programming over its end.
+best partition of a sorted sequence into runs is found exactly by dynamic programming over its end. Tables never mix:
+each is an address space and a function code of its own.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Block:
 def plan(specs: Iterable[RegisterSpec], limits: Limits, *, refused: Collection[AddressRange] = ()) -> tuple[Block, ...]:
     """The fewest requests that read all of `specs`; among the plans with as few, one that reads the fewest registers.
 
+    `specs` do not overlap, as a map's never do.
     `refused` holds ranges that this meter was seen to refuse; no request touches them or the model's forbidden ones.
     Raises `PlanError` when a wanted register lies in such a range or is alone longer than a request may be.
     """
@@ -95,9 +97,14 @@ def _plan_table(specs: list[RegisterSpec], limits: Limits, closed: Collection[Ad
 def _allowed(block: Block, limits: Limits, closed: Collection[AddressRange]) -> bool:
     return (
         block.count <= limits.max_registers
-        and all(b.address - a.last - 1 <= limits.max_gap for a, b in pairwise(block.specs))
+        and all(_gap(a, b, limits.align) <= limits.max_gap for a, b in pairwise(block.specs))
         and not any(c.overlaps(block.table, block.range.first, block.range.last) for c in closed)
     )
+
+
+def _gap(a: RegisterSpec, b: RegisterSpec, align: int) -> int:
+    """Registers between two neighbours that neither would be read with for the sake of alignment."""
+    return (b.address - b.address % align) - (a.last + align - a.last % align)
 
 
 def _why_not(block: Block, limits: Limits, closed: Collection[AddressRange]) -> str:

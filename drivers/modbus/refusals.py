@@ -1,4 +1,8 @@
-"""Remembers which registers a meter refused, so that the search for them is paid for once."""
+"""Remembers which registers meters refused, so that the search for them is paid for once.
+
+The rule it keeps: what a meter of a known firmware refused holds for all meters of that model and firmware; where the
+firmware is not known it holds for that one meter alone, so that an odd one hides nothing of its siblings.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from drivers.modbus.clock import Clock
 from drivers.modbus.register_map import AddressRange
 
 
 @dataclass(frozen=True, slots=True)
 class MeterKey:
-    """The meter that refused."""
+    """One meter where it hangs."""
 
     peer: str
     """The bus, e.g. `10.1.2.3:502`."""
@@ -20,36 +23,70 @@ class MeterKey:
     model_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class FirmwareKey:
+    """All meters of one model and firmware."""
+
+    model_id: str
+    firmware: str
+    """As the meters say it themselves."""
+
+
+RefusalKey = MeterKey | FirmwareKey
+"""For whom a refusal holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Registers that somebody was seen to refuse."""
+
+    range: AddressRange
+    """One quantity's registers, or what lies between two readable ones."""
+    found_us: int
+    """UTC, microseconds since 1970: when it was seen last."""
+    found_by: MeterKey
+    """The meter that was asked."""
+    until_us: int
+    """From then on it is asked once more: a new firmware may have brought the registers."""
+
+
 class RefusalMemory(Protocol):
-    """Where refused ranges are kept: in memory here, in the store when somebody should see them."""
+    """Where refusals are kept: in memory here, in the store when somebody should see them.
 
-    def known(self, key: MeterKey) -> Collection[AddressRange]:
-        """Ranges that this meter is believed to refuse still."""
+    The bus calls it in its event loop: an implementation answers from memory and writes behind.
+    """
+
+    def known(self, key: RefusalKey) -> Collection[Refusal]:
+        """What is believed to be refused still; those whose `until_us` is over as well: the bus asks them again."""
         ...
 
-    def remember(self, key: MeterKey, refused: AddressRange) -> None:
-        """This meter just refused `refused` (one register's, or what lay between two readable ones)."""
+    def remember(self, key: RefusalKey, refused: AddressRange, at_us: int, found_by: MeterKey) -> None:
+        """`found_by` refused `refused` just now; replaces what was remembered of the same range."""
+        ...
+
+    def forget(self, key: RefusalKey, refused: AddressRange) -> None:
+        """`refused` was asked again and answered."""
         ...
 
 
-class ForgettingRefusals:
-    """Keeps refusals in memory for a while: a firmware update may have brought the register back."""
+class RefusalsInMemory:
+    """Keeps refusals as long as the process lives."""
 
-    def __init__(self, clock: Clock, *, keep_s: float = 86_400.0) -> None:
-        self._clock = clock
-        self._keep_s = keep_s
-        self._until: dict[MeterKey, dict[AddressRange, float]] = {}
+    def __init__(self, *, keep_s: float = 86_400.0) -> None:
+        self._keep_us = round(keep_s * 1e6)
+        self._found: dict[RefusalKey, dict[AddressRange, Refusal]] = {}
 
-    def known(self, key: MeterKey) -> Collection[AddressRange]:
-        """Ranges refused within the last `keep_s` seconds."""
-        now = self._clock.monotonic()
-        fresh = {r: until for r, until in self._until.get(key, {}).items() if until > now}
-        if fresh:
-            self._until[key] = fresh
-        else:
-            self._until.pop(key, None)
-        return tuple(fresh)
+    def known(self, key: RefusalKey) -> Collection[Refusal]:
+        """All that was remembered of this key and not forgotten."""
+        return tuple(self._found.get(key, {}).values())
 
-    def remember(self, key: MeterKey, refused: AddressRange) -> None:
-        """Keep `refused` for `keep_s` seconds from now."""
-        self._until.setdefault(key, {})[refused] = self._clock.monotonic() + self._keep_s
+    def remember(self, key: RefusalKey, refused: AddressRange, at_us: int, found_by: MeterKey) -> None:
+        """Keep `refused`; it is asked again `keep_s` seconds from now."""
+        self._found.setdefault(key, {})[refused] = Refusal(refused, at_us, found_by, at_us + self._keep_us)
+
+    def forget(self, key: RefusalKey, refused: AddressRange) -> None:
+        """Drop `refused`."""
+        ranges = self._found.get(key, {})
+        ranges.pop(refused, None)
+        if not ranges:
+            self._found.pop(key, None)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pymodbus import FramerType
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -18,19 +19,27 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from drivers.base import Quantity
 from drivers.modbus.codec import encode
 from drivers.modbus.model import MeterModel
+from drivers.modbus.plan import cover
 from drivers.modbus.register_map import Table
 
 Fault = Callable[["FaultProxy", bytes], list[bytes] | None]
 """(proxy, whole answer) → what is sent instead, in pieces; None closes the connection."""
 
 
+TEXTS: dict[Quantity, Any] = {Quantity.SERIAL: "210001", Quantity.FIRMWARE: "10"}
+
+
 def words_of(model: MeterModel, values: dict[Quantity, Any]) -> dict[Table, dict[int, int]]:
     """Registers of every quantity of `model`; those without a value hold their address."""
     words: dict[Table, dict[int, int]] = {Table.HOLDING: {}, Table.INPUT: {}}
     for spec in model.registers:
-        default: Any = "210001" if spec.quantity is Quantity.SERIAL else float(spec.address % 100) / 100
+        default = TEXTS.get(spec.quantity, float(spec.address % 100) / 100)
         for i, word in enumerate(encode(spec, values.get(spec.quantity, default))):
             words[spec.table][spec.address + i] = word
+    for spec in model.registers:  # a meter that gives even numbers of registers only has a neighbour for each odd one
+        block = cover([spec], model.limits)
+        for address in range(block.address, block.range.last + 1):
+            words[spec.table].setdefault(address, 0)
     return words
 
 
@@ -49,9 +58,9 @@ def device(unit: int, words: dict[Table, dict[int, int]], *, fill_to: int = 0x20
 
 
 @asynccontextmanager
-async def serving(devices: list[SimDevice]) -> AsyncIterator[int]:
+async def serving(devices: list[SimDevice], framer: FramerType = FramerType.SOCKET) -> AsyncIterator[int]:
     """A server on a free port of this machine; yields the port."""
-    server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
+    server = ModbusTcpServer(devices, address=("127.0.0.1", 0), framer=framer)
     await server.serve_forever(background=True)
     try:
         yield server.transport.sockets[0].getsockname()[1]  # type: ignore[attr-defined]

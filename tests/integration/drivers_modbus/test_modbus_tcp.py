@@ -60,8 +60,8 @@ def right(address: int, count: int = 2, unit: int = 3) -> tuple[int, ...]:
 def test_every_shipped_model_is_read_from_a_foreign_server(bench: Any) -> None:
     async def scene() -> None:
         values = {
-            Quantity.IMPORT_WH: 1_234_500,
-            Quantity.EXPORT_WH: 500,
+            Quantity.IMPORT_WH: 1_234_000,  # some meters show whole kWh
+            Quantity.EXPORT_WH: 5_000,
             Quantity.VOLTAGE_L1_V: 230.0,
             Quantity.FREQUENCY_HZ: 50.0,
             Quantity.CT_RATIO: 40,
@@ -73,8 +73,8 @@ def test_every_shipped_model_is_read_from_a_foreign_server(bench: Any) -> None:
             for unit, model in units.items():
                 before = asyncio.get_running_loop().time()
                 reading = await bus.read_meter(unit, model)
-                assert reading.import_wh == 1_234_500
-                assert reading.export_wh == 500
+                assert reading.import_wh == 1_234_000
+                assert reading.export_wh == 5_000
                 assert reading.voltage_v is not None
                 assert reading.voltage_v[0] == pytest.approx(230.0, abs=1e-3)
                 assert reading.serial == ("210001" if Quantity.SERIAL in model.quantities else None)
@@ -240,7 +240,7 @@ SPOILT = [
     # (fault, what the client says, whether the connection is given up)
     (drop, ResponseTimeout, "no answer within", False),
     (hold, ResponseTimeout, "no answer within", False),
-    (cut, ResponseTimeout, "no answer within", False),
+    (cut, ResponseTimeout, "no answer within", True),
     (header(tid=0x7777), ResponseTimeout, "no answer within", False),
     (header(tid=0), ResponseTimeout, "no answer within", False),
     (closed, ConnectionFailed, "lost while waiting for input 0x0004..0x0005", True),
@@ -337,6 +337,8 @@ def test_the_rest_of_a_torn_answer_that_comes_late_spoils_no_value(tail: int, be
                 proxy.faults.extend([torn, glued])
                 with pytest.raises(ResponseTimeout):
                     await read(client, 0, 60)
+                assert not client.connected  # half an answer: nobody knows where the next frame begins
+                await client.connect(SHORT_S)
                 with pytest.raises((MalformedResponse, ResponseTimeout)):
                     await read(client, 6, 60)
                 await client.connect(SHORT_S)

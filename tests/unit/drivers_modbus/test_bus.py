@@ -1,12 +1,10 @@
-"""The bus against a link under the test's hand: retries, refusals, silence, priorities, stamps."""
+"""The bus against a link under the test's hand: values, stamps, retries, silence, connections."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -15,49 +13,19 @@ from drivers.errors import (
     ConnectionFailed,
     DeviceException,
     DriverConfigError,
-    IllegalAddress,
     MalformedResponse,
+    MeterResting,
     ResponseTimeout,
 )
 from drivers.modbus.bus import BusSettings, ModbusAddress
-from drivers.modbus.codec import encode
-from drivers.modbus.gate import Priority
 from drivers.modbus.map_file import load_models
-from drivers.modbus.model import MeterModel
-from drivers.modbus.probe import plausibility, probe
-from drivers.modbus.refusals import ForgettingRefusals, MeterKey
-from drivers.modbus.register_map import AddressRange, Table
+from support.modbus import memory_of, outcome, run
 
 MODELS = load_models()
 SDM630 = MODELS["eastron-sdm630"]
 SDM230 = MODELS["eastron-sdm230"]
 DTSU666 = MODELS["chint-dtsu666"]
 ENERGY = frozenset({Quantity.IMPORT_WH, Quantity.EXPORT_WH})
-T = TypeVar("T")
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(coroutine)
-
-
-def memory_of(model: MeterModel, **values: Any) -> dict[tuple[int, int], int]:
-    """All registers of a model (and the unlisted ones between them), holding `values` or the register's own address."""
-    words: dict[tuple[int, int], int] = {}
-    codes = model.limits.function_codes
-    for table in Table:
-        specs = [s for s in model.registers if s.table is table]
-        for spec in specs:
-            if spec.quantity is Quantity.SERIAL:
-                value: Any = "210001"
-            else:
-                value = values.get(spec.quantity.value, float(spec.address % 200))
-            for i, word in enumerate(encode(spec, value)):
-                words[codes[table], spec.address + i] = word
-        for first, second in itertools.pairwise(specs):
-            if second.address - first.last < 60:
-                for address in range(first.last + 1, second.address):
-                    words.setdefault((codes[table], address), 0xDEAD)
-    return words
 
 
 def test_a_reading_holds_what_the_registers_show(setup: Any) -> None:
@@ -119,7 +87,7 @@ def test_a_dead_meter_costs_its_own_timeouts_and_its_neighbours_nothing(setup: A
     link.meters = {1: memory_of(SDM230), 3: memory_of(SDM230)}
 
     async def round_of_three() -> list[Any]:
-        return [await _outcome(bus.read_meter(unit, SDM230)) for unit in (1, 2, 3)]
+        return [await outcome(bus.read_meter(unit, SDM230)) for unit in (1, 2, 3)]
 
     first, dead, last = run(round_of_three())
     assert first.import_wh is not None
@@ -131,22 +99,16 @@ def test_a_dead_meter_costs_its_own_timeouts_and_its_neighbours_nothing(setup: A
     assert (bus.stats.requests, bus.stats.timeouts, bus.stats.connects) == (6, 2, 1)
 
 
-async def _outcome(coroutine: Coroutine[Any, Any, T]) -> T | Exception:
-    try:
-        return await coroutine
-    except ResponseTimeout as error:
-        return error
-
-
 def test_dead_meters_among_living_ones_never_cost_the_connection(setup: Any) -> None:
     _, link, bus = setup(retries=0, reconnect_after=2)
     link.meters[1] = memory_of(SDM230)
 
     async def rounds() -> list[Any]:
-        return [await _outcome(bus.read_meter(unit, SDM230)) for unit in (1, 2) * 5]
+        return [await outcome(bus.read_meter(unit, SDM230)) for unit in (1, 2) * 5]
 
     outcomes = run(rounds())
-    assert [isinstance(o, ResponseTimeout) for o in outcomes] == [False, True] * 5
+    silent = (ResponseTimeout, MeterResting)
+    assert [isinstance(o, silent) for o in outcomes] == [False, True] * 5
     assert link.closes == 0
 
 
@@ -175,70 +137,6 @@ def test_what_was_read_before_the_silence_is_kept(setup: Any) -> None:
     assert reading.import_wh == 1000
     assert reading.import_phase_wh is None
     assert set(reading.refused) == {f"{way}_l{phase}_wh" for way in ("import", "export") for phase in (1, 2, 3)}
-
-
-def test_an_address_the_meter_lacks_is_found_once_and_the_rest_is_read(setup: Any) -> None:
-    _, link, bus = setup()
-    memory = memory_of(SDM630, import_wh=1000)
-    for address in (0x46, 0x47):  # a firmware without frequency
-        del memory[4, address]
-    link.meters[3] = memory
-    first = run(bus.read_meter(3, SDM630))
-    assert first.refused == ("frequency_hz",)
-    assert first.import_wh == 1000
-    assert first.voltage_v is not None
-    search = len(link.asked)
-    link.asked.clear()
-    second = run(bus.read_meter(3, SDM630))
-    assert second == replace(first, instant_us=second.instant_us, uncertainty_ms=second.uncertainty_ms)
-    assert search > 4
-    assert len(link.asked) == 4  # serial, below the hole, above it, phase energies
-    assert not any(a <= 0x46 < a + n for _, f, a, n in link.asked if f == 4)
-
-
-def test_a_hole_between_two_readable_registers_is_remembered_as_a_hole(setup: Any) -> None:
-    _, link, bus = setup()
-    memory = memory_of(SDM630)
-    del memory[4, 0x20]  # nobody wants it, yet a block would read across it
-    link.meters[3] = memory
-    reading = run(bus.read_meter(3, SDM630))
-    assert reading.refused == ()
-    link.asked.clear()
-    run(bus.read_meter(3, SDM630))
-    assert len(link.asked) == 4
-    assert bus.stats.exceptions == 1
-
-
-def test_another_meter_of_the_model_is_not_judged_by_the_first(setup: Any) -> None:
-    _, link, bus = setup()
-    lame = memory_of(SDM230)
-    del lame[4, 0x46]
-    link.meters = {1: lame, 2: memory_of(SDM230)}
-    assert run(bus.read_meter(1, SDM230)).refused == ("frequency_hz",)
-    assert run(bus.read_meter(2, SDM230)).refused == ()
-
-
-def test_refusals_are_forgotten_in_time(setup: Any) -> None:
-    clock, _, _ = setup()
-    memory = ForgettingRefusals(clock, keep_s=100)
-    key, hole = MeterKey("p", 1, "m"), AddressRange(Table.INPUT, 4, 5)
-    memory.remember(key, hole)
-    clock.elapsed_s = 99
-    assert memory.known(key) == (hole,)
-    assert memory.known(replace(key, unit=2)) == ()
-    clock.elapsed_s = 100
-    assert memory.known(key) == ()
-
-
-def test_a_meter_that_refuses_all_is_an_error_now_and_without_a_request_the_next_time(setup: Any) -> None:
-    _, link, bus = setup()
-    link.meters[1] = {(4, 9999): 0}
-    with pytest.raises(IllegalAddress, match="exception 2"):
-        run(bus.read_meter(1, SDM230, ENERGY))
-    link.asked.clear()
-    with pytest.raises(IllegalAddress, match=r"known to be refused: input 0x0048\.\.0x0049, input 0x004A"):
-        run(bus.read_meter(1, SDM230, ENERGY))
-    assert link.asked == []
 
 
 @pytest.mark.parametrize(("code", "tries"), [(6, 2), (5, 2), (11, 2), (10, 2), (1, 1), (4, 1)])
@@ -288,27 +186,6 @@ def test_a_gateway_that_is_down_is_not_waited_for_by_every_meter(setup: Any) -> 
     assert run(bus.read_meter(1, SDM230)).import_wh is not None
 
 
-def test_a_slow_converter_gets_its_rest(setup: Any) -> None:
-    clock, link, bus = setup(turnaround_s=0.02)
-    link.meters[3] = memory_of(SDM630)
-    run(bus.read_meter(3, SDM630))
-    assert clock.slept == [pytest.approx(0.02)] * 2
-
-
-def test_the_urgent_go_first_and_nobody_interrupts(setup: Any) -> None:
-    _, link, bus = setup()
-    link.meters = {unit: memory_of(SDM630) for unit in (1, 2, 3, 4)}
-    order = [(1, Priority.HOUSEHOLD), (2, Priority.BACKFILL), (3, Priority.AREA_METER), (4, Priority.COMMAND)]
-
-    link.before = lambda unit: asyncio.sleep(0)
-
-    async def all_at_once() -> None:
-        await asyncio.gather(*(bus.read_meter(unit, SDM630, priority=p) for unit, p in order))
-
-    run(all_at_once())
-    assert [unit for unit, *_ in link.asked] == [1] * 3 + [4] * 3 + [3] * 3 + [2] * 3
-
-
 def test_who_gives_up_waiting_or_reading_leaves_the_bus_free(setup: Any) -> None:
     _, link, bus = setup()
     link.meters = {1: memory_of(SDM230), 2: memory_of(SDM230), 3: memory_of(SDM230)}
@@ -356,37 +233,12 @@ def test_a_value_the_meter_does_not_have_is_absent_and_named(setup: Any) -> None
     assert reading.refused == ("voltage_l1_v",)
 
 
-def test_a_probe_shows_values_units_registers_and_timing(setup: Any) -> None:
+def test_a_model_that_was_changed_is_asked_as_it_is_now(setup: Any) -> None:
+    """A map of the same name and quantities that was mended: reloaded, not restarted."""
     _, link, bus = setup()
-    link.meters[3] = memory_of(
-        DTSU666, import_wh=4000, import_l1_wh=1000, import_l2_wh=1000, import_l3_wh=2000, voltage_l1_v=12.0,
-        voltage_l2_v=230.0, voltage_l3_v=230.0, power_factor=0.9, frequency_hz=50.0,
-    )  # fmt: skip
-    report = run(probe(bus, 3, DTSU666))
-    by_name = {v.quantity.value: v for v in report.values}
-    energy = by_name["import_wh"]
-    assert (energy.value, energy.unit, energy.table, energy.address) == (4000, "Wh", Table.HOLDING, 0x101E)
-    assert energy.words == (0x4080, 0x0000)
-    assert by_name["voltage_l1_v"].unit == "V"
-    assert [r.span_ms for r in report.requests] == [50.0] * len(link.asked)
-    assert report.missing == ()
-    assert report.remarks == ("voltage_l1_v = 12: outside 80..300 V",)
-
-
-def test_what_looks_wrong_is_said_in_words() -> None:
-    q = Quantity
-    assert plausibility({q.VOLTAGE_L1_V: 230.0, q.FREQUENCY_HZ: 50.0, q.POWER_FACTOR: -0.94, q.IMPORT_WH: 5}) == ()
-    remarks = plausibility(
-        {
-            q.VOLTAGE_L1_V: 0.0, q.FREQUENCY_HZ: 0.0, q.POWER_FACTOR: 900.0, q.EXPORT_WH: -4, q.SERIAL: None,
-            q.IMPORT_WH: 9000, q.IMPORT_L1_WH: 1000, q.IMPORT_L2_WH: 1000, q.IMPORT_L3_WH: 1000,
-        }
-    )  # fmt: skip
-    assert remarks == (
-        "frequency_hz = 0: outside 45..65 Hz",
-        "power_factor = 900: outside -1..1",
-        "export_wh = -4: a cumulative register below zero",
-        "serial: the meter says that it has no value",
-        "no voltage on any phase: not connected, or the wrong model",
-        "phase imports sum to 3000 Wh, the total says 9000 Wh",
-    )
+    link.meters[1] = memory_of(SDM230, import_wh=5000)
+    assert run(bus.read_meter(1, SDM230, ENERGY)).import_wh == 5000
+    moved = tuple(replace(s, address=s.address + 0x100) if s.quantity in ENERGY else s for s in SDM230.registers)
+    mended = replace(SDM230, registers=moved)
+    link.meters[1] = memory_of(mended, import_wh=7000)
+    assert run(bus.read_meter(1, mended, ENERGY)).import_wh == 7000

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from drivers.modbus.frames import Answered, Broken, Question, examine
+from drivers.modbus.frames import Answered, Broken, Question, ends_amid, examine
 
 ASKED = Question(transaction=7, unit=3, function=4, count=2)
 
@@ -62,6 +62,28 @@ def test_what_does_not_fit_is_broken_and_says_how(wrong: bytes, reason: str) -> 
     verdict = examine(wrong, ASKED)
     assert isinstance(verdict, Broken)
     assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("missing", range(1, len(GOOD)))
+@pytest.mark.parametrize("late", [frame(tid=6), frame(tid=5, function=3, body=bytes([8, *range(8)]))])
+def test_an_answer_that_was_cut_and_filled_up_with_another_ones_bytes_is_never_taken(missing: int, late: bytes) -> None:
+    assert not isinstance(examine(GOOD[:-missing] + late, ASKED), Answered)
+
+
+@pytest.mark.parametrize("before", [b"", GOOD, GOOD + frame(tid=9)])
+def test_half_a_frame_is_out_of_step_and_whole_ones_are_not(before: bytes) -> None:
+    assert not ends_amid(before)
+    assert all(ends_amid(before + GOOD[:cut]) for cut in range(1, len(GOOD)))
+
+
+@pytest.mark.parametrize("asked", [1, 2, 0xFFFF])
+def test_frames_that_follow_the_answer_are_no_offence(asked: int) -> None:
+    question = Question(transaction=asked, unit=3, function=4, count=2)
+    mine = frame(tid=asked)
+    for following in (mine, frame(tid=(asked - 2) % 0xFFFF + 1), frame(tid=asked % 0xFFFF + 1)):
+        for end in range(len(following) + 1):
+            assert examine(mine + following[:end], question) == Answered(mine)
+    assert isinstance(examine(mine + frame(tid=asked ^ 0x4000), question), Broken)  # never asked
 
 
 @seed(5)

@@ -23,13 +23,19 @@ def _partitions(items: list[RegisterSpec]) -> Any:
         yield [[first], *smaller]
 
 
+def _read_anyway(specs: list[RegisterSpec], align: int) -> set[int]:
+    """Wanted registers, and those that share a multiple of `align` with one: these are no gap."""
+    units = {a // align for s in specs for a in range(s.address, s.last + 1)}
+    return {unit * align + i for unit in units for i in range(align)}
+
+
 def _feasible(group: list[RegisterSpec], everything: list[RegisterSpec], limits: Limits, closed: Any) -> Block | None:
     """An independent statement of what a request may be: by address sets, not by neighbours."""
     if len({s.table for s in group}) > 1:
         return None
     block = cover(group, limits)
     table = group[0].table
-    wanted = {a for s in everything if s.table is table for a in range(s.address, s.last + 1)}
+    wanted = _read_anyway([s for s in everything if s.table is table], limits.align)
     first, last = min(s.address for s in group), max(s.last for s in group)
     run = 0
     for address in range(first, last + 1):
@@ -51,9 +57,10 @@ def _problems(draw: Any) -> tuple[list[tuple[Table, int, int]], dict[str, Any], 
             spans.append((table, address, count))
             address += count + draw(st.integers(0, 7))
     limits = {
-        "max_registers": draw(st.integers(4, 16)),
+        "max_registers": draw(st.integers(2, 16)),
         "max_gap": draw(st.integers(0, 6)),
-        "align": draw(st.sampled_from([1, 1, 2])),
+        "align": draw(st.sampled_from([1, 1, 2, 4])),
+        "function_codes": draw(st.sampled_from([{Table.INPUT: i, Table.HOLDING: h} for i in (3, 4) for h in (3, 4)])),
     }
     closed = [
         AddressRange(draw(st.sampled_from(list(Table))), first, first + draw(st.integers(0, 3)))
@@ -86,6 +93,55 @@ def test_no_plan_has_fewer_requests_nor_as_few_with_fewer_registers(
     assert sorted(map(repr, specs)) == sorted(repr(s) for b in blocks for s in b.specs)
     for block in blocks:
         assert _feasible(list(block.specs), specs, limits, closed) == block
+
+
+def _fewest(specs: list[RegisterSpec], limits: Limits, closed: list[AddressRange]) -> tuple[int, int] | None:
+    """(requests, registers) of the cheapest set of requests whatsoever: every interval of addresses that a request may
+    be, wider than needed or not, and every choice among them. Of plans, runs and covers it knows nothing."""
+    fewest = (0, 0)
+    for table in Table:
+        mine = [s for s in specs if s.table is table]
+        wanted = _read_anyway(mine, limits.align)
+        shut = {a for c in closed if c.table is table for a in range(c.first, c.last + 1)}
+        end = max(wanted, default=0) + limits.align
+        brings: dict[int, int] = {}
+        for first in range(0, end + 1, limits.align):
+            for count in range(limits.align, limits.max_registers + 1, limits.align):
+                inside = [s for s in mine if first <= s.address and s.last < first + count]
+                if not inside or shut & set(range(first, first + count)):
+                    continue
+                between = range(min(s.address for s in inside), max(s.last for s in inside) + 1)
+                gaps = "".join("x" if a in wanted else "." for a in between).split("x")
+                if all(len(gap) <= limits.max_gap for gap in gaps):
+                    which = sum(1 << mine.index(s) for s in inside)
+                    brings[which] = min(count, brings.get(which, count))
+        cost = {0: (0, 0)}
+        for have in range(1 << len(mine)):
+            for which, count in brings.items() if have in cost else ():
+                paid = (cost[have][0] + 1, cost[have][1] + count)
+                cost[have | which] = min(paid, cost.get(have | which, paid))
+        if (whole := (1 << len(mine)) - 1) not in cost:
+            return None
+        fewest = (fewest[0] + cost[whole][0], fewest[1] + cost[whole][1])
+    return fewest
+
+
+@seed(20261124)
+@settings(max_examples=600, deadline=None)
+@given(problem=_problems(), as_forbidden=st.booleans())
+def test_no_set_of_requests_whatsoever_is_cheaper(
+    problem: Any, as_forbidden: bool, make_spec: Any, make_limits: Any
+) -> None:
+    spans, given_limits, closed = problem
+    limits = make_limits(**given_limits, forbidden=tuple(closed) if as_forbidden else ())
+    specs = [make_spec(table=t, address=a, count=n) for t, a, n in spans]
+    fewest = _fewest(specs, limits, closed)
+    if fewest is None:
+        with pytest.raises(PlanError):
+            plan(specs, limits, refused=() if as_forbidden else closed)
+        return
+    blocks = plan(specs, limits, refused=() if as_forbidden else closed)
+    assert (len(blocks), sum(b.count for b in blocks)) == fewest
 
 
 def test_a_forbidden_register_between_two_wanted_ones_splits_the_request(make_spec: Any, make_limits: Any) -> None:
