@@ -9,15 +9,20 @@ The only file here that imports paho. What its 2.x source was checked for, and w
   The caller bounds what it holds; QoS 0 is bounded by nobody.
 - An exception in a callback ends its network thread: `alive` tells.
 - It queues what is published while there is no connection: `publish` refuses then.
+- It heeds no limit that the broker states but the keep-alive, and takes no other in-flight limit once connected:
+  receive-maximum, packet size, QoS and whether anything is retained are heeded here.
+- Its back-off knows no chance and begins anew with every connection, however short: the pauses are made here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
@@ -27,82 +32,69 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-RECONNECT_FIRST_S: Final = 1
-RECONNECT_MOST_S: Final = 30
+from drivers.mqtt.broker import Broker, Granted, Listening, Message, Will
+
+__all__ = ["Broker", "Granted", "Listening", "Message", "MqttClient", "Will"]
+
+RECONNECT_FIRST_S: Final = 1.0
+RECONNECT_MOST_S: Final = 30.0
+STEADY_S: Final = 5.0
+"""A connection that stood so long was a good one: the pauses begin anew after it."""
+MOST_SHORT: Final = 2
+"""So often the pause doubles while connections are accepted and then end soon: each of them may have got on."""
 MAX_OUTGOING: Final = 1000
 """Own publications that wait for the broker's PUBACK; more are refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One publication as it arrived."""
-
-    topic: str
-    payload: bytes
-    mid: int
-    """Packet identifier, good for one connection."""
-    qos: int
-    connection: int
-    """Counts the connections of this client."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """Where the broker is, and how its session is kept."""
-
-    host: str
-    port: int
-    client_id: str
-    receive_maximum: int = 200
-    """Un-acknowledged publications that the broker may send."""
-    session_expiry_s: int = 7 * 86400
-    keepalive_s: int = 30
-    username: str | None = None
-    password: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker publishes when we vanish."""
-
-    topic: str
-    payload: bytes
-    retain: bool = True
+MAX_INFLIGHT: Final = 20
+"""Of these, sent and not yet acknowledged; where the broker takes fewer, no more than that wait at all."""
+_HEADER: Final = 32
+"""More than what a PUBLISH has besides topic and payload [bytes]."""
 
 
 class MqttClient:
     """One session at one broker; every callback runs in the client's network thread and must neither block nor raise.
 
-    on_connect(session_present), on_disconnect(reason), on_problem(text): a refused connection or subscription.
+    on_connect(granted), on_disconnect(reason), on_problem(text): a refused connection, subscription or publication.
     """
 
     def __init__(
         self,
         broker: Broker,
-        subscriptions: Sequence[str],
+        subscriptions: Sequence[str | Listening],
         on_message: Callable[[Message], None],
         *,
-        on_connect: Callable[[bool], None] = lambda _: None,
+        on_connect: Callable[[Granted], None] = lambda _: None,
         on_disconnect: Callable[[str], None] = lambda _: None,
         on_problem: Callable[[str], None] = lambda _: None,
+        on_unsubscribed: Callable[[], None] = lambda: None,
         will: Will | None = None,
+        chance: random.Random | None = None,
     ) -> None:
+        """Raises DriverConfigError when a file of its TLS settings cannot be used."""
         self._broker = broker
-        self._subscriptions = tuple(subscriptions)
+        self._subscriptions = [s if isinstance(s, Listening) else Listening(s) for s in subscriptions]
         self._on_message, self._on_connect = on_message, on_connect
         self._on_disconnect, self._on_problem = on_disconnect, on_problem
+        self._on_unsubscribed = on_unsubscribed
+        self._chance = chance or random.Random()
         self._lock = threading.Lock()
         self._connection = 0
         self._open = False
+        self._granted = Granted(session_present=False)
+        self._asked: list[str] = []
+        self._answered = False
+        self._waiting = 0
+        self._failures = 0
+        self._since_s = 0.0
         self._thread_seen: threading.Thread | None = None
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=broker.client_id, protocol=mqtt.MQTTv5, manual_ack=True
         )
-        client.reconnect_delay_set(RECONNECT_FIRST_S, RECONNECT_MOST_S)
         client.max_queued_messages_set(MAX_OUTGOING)
-        client.max_inflight_messages_set(100)
+        client.max_inflight_messages_set(MAX_INFLIGHT)
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
+        if broker.tls is not None:
+            client.tls_set_context(broker.tls.context())
         if will is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         client.on_connect = self._connected
@@ -110,8 +102,11 @@ class MqttClient:
         client.on_connect_fail = self._not_connected
         client.on_socket_close = self._closed
         client.on_subscribe = self._subscribed
+        client.on_unsubscribe = lambda *_: self._on_unsubscribed()
+        client.on_publish = self._published
         client.on_message = self._arrived
         self._client = client
+        self._pause()
 
     def start(self) -> None:
         """Start the network thread; it connects, and connects again with back-off, until `stop`."""
@@ -130,9 +125,13 @@ class MqttClient:
             (t for t in threading.enumerate() if t.name == f"paho-mqtt-client-{self._broker.client_id}"), None
         )
 
-    def stop(self) -> None:
-        """Send what is queued, say goodbye, end the thread. The session stays at the broker."""
-        self._client.disconnect()
+    def stop(self, *, end_session: bool = False) -> None:
+        """Send what is queued, say goodbye, end the thread. The session stays at the broker, or ends with it."""
+        properties = None
+        if end_session:
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 0
+        self._client.disconnect(properties=properties)
         self._client.loop_stop()
 
     @property
@@ -155,43 +154,89 @@ class MqttClient:
             return self._client.ack(message.mid, message.qos) == mqtt.MQTT_ERR_SUCCESS
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
-        """Queue a publication. False: there is no connection, or too many wait already."""
+        """Queue a publication. False: there is no connection, too many wait already, or it is larger than allowed."""
         with self._lock:
             if not self._open:
                 return False
-            return self._client.publish(topic, payload, qos=qos, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
+            granted = self._granted
+            size = len(payload) + len(topic.encode()) + _HEADER
+            if granted.receive_maximum < MAX_INFLIGHT and self._waiting >= granted.receive_maximum:
+                return False
+            if granted.maximum_packet is None or size <= granted.maximum_packet:
+                qos, retain = min(qos, granted.maximum_qos), retain and granted.retain
+                queued = self._client.publish(topic, payload, qos=qos, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
+                self._waiting += queued and qos > 0
+                return queued
+        self._on_problem(f"not published to {topic}: {size} bytes, the broker takes {granted.maximum_packet} at most")
+        return False
+
+    def unsubscribe(self, filters: Sequence[str]) -> bool:
+        """No more messages are to come for these; those under way still do. False: there is no connection.
+
+        `on_unsubscribed` tells that the broker has heard it.
+        """
+        return self._client.unsubscribe(list(filters))[0] == mqtt.MQTT_ERR_SUCCESS
 
     def renew(self) -> None:
         """Drop the line and connect again: the broker then sends again whatever was not acknowledged."""
+        self._failures = 0
         line = self._client.socket()
         if isinstance(line, socket.socket):
             # Ends the network loop's read with an end of stream; the loop then reconnects by itself.
             with contextlib.suppress(OSError):  # gone already: just as good
                 line.shutdown(socket.SHUT_RDWR)
 
+    def _pause(self) -> None:
+        """Set the next pause: twice the last one up to a bound, and by chance, so that not everybody comes at once."""
+        longest_s = min(RECONNECT_FIRST_S * 2 ** min(self._failures, 16), RECONNECT_MOST_S)
+        pause_s: Any = longest_s * self._chance.uniform(0.5, 1.0)  # paho declares int and waits for any number
+        self._client.reconnect_delay_set(pause_s, pause_s)
+
     def _connected(
         self,
-        client: mqtt.Client,
+        _client: mqtt.Client,
         _data: Any,
         flags: mqtt.ConnectFlags,
         reason: ReasonCode,
-        _properties: Properties | None,
+        properties: Properties | None,
     ) -> None:
         if reason.is_failure:
+            self._answered = True
             self._on_problem(f"broker refused the connection: {reason}")
             return
+        granted = granted_of(flags.session_present, properties)
         with self._lock:
             self._connection += 1
             self._open = True
-        self._on_connect(flags.session_present)
-        client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._subscriptions])
+            self._answered = True
+            self._granted = granted
+            self._since_s = time.monotonic()
+        self._on_connect(granted)
+        self._subscribe(granted)
+
+    def _subscribe(self, granted: Granted) -> None:
+        """Ask for all filters at once; for a shared one only where the broker knows such: it would hang up on us."""
+        able = [w for w in self._subscriptions if granted.shared_subscriptions or not w.filter.startswith("$share/")]
+        for wanted in self._subscriptions:
+            if wanted not in able:
+                self._on_problem(f"broker has no shared subscriptions, so nothing comes for {wanted.filter}")
+        self._asked = [w.filter for w in able]
+        if able:
+            self._client.subscribe([(w.filter, SubscribeOptions(qos=min(w.qos, granted.maximum_qos))) for w in able])
 
     def _subscribed(
         self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        for topic, reason in zip(self._subscriptions, reasons, strict=False):
+        for topic, reason in zip(self._asked, reasons, strict=False):
             if reason.is_failure:
                 self._on_problem(f"broker refused the subscription to {topic}: {reason}")
+
+    def _published(
+        self, _client: mqtt.Client, _data: Any, _mid: int, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._waiting = max(0, self._waiting - 1)
+        if reason.is_failure:
+            self._on_problem(f"broker refused a publication: {reason}")
 
     def _closed(self, _client: mqtt.Client, _data: Any, _socket: Any) -> None:
         with self._lock:
@@ -201,15 +246,52 @@ class MqttClient:
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         with self._lock:
+            was_answered, self._answered = self._answered, False
+            stood_s = time.monotonic() - self._since_s
             self._open = False
-        self._on_disconnect(str(reason))
+        if not was_answered:
+            self._failures += 1
+        else:
+            self._failures = 0 if stood_s >= STEADY_S else min(self._failures + 1, MOST_SHORT)
+        self._pause()
+        if was_answered:
+            self._on_disconnect(str(reason))
+        else:
+            tls = self._broker.tls
+            hint = "" if tls is None or tls.cert_file is not None else "; it may want a client certificate"
+            self._on_problem(f"{self._broker.host}:{self._broker.port} hung up before it had answered{hint}")
 
     def _not_connected(self, _client: mqtt.Client, _data: Any) -> None:
-        self._on_problem(f"no connection to {self._broker.host}:{self._broker.port}")
+        self._failures += 1
+        self._pause()
+        error = sys.exc_info()[1]  # paho calls from within its `except`
+        why = "" if error is None else f": {error}"
+        self._on_problem(f"no connection to {self._broker.host}:{self._broker.port}{why}")
 
     def _arrived(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError as error:
             topic = repr(bytes(error.object))
-        self._on_message(Message(topic, bytes(message.payload), message.mid, message.qos, self._connection))
+        payload = bytes(message.payload)
+        self._on_message(
+            Message(topic, payload, message.mid, message.qos, self._connection, message.retain, self._broker.client_id)
+        )
+
+
+def granted_of(session_present: bool, properties: Properties | None) -> Granted:
+    """What a CONNACK's properties say."""
+
+    def value(name: str, default: Any) -> Any:
+        return getattr(properties, name, default)  # paho's Properties have an attribute for what is there only
+
+    return Granted(
+        session_present=session_present,
+        receive_maximum=value("ReceiveMaximum", 65_535),
+        maximum_packet=value("MaximumPacketSize", None),
+        maximum_qos=value("MaximumQoS", 2),
+        retain=bool(value("RetainAvailable", 1)),
+        session_expiry_s=value("SessionExpiryInterval", None),
+        shared_subscriptions=bool(value("SharedSubscriptionAvailable", 1)),
+        keepalive_s=value("ServerKeepAlive", None),
+    )

@@ -14,8 +14,8 @@ from drivers.errors import PayloadError
 MAX_NAME: Final = 64
 _FORBIDDEN: Final = frozenset("/+#")
 
-MeterKind = Literal["reading", "batch"]
-ConcentratorKind = Literal["profile", "state"]
+MeterKind = Literal["reading", "batch", "columns", "event"]
+ConcentratorKind = Literal["profile", "state", "event"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class MeterTopic:
 
 @dataclass(frozen=True, slots=True)
 class ConcentratorTopic:
-    """A concentrator that uploads stored profiles, or says whether it is online."""
+    """A concentrator that uploads stored profiles, tells events, or says whether it is online."""
 
     code: str
     kind: ConcentratorKind
@@ -36,7 +36,7 @@ class ConcentratorTopic:
 
 def subscriptions(prefix: str) -> tuple[str, ...]:
     """What an ingest listens to. Everything below `meter/` is taken, so that a misspelt topic is seen, not lost."""
-    return (f"{prefix}/meter/#", f"{prefix}/concentrator/+/profile", f"{prefix}/concentrator/+/state")
+    return (f"{prefix}/meter/#", *(f"{prefix}/concentrator/+/{kind}" for kind in ("profile", "state", "event")))
 
 
 def confirm_topic(prefix: str, code: str) -> str:
@@ -49,14 +49,14 @@ def parse(topic: str, prefix: str) -> MeterTopic | ConcentratorTopic:
     head = prefix + "/"
     levels = topic[len(head) :].split("/") if topic.startswith(head) else []
     match levels:
-        case ["meter", manufacturer, serial, ("reading" | "batch") as kind]:
+        case ["meter", manufacturer, serial, ("reading" | "batch" | "columns" | "event") as kind]:
             identity = MeterIdentity(check_name(manufacturer, topic), check_name(serial, topic))
             return MeterTopic(identity, kind)
-        case ["concentrator", code, ("profile" | "state") as kind]:
+        case ["concentrator", code, ("profile" | "state" | "event") as kind]:
             return ConcentratorTopic(check_name(code, topic), kind)
     raise PayloadError(
-        f"no topic of ours; known below {prefix}/ are meter/MANUFACTURER/SERIAL/reading, …/batch, "
-        "concentrator/CODE/profile, …/state",
+        f"no topic of ours; known below {prefix}/ are meter/MANUFACTURER/SERIAL/reading, …/batch, …/columns, …/event, "
+        "concentrator/CODE/profile, …/state, …/event",
         peer=topic,
         reason="unknown_topic",
     )

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from drivers.base import ABSENT, ABSENT_DV, MeterIdentity, ReadingFlag, Source
 from drivers.errors import PayloadError
+from drivers.events import DeviceEvent, EventKind
 from drivers.mqtt import messages as m
 from drivers.mqtt.payload import (
     REASONS,
     ConcentratorState,
+    Events,
     MeterReadings,
     ProfileUpload,
     decode,
@@ -27,7 +29,10 @@ from drivers.mqtt.topics import confirm_topic, subscriptions
 PREFIX = "headend/v1"
 READING = f"{PREFIX}/meter/Acme/1/reading"
 BATCH = f"{PREFIX}/meter/Acme/1/batch"
+COLUMNS = f"{PREFIX}/meter/Acme/1/columns"
+EVENT = f"{PREFIX}/meter/Acme/1/event"
 PROFILE = f"{PREFIX}/concentrator/C1/profile"
+C_EVENT = f"{PREFIX}/concentrator/C1/event"
 T0 = datetime(2026, 11, 23, 5, 15, tzinfo=UTC)
 T0_US = 1_795_410_900_000_000
 
@@ -122,6 +127,86 @@ def test_profile_phases_only_where_there_is_a_reading() -> None:
     assert batch.phases["voltage_dv"].tolist() == [[2290, 2300, 2310]]
 
 
+def test_columns_of_one_meter() -> None:
+    batch = read(
+        COLUMNS,
+        {
+            "meter": "Acme/1",
+            "ts": ["2026-11-23T05:00:00Z", "2026-11-23T13:15:00+08:00", "2026-11-23T05:30:00Z"],
+            "import_wh": [1, None, 3],
+            "export_wh": [None, None, 0],
+            "voltage_v": [230, 231, [229, None, 231]],
+            "current_a": [None, 1, None],
+            "power_w": [40.4, 1, None],
+            "import_phase_wh": [None, None, [1, 1, None]],
+            "resolution_wh": 10,
+            "clock_suspect": True,
+        },
+        received_us=T0_US + 900_000_000,
+    ).batch
+    assert batch.meters == (MeterIdentity("Acme", "1"),)
+    assert batch.rows["ts_us"].tolist() == [
+        T0_US - 900_000_000,
+        T0_US + 900_000_000,
+    ]  # no register at 05:15: no reading
+    assert batch.rows["import_wh"].tolist() == [1, 3]
+    assert batch.rows["export_wh"].tolist() == [ABSENT, 0]
+    assert batch.rows["voltage_dv"].tolist() == [2300, 2300]
+    assert batch.rows["resolution_wh"].tolist() == [10, 10]
+    assert set(batch.rows["flags"].tolist()) == {ReadingFlag.CLOCK_SUSPECT}
+    assert set(batch.rows["source"].tolist()) == {Source.MQTT}
+    assert batch.phases["ts_us"].tolist() == batch.rows["ts_us"].tolist()
+    assert batch.phases["power_w"].tolist() == [40, ABSENT]
+    assert batch.phases["voltage_dv"].tolist() == [[2300, ABSENT_DV, ABSENT_DV], [2290, ABSENT_DV, 2310]]
+    assert batch.phases["import_wh"].tolist() == [[ABSENT] * 3, [1, 1, ABSENT]]
+
+
+def test_columns_without_detail_make_no_phase_rows() -> None:
+    batch = read(
+        COLUMNS, {"ts": ["2026-11-23T05:00:00Z"], "import_wh": [1], "voltage_v": [230], "power_w": [None]}
+    ).batch
+    assert (len(batch), batch.phases.size) == (1, 0)
+
+
+def test_resolution_of_registers() -> None:
+    one = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "resolution_wh": 7.8125}).batch
+    assert one.rows["resolution_wh"].tolist() == [8]  # rounded up
+    two = read(
+        BATCH, {"readings": [{"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "resolution_wh": r} for r in (1e6, None)]}
+    )
+    assert two.batch.rows["resolution_wh"].tolist() == [32767, 0]
+    many = read(PROFILE, profile(resolution_wh=[10, None])).batch
+    assert many.rows["resolution_wh"].tolist() == [10, 10, 0]
+
+
+def test_events() -> None:
+    one = read(EVENT, {"kind": "cover_opened", "ts": "2026-11-23T13:15:00+08:00", "meter": "Acme/1"})
+    assert one == Events(
+        MeterIdentity("Acme", "1"),
+        (DeviceEvent(kind=EventKind.COVER_OPENED, instant_us=T0_US, uncertainty_ms=500),),
+    )
+    two = [
+        {"kind": "phase_lost", "ts": "2026-11-23T05:15:00Z", "phase": 3, "value": 12.5, "detail": "L3"},
+        {"kind": "power_restored", "ts": "2026-11-23T05:15:00Z", "concentrator": "C1"},
+    ]
+    told = read(C_EVENT, two)
+    assert isinstance(told, Events)
+    assert told.device == "C1"
+    assert [(e.kind, e.phase, e.value, e.detail) for e in told.events] == [
+        (EventKind.PHASE_LOST, 3, 12.5, "L3"),
+        (EventKind.POWER_RESTORED, None, None, ""),
+    ]
+
+
+def test_an_explicit_null_or_a_blank_before_the_colon_is_no_key_twice() -> None:
+    body = b'{"ts" : "2026-11-23T05:15:00Z","import_wh"\t:1,"export_wh":null,"meter":"Acme/1","clock_suspect":false}'
+    assert read(READING, body).batch.rows["import_wh"].tolist() == [1]
+    colons = read(
+        f'{PREFIX}/meter/: "Acme:/1/reading', b'{"ts":"2026-11-23T05:15:00Z","import_wh":1,"meter":": \\"Acme:/1"}'
+    )
+    assert colons.batch.meters == (MeterIdentity(': "Acme:', "1"),)
+
+
 def test_concentrator_state() -> None:
     assert read(f"{PREFIX}/concentrator/C1/state", b"online") == ConcentratorState("C1", True)
     assert read(f"{PREFIX}/concentrator/C1/state", b"offline") == ConcentratorState("C1", False)
@@ -192,6 +277,38 @@ R = '{"ts":"2026-11-23T05:15:00Z","import_wh":1'
         (PROFILE, profile(phases={"Acme/3": {}}), "bad_shape", "Acme/3"),
         (PROFILE, profile(phases={"Acme/1": {"import_wh": [[1, 2, 3]]}}), "bad_shape", "import_wh has 1 values"),
         (PROFILE, profile(phases={"Acme/1": {"import_wh": [[1, 2], None]}}), "bad_shape", "$.phases"),
+        (PROFILE, profile(resolution_wh=[10]), "bad_shape", "resolution_wh has 1 values for 2 meters"),
+        (PROFILE, profile(resolution_wh=[10, 0]), "out_of_range", "$.resolution_wh[1]"),
+        (READING, R + ',"resolution_wh":0}', "out_of_range", "$.resolution_wh"),
+        (READING, R + ',"import_wh":1}', "duplicate_key", "'import_wh' stands twice"),
+        (READING, R + ',"import\\u005fwh":2}', "duplicate_key", "'import_wh' stands twice"),
+        (READING, R + ',"export_wh":null,"export_wh":null}', "duplicate_key", "'export_wh' stands twice"),
+        (BATCH, '{"readings":[@},@,"ts" : "2026-11-23T05:15:00Z"}]}'.replace("@", R), "duplicate_key", "'ts'"),
+        (PROFILE, json.dumps(profile()).encode()[:-1] + b',"seq":18}', "duplicate_key", "'seq'"),
+        (COLUMNS, {"ts": [], "import_wh": []}, "bad_shape", "$.ts"),
+        (COLUMNS, {"ts": ["2026-11-23T05:15:00Z"], "import_wh": [1, 2]}, "bad_shape", "import_wh has 2 values for 1"),
+        (COLUMNS, {"ts": ["2026-11-23T05:15:00Z"] * 2, "import_wh": [1, 2]}, "bad_shape", "ts[1] is not after ts[0]"),
+        (COLUMNS, {"ts": ["2026-11-23T05:15:00Z"], "import_wh": [None]}, "no_energy", "throughout"),
+        (COLUMNS, {"ts": ["2026-11-23T05:15:00Z"]}, "no_energy", "throughout"),
+        (COLUMNS, {"ts": ["2026-11-23T05:15:00Z"], "import_wh": [-1]}, "out_of_range", "$.import_wh[0]"),
+        (COLUMNS, {"ts": ["2026-11-23T05:15:00Z"], "import_wh": [1], "meter": "Acme/2"}, "identity_mismatch", "Acme/2"),
+        (COLUMNS, {"ts": ["1999-11-23T05:15:00Z"], "import_wh": [1]}, "bad_timestamp", "ts[0]: 1999"),
+        (COLUMNS, {"ts": ["2026-11-23T05:15:00Z"], "import_wh": [1], "x": 1}, "unknown_key", "x"),
+        (EVENT, {"kind": "boom", "ts": "2026-11-23T05:15:00Z"}, "wrong_type", "$.kind"),
+        (EVENT, {"kind": "phase_lost"}, "missing_key", "ts"),
+        (EVENT, {"kind": "phase_lost", "ts": "2026-11-23T05:15:00Z", "phase": 4}, "out_of_range", "$.phase"),
+        (EVENT, {"kind": "phase_lost", "ts": "2026-11-23T05:15:00Z", "detail": "x" * 501}, "bad_shape", "$.detail"),
+        (EVENT, {"kind": "phase_lost", "ts": "2026-11-23T05:15:00Z", "meter": "Acme/2"}, "identity_mismatch", "Acme/2"),
+        (EVENT, {"kind": "phase_lost", "ts": "2026-11-23T05:15:00Z", "concentrator": "C1"}, "identity_mismatch",
+         "another"),
+        (C_EVENT, [{"kind": "phase_lost", "ts": "2026-11-23T05:15:00Z", "meter": "Acme/1"}], "identity_mismatch",
+         "[0]"),
+        (EVENT, {"kind": "phase_lost", "ts": "1999-11-23T05:15:00Z"}, "bad_timestamp", "ts: 1999"),
+        (EVENT, [{"kind": "phase_lost", "ts": "1999-11-23T05:15:00Z"}], "bad_timestamp", "[0].ts: 1999"),
+        (EVENT, '{"kind":"phase_lost","ts":"2026-11-23T05:15:00Z","detail":"\\u0022:","phase":1,"phase":2}',
+         "duplicate_key", "'phase'"),  # written without escape the detail holds what ends a key
+        (EVENT, [], "bad_shape", "empty list"),
+        (EVENT, "[[]]", "wrong_type", "object"),
         (f"{PREFIX}/concentrator/C1/state", b"ONLINE", "bad_state", "ONLINE"),
         (f"{PREFIX}/concentrator/C1/confirm", b"{}", "unknown_topic", "confirm"),
         (f"{PREFIX}/meter/Acme/1/readings", b"{}", "unknown_topic", "readings"),
@@ -226,7 +343,8 @@ def test_seq_of_an_upload_that_cannot_be_read() -> None:
 
 
 def test_topics() -> None:
-    assert subscriptions("p") == ("p/meter/#", "p/concentrator/+/profile", "p/concentrator/+/state")
+    concentrators = ("p/concentrator/+/profile", "p/concentrator/+/state", "p/concentrator/+/event")
+    assert subscriptions("p") == ("p/meter/#", *concentrators)
     assert confirm_topic("p", "C1") == "p/concentrator/C1/confirm"
 
 
@@ -392,3 +510,66 @@ def test_damaged_profiles_are_refused_or_read_whole(sent: m.ProfileMessage, data
         rows = upload.batch.rows
         for name in ("import_wh", "export_wh"):
             assert np.all((rows[name] == ABSENT) | ((rows[name] >= 0) & (rows[name] <= m.MAX_REGISTER_WH)))
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> m.ColumnsMessage:
+    ts = sorted(draw(st.lists(instants, min_size=1, max_size=6, unique_by=us)), key=us)
+
+    def column(values: st.SearchStrategy[Any]) -> Any:
+        return draw(st.none() | st.lists(values, min_size=len(ts), max_size=len(ts)))
+
+    return m.ColumnsMessage(
+        ts=ts, import_wh=column(registers), export_wh=column(registers), voltage_v=column(volts | triple(volts)),
+        current_a=column(amperes | triple(amperes)),
+        power_w=column(st.none() | st.integers(-(10**9), 10**9).map(float)),
+        import_phase_wh=column(st.none() | triple(registers)), export_phase_wh=column(st.none() | triple(registers)),
+        resolution_wh=draw(st.none() | st.integers(1, 1000).map(float)), clock_suspect=draw(st.booleans()),
+    )  # fmt: skip
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(columns())
+def test_columns_are_the_same_as_a_batch_of_objects(sent: m.ColumnsMessage) -> None:
+    late = us(datetime(2099, 12, 31, tzinfo=UTC))
+    names = ("import_wh", "export_wh", "voltage_v", "current_a", "power_w", "import_phase_wh", "export_phase_wh")
+    objects = [
+        m.ReadingMessage(
+            ts=ts,
+            resolution_wh=sent.resolution_wh,
+            clock_suspect=sent.clock_suspect,
+            **{n: None if (c := getattr(sent, n)) is None else c[i] for n in names},
+        )
+        for i, ts in enumerate(sent.ts)
+    ]
+    objects = [o for o in objects if o.import_wh is not None or o.export_wh is not None]
+    if not objects:
+        with pytest.raises(PayloadError, match="throughout"):
+            read(COLUMNS, m.encode(sent), late)
+        return
+    one = read(COLUMNS, m.encode(sent), late).batch
+    other = read(BATCH, m.encode(m.BatchMessage(readings=objects)), late).batch
+    assert np.array_equal(one.rows, other.rows)
+    assert np.array_equal(one.phases, other.phases)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.builds(
+            m.EventMessage,
+            kind=st.sampled_from(EventKind),
+            ts=instants,
+            phase=st.none() | st.integers(1, 3),
+            value=st.none() | st.floats(-1e12, 1e12),
+            detail=st.none() | st.text(max_size=40),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_events_round_trip(sent: list[m.EventMessage]) -> None:
+    told = read(EVENT, b"[" + b",".join(map(m.encode, sent)) + b"]")
+    assert [(e.kind, e.instant_us, e.phase, e.value, e.detail) for e in told.events] == [
+        (s.kind, us(s.ts), s.phase, s.value, s.detail or "") for s in sent
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -17,9 +18,11 @@ PREFIX = "headend/v1"
 TOPICS = {
     "reading": f"{PREFIX}/meter/Acme/210001/reading",
     "batch": f"{PREFIX}/meter/Acme/210001/batch",
+    "columns": f"{PREFIX}/meter/Acme/210001/columns",
+    "event": f"{PREFIX}/meter/Acme/210001/event",
     "profile": f"{PREFIX}/concentrator/C1/profile",
 }
-NAMES = ["batch", "confirm", "profile", "reading", "state"]
+NAMES = ["batch", "columns", "confirm", "event", "profile", "reading", "state"]
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -33,8 +36,8 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
 
 
 def test_every_schema_is_tested() -> None:
-    found = sorted(f.name.removesuffix(".json") for f in files("drivers.mqtt").joinpath("schema").iterdir())
-    assert found == NAMES
+    found = sorted(f.name for f in files("drivers.mqtt").joinpath("schema").iterdir())
+    assert found == ["README.md", *(f"{name}.json" for name in NAMES)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,3 +108,16 @@ def test_schema_and_decoder_agree_on_damaged_examples(name: str) -> None:
                 assert not valid or refused.reason in BEYOND_A_SCHEMA, (candidate, str(refused))
                 seen["neither"] += not valid
     assert min(seen.values()) > 5, seen
+
+
+SHOWN = re.compile(r"^`(headend/v1/\S+)`\n\n```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_shows_every_message_rightly() -> None:
+    text = files("drivers.mqtt").joinpath("schema", "README.md").read_text("utf-8")
+    shown = SHOWN.findall(text)
+    for topic, body in shown:
+        decode(topic, body.encode(), prefix=PREFIX, received_us=0)
+        validator(topic.rpartition("/")[2]).validate(json.loads(body))
+    assert {topic.rpartition("/")[2] for topic, _ in shown} == set(TOPICS)
+    assert all(f"({name}.json)" in text for name in NAMES)
