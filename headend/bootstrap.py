@@ -18,9 +18,12 @@ from typing import Protocol
 import uvicorn
 from prometheus_client import start_http_server
 
+from drivers.modbus.dialin_settings import dialin_settings
 from drivers.modbus.map_file import load_models
 from headend.billing.service import BillingService
 from headend.domain.clock import Clock, system_clock
+from headend.ingest import mqtt_session
+from headend.ingest.payloads import router_of
 from headend.ingest.poller import PollService
 from headend.ingest.service import IngestService
 from headend.log import get_logger
@@ -114,8 +117,13 @@ def run_service(settings: Settings, roles: Sequence[str], *, ready_file: Path | 
 
 def _check_files(settings: Settings, roles: Sequence[str]) -> None:
     """Read what the settings only name, before anything starts: a role would fail on it again and again."""
+    if "ingest" in roles:
+        mqtt_session.check_files(settings.mqtt)
+        router_of(settings.mqtt, settings.settlement.zone)
     if "poll" in roles:
         load_models(settings.poll.models_dir)
+        if settings.poll.dialin is not None:
+            dialin_settings(settings.poll.dialin)
     if "billing" in roles and settings.billing.endpoint_url is not None:
         settings.billing.key()
 

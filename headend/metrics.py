@@ -14,6 +14,8 @@ READINGS_COMPLETED = Counter(
 QUARANTINED = Counter(
     "headend_quarantined_total", "Messages kept whole because they could not be understood", ["source", "reason"]
 )
+EVENTS = Counter("headend_device_events_total", "Events stored: told by a device, or seen in what it sent", ["kind"])
+DISCOVERED = Counter("headend_discovered_devices_total", "Devices that spoke without having been imported, first time")
 UPLOADS_CONFIRMED = Counter("headend_uploads_confirmed_total", "Concentrator uploads confirmed after commit")
 FLUSH_SECONDS = Histogram(
     "headend_flush_seconds",
@@ -27,7 +29,18 @@ MQTT_CONNECTED = Gauge("headend_mqtt_connected", "Sessions with the broker that 
 MQTT_OVERFLOW = Counter(
     "headend_mqtt_overflow_total", "Messages not taken because too many waited: sent again, or QoS 0 and lost", ["qos"]
 )
+MQTT_IGNORED = Counter(
+    "headend_mqtt_ignored_total", "Messages that were understood and have nothing in them for us", ["reason"]
+)
+MQTT_TAKEOVERS = Counter(
+    "headend_mqtt_takeovers_total",
+    "Sessions of another ingest process of the share group that were taken over",
+    ["outcome"],
+)
 MODBUS_READS = Counter("headend_modbus_reads_total", "Meter reads over Modbus", ["outcome"])
+MODBUS_STATUS_READS = Counter(
+    "headend_modbus_status_reads_total", "Reads of meters' status registers", ["outcome"]
+)
 MODBUS_ROUND_SECONDS = Histogram(
     "headend_modbus_round_seconds",
     "One polling round of one bus",
@@ -36,10 +49,36 @@ MODBUS_ROUND_SECONDS = Histogram(
 MODBUS_TICKS_MISSED = Counter(
     "headend_modbus_ticks_missed_total", "Polling rounds of a bus that did not take place", ["reason"]
 )
+MODBUS_AREA_METERS_AGAIN = Counter(
+    "headend_modbus_area_meters_again_total", "Area meters asked again at the end of their area, which took long"
+)
+MODBUS_REFUSALS_FOUND = Counter(
+    "headend_modbus_refusals_found_total", "Register ranges that a meter was found to refuse, or refused once more"
+)
+PROFILE_GAPS = Counter(
+    "headend_profile_gaps_total", "Gaps of meters that store a profile: noted, closed, given up", ["outcome"]
+)
+PROFILE_RECORDS = Counter(
+    "headend_profile_records_total", "Records read back from stored profiles: believed, refused", ["outcome"]
+)
+DIALIN_MODEMS = Gauge(
+    "headend_dialin_modems", "Modems that have dialled in and are connected", multiprocess_mode="livesum"
+)
+DIALIN_REFUSED = Counter("headend_dialin_refused_total", "Dialled-in connections turned away", ["reason"])
 MODBUS_HELD_READINGS = Gauge(
     "headend_modbus_held_readings", "Polled readings that wait for the database", multiprocess_mode="livesum"
 )
 DEVICE_REQUESTS = Counter("headend_device_requests_total", "Live reads that somebody wanted", ["outcome"])
+COMMANDS = Counter("headend_commands_total", "Commands to meters that came to their end", ["kind", "outcome"])
+COMMANDS_NOT_TAKEN = Counter(
+    "headend_commands_not_taken_total", "Commands refused when they were asked for", ["kind", "reason"]
+)
+CLOCK_READS = Counter("headend_clock_reads_total", "Reads of meters' clocks", ["outcome"])
+CLOCK_OFFSET_SECONDS = Histogram(
+    "headend_clock_offset_seconds",
+    "How far meters' clocks were off, either way",
+    buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 86400),
+)
 STORE_ERRORS = Counter("headend_store_errors_total", "Database errors met and retried, by class", ["kind"])
 SETTLED_DAYS = Counter("headend_settled_area_days_total", "Area-days settled and balanced")
 FINDINGS_OPENED = Counter("headend_findings_opened_total", "Findings opened", ["kind"])

@@ -31,6 +31,35 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _stable_client_id(name: str) -> str:
+    """Raises ValueError for what would not name the same session after a restart."""
+    if "{" in name.replace("{host}", "") or "}" in name.replace("{host}", ""):
+        raise ValueError(
+            f"{name!r}: only {{host}} is filled in; a name that changes with every start would leave its session, and "
+            "the messages in it, behind"
+        )
+    return name
+
+
+def _bytes_of_file(key: str, file: Path) -> bytes:
+    """A secret's file without white space around it. Raises SettingsError when it cannot be read or is empty."""
+    try:
+        found = file.read_bytes().strip()
+    except OSError as error:
+        raise SettingsError(f"{key} {file}: {error.strerror}") from error
+    if not found:
+        raise SettingsError(f"{key} {file} is empty")
+    return found
+
+
+def _of_file(key: str, file: Path) -> str:
+    """The same as text."""
+    try:
+        return _bytes_of_file(key, file).decode()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{key} {file} is not UTF-8") from error
+
+
 def _loopback(host: str) -> str:
     if host == "localhost":
         return "127.0.0.1"
@@ -66,8 +95,10 @@ class Mqtt(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(1883, ge=1, le=65535)
-    client_id: str = Field(
-        "headend-ingest", min_length=1, description="names the persistent session: one per ingest process"
+    client_id: Annotated[str, AfterValidator(_stable_client_id)] = Field(
+        "headend-ingest",
+        pattern=r"^[^#+/\s]+$",
+        description="names the persistent session: one per ingest process; {host} stands for the host's name",
     )
     prefix: str = Field(
         "headend/v1", pattern=r"^[^#+/]+(/[^#+/]+)*$", description="topic prefix, without a slash at the end"
@@ -79,8 +110,47 @@ class Mqtt(Section):
         7 * 86400, ge=0, description="how long the broker keeps our session while we are away"
     )
     keepalive_s: int = Field(30, ge=5, le=3600)
+    share_group: str | None = Field(
+        None,
+        pattern=r"^[^#+/\s]+$",
+        description="several ingest processes share the messages under this name; each has a client_id of its own",
+    )
+    unshared: bool = Field(
+        True,
+        description="in a share group: also take what only one may take (decoders with a memory); off in all but one",
+    )
+    takeover_s: float = Field(
+        60.0, gt=0, description="in a share group: another process gone for so long has its session emptied by this one"
+    )
+    payloads: tuple[str, ...] | None = Field(
+        None, description="payload maps of foreign devices in use, by id; unset: all there are, empty: none"
+    )
+    payloads_dir: Path | None = Field(
+        None, description="a directory with payload maps of your own, besides the built-in ones"
+    )
     username: str | None = None
-    password: SecretStr | None = None
+    password: SecretStr | None = Field(None, description="from the environment or password_file")
+    password_file: Path | None = None
+    tls: bool = Field(False, description="TLS; the broker's certificate has to name `host`, which cannot be turned off")
+    tls_ca_file: Path | None = Field(None, description="who may vouch for the broker (PEM); unset: the system's")
+    tls_cert_file: Path | None = Field(None, description="our own certificate (PEM), where the broker wants one")
+    tls_key_file: Path | None = Field(None, description="its key; unset: it is in tls_cert_file")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password and password_file are both set; one of them would be passed over")
+        if self.tls_key_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_key_file is set but tls_cert_file is not: a key alone proves nothing")
+        if not self.tls and (self.tls_ca_file or self.tls_cert_file):
+            raise ValueError("tls_ca_file or tls_cert_file is set but tls is not: the connection would be in the clear")
+        return self
+
+    def secret(self) -> str | None:
+        """The password, if there is one. Raises SettingsError when its file cannot be read or is empty."""
+        if self.password is not None:
+            return self.password.get_secret_value()
+        return None if self.password_file is None else _of_file("mqtt.password_file", self.password_file)
 
 
 class Ingest(Section):
@@ -93,6 +163,33 @@ class Ingest(Section):
     oldest_days: int = Field(
         800, ge=1, description="readings older than this are refused (partitions are made on demand)"
     )
+    discovered_most: int = Field(
+        10_000, ge=1, description="devices not imported that are listed at the most; the stalest ones go first"
+    )
+
+
+class Events(Section):
+    """Events that readings show by themselves; limits as the meter shows the values, without a transformer ratio."""
+
+    over_voltage_v: float = Field(253.0, gt=0, description="an over-voltage begins above (230 V + 10 %)")
+    under_voltage_v: float = Field(195.5, gt=0, description="an under-voltage begins below (230 V - 15 %)")
+    voltage_hysteresis_v: float = Field(3.0, ge=0, description="... and either ends so far inside its limit")
+    phase_lost_v: float = Field(
+        138.0, gt=0, description="a phase is lost below this while another one of its meter is live (60 % of 230 V)"
+    )
+    reversed_a: float = Field(0.2, gt=0, description="a smaller current, either way, says nothing of its direction")
+    reversed_w: float = Field(50.0, gt=0, description="the same for power")
+    feeds_in_wh: int = Field(
+        10_000, ge=0, description="a meter whose export register stands above this feeds in as a matter of course"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.phase_lost_v < self.under_voltage_v < self.over_voltage_v:
+            raise ValueError("phase_lost_v, under_voltage_v and over_voltage_v have to rise in this order")
+        if self.over_voltage_v - self.under_voltage_v <= 2 * self.voltage_hysteresis_v:
+            raise ValueError("voltage_hysteresis_v leaves no voltage at which both episodes end")
+        return self
 
 
 class Poll(Section):
@@ -101,8 +198,44 @@ class Poll(Section):
     period_s: int = Field(
         900, ge=1, le=86400, description="all meters of a bus once each period, on the UTC grid of it"
     )
-    timeout_s: float = Field(1.0, gt=0, le=60)
-    retries: int = Field(1, ge=0, le=10)
+    area_period_s: int | None = Field(
+        None, ge=1, le=86400, description="area meters once each so long, a divisor of period_s; unset: as all others"
+    )
+    area_again_s: float = Field(
+        20.0, ge=0, description="an area meter is read again at the end where reading its area took longer"
+    )
+    missed_tick: Literal["skip", "at_once"] = Field(
+        "skip", description="after a round that ran into the next one's time: wait for the following, or start at once"
+    )
+    stagger_share: float = Field(
+        0.05, ge=0, le=0.5, description="areas start within this share of the period, so that not all do at once"
+    )
+    stagger_most_s: float = Field(20.0, ge=0, le=3600, description="... and within so long at the most")
+    max_buses_at_once: int | None = Field(None, ge=1, description="buses at work at once; unset: all of them")
+    timeout_s: float = Field(
+        1.0, gt=0, le=60, description="longest wait for an answer; what a meter gets before its own times are known"
+    )
+    timeout_min_s: float = Field(0.2, gt=0, le=60, description="shortest wait, however quickly a meter used to answer")
+    connect_timeout_s: float = Field(5.0, gt=0, le=300)
+    retries: int = Field(1, ge=0, le=10, description="further tries after silence or a broken answer")
+    turnaround_s: float = Field(
+        0.0, ge=0, le=10, description="rest between an answer and the next question; slow converters need it"
+    )
+    inter_frame_s: float = Field(0.0, ge=0, le=10, description="least silence before a question, after a time-out too")
+    late_s: float = Field(
+        5.0, ge=0, le=600, description="how late an answer may come and must not be taken for another one's"
+    )
+    breaker_failures: int = Field(
+        3, ge=2, le=100, description="visits in vain, while neighbours answer, after which a meter rests"
+    )
+    breaker_backoff_s: float = Field(60.0, gt=0, le=86400, description="its first rest; doubles up to ...")
+    breaker_backoff_max_s: float = Field(900.0, gt=0, le=7 * 86400, description="... this")
+    refusal_keep_s: int = Field(
+        7 * 86400, ge=60, description="registers that a meter refuses are not asked for again for so long"
+    )
+    dialin: dict[str, Any] | None = Field(
+        None, description="the listener for modems that dial in; unset: none. Its keys are those of the drivers"
+    )
     models_dir: Path | None = Field(
         None, description="a directory with register maps of your own, besides the built-in ones"
     )
@@ -113,6 +246,54 @@ class Poll(Section):
     hold_readings: int = Field(
         200_000, ge=1, description="readings kept in memory while the database is away; beyond them polling pauses"
     )
+
+    @model_validator(mode="after")
+    def _grids_fit(self) -> Self:
+        if self.area_period_s is not None and self.period_s % self.area_period_s:
+            raise ValueError(
+                f"area_period_s = {self.area_period_s} is no divisor of period_s = {self.period_s}: "
+                "a round of all meters would fall between two of the area meters"
+            )
+        return self
+
+
+class Commands(Section):
+    """What may be changed at meters; a command is confirmed only by the state read back."""
+
+    relay: bool = Field(
+        False, description="opening and closing supply relays; off: disconnecting people is a process of its own"
+    )
+    clock: bool = Field(True, description="setting clocks")
+    tariff: bool = Field(True, description="switching the tariff in force")
+    ttl_s: int = Field(
+        60, ge=1, le=3600, description="a command never executed by then expires, unless it says otherwise"
+    )
+    settle_s: float = Field(
+        20.0, gt=0, le=300, description="how long after a write the state is read back before it counts as unconfirmed"
+    )
+
+
+class Clock(Section):
+    """Meters' own clocks."""
+
+    read_every_s: int = Field(86400, ge=1, le=31 * 86400, description="each meter's clock is read once so long")
+    threshold_s: float = Field(5.0, gt=0, le=3600, description="a clock off by more has drifted: an event")
+    set: Literal["never", "beyond_threshold"] = Field(
+        "never", description="whether a drifted clock is set without being asked"
+    )
+    max_set_s: float = Field(60.0, gt=0, le=86400, description="off by more: a person decides")
+    min_interval_s: int = Field(86400, ge=0, description="at least so long between two settings of one clock")
+    guard_s: float = Field(
+        10.0, ge=1, le=60, description="never set so close to an instant of settlement.interval_s, before or after"
+    )
+
+    @model_validator(mode="after")
+    def _orders(self) -> Self:
+        if self.max_set_s < self.threshold_s:
+            raise ValueError(
+                f"max_set_s = {self.max_set_s:g} is less than threshold_s = {self.threshold_s:g}: nothing would be set"
+            )
+        return self
 
 
 class Settlement(Section):
@@ -166,13 +347,7 @@ class Billing(Section):
             return self.secret.get_secret_value().encode()
         if self.secret_file is None:
             raise SettingsError("billing.secret and billing.secret_file are both unset")
-        try:
-            key = self.secret_file.read_bytes().strip()
-        except OSError as error:
-            raise SettingsError(f"billing.secret_file {self.secret_file}: {error.strerror}") from error
-        if not key:
-            raise SettingsError(f"billing.secret_file {self.secret_file} is empty")
-        return key
+        return _bytes_of_file("billing.secret_file", self.secret_file)
 
 
 class Web(Section):
@@ -208,7 +383,10 @@ class Settings(BaseSettings):
     database: Database
     mqtt: Mqtt = Mqtt()
     ingest: Ingest = Ingest()
+    events: Events = Events()
     poll: Poll = Poll()
+    commands: Commands = Commands()
+    clock: Clock = Clock()
     settlement: Settlement = Settlement()
     billing: Billing = Billing()
     web: Web = Web()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from reconciliation.registers import NO_VALUE, IntervalQuality
 from reconciliation.report import TechnicalLossModel
-from reconciliation.uncertainty import Accuracy, energy_sd_wh, loss_sd_wh
+from reconciliation.uncertainty import Accuracy, energy_sd_wh, loss_sd_wh, resolution_sd_wh
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Small: TypeAlias = npt.NDArray[np.int8]
@@ -61,6 +61,8 @@ class MeteredEnergy:
     """(n, T) whether a meter was installed."""
     resolution_wh: Floats
     """(n,) register step on the primary side [Wh]."""
+    coarser_wh: Floats | None = None
+    """(n,) what of that step is not the meter's own, but of the way it is read [Wh]; None: nothing."""
 
     @property
     def present(self) -> Bools:
@@ -168,14 +170,15 @@ def judge(
     uncertainty_wh: float,
     limits: Limits,
     accuracy: Accuracy,
+    rate_margin: float = 0.0,
 ) -> Verdict:
     """High: the rate is above its limit, or the loss above technical + k standard deviations (of both); negative: the
-    rate is below its limit.
+    rate is below its limit. `rate_margin`: by so much the rate may be beyond a limit for the registers' steps alone.
     """
     unexplained = None if technical_wh is None else loss_wh - technical_wh
-    if loss_rate is not None and loss_rate < limits.negative_loss_rate:
+    if loss_rate is not None and loss_rate + rate_margin < limits.negative_loss_rate:
         return Verdict(State.NEGATIVE, unexplained)
-    if loss_rate is not None and loss_rate > limits.high_loss_rate:
+    if loss_rate is not None and loss_rate - rate_margin > limits.high_loss_rate:
         return Verdict(State.HIGH, unexplained)
     if unexplained is not None and technical_wh is not None:
         spread = (uncertainty_wh**2 + (accuracy.technical_share * technical_wh) ** 2) ** 0.5
@@ -225,8 +228,15 @@ def day_balance(
     technical_sum = round(float(technical.sum())) if np.isfinite(technical).all() else None
     loss, rate = supplied - delivered, (supplied - delivered) / gross if gross > 0 else None
     sigma = _loss_sd(area, points, over, complete=complete, interval_s=interval_s, accuracy=accuracy)
+    coarse = _coarser_sd(area, points, over, complete=complete)
     verdict = judge(
-        loss_wh=loss, loss_rate=rate, technical_wh=technical_sum, uncertainty_wh=sigma, limits=limits, accuracy=accuracy
+        loss_wh=loss,
+        loss_rate=rate,
+        technical_wh=technical_sum,
+        uncertainty_wh=sigma,
+        limits=limits,
+        accuracy=accuracy,
+        rate_margin=limits.sigmas * coarse / gross if gross > 0 else 0.0,
     )
     return DayBalance(
         state=verdict.state if reason is None else State.NOT_COMPUTABLE,
@@ -268,6 +278,16 @@ def _why_not(
     if complete == 0:
         return "no_complete_interval"
     return None
+
+
+def _coarser_sd(area: MeteredEnergy, points: MeteredEnergy, over: slice, *, complete: Bools) -> float:
+    """Standard deviation of the loss that registers bring in which are read more coarsely than they count [Wh]."""
+    variance = 0.0
+    for energy in (area, points):
+        if energy.coarser_wh is not None and energy.coarser_wh.any():
+            used = energy.counted[:, over] & energy.present[:, over] & complete[None, :]
+            variance += float(np.square(resolution_sd_wh(used, energy.coarser_wh)).sum())
+    return float(np.sqrt(variance))
 
 
 def _loss_sd(

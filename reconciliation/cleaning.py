@@ -63,23 +63,26 @@ class Cleaned:
     """(k,) indices, in what was given, of readings that are not believed."""
 
 
-def clean(offsets: Ints, ts_us: Ints, value_wh: Ints, meta: SeriesMeta) -> Cleaned:
+def clean(offsets: Ints, ts_us: Ints, value_wh: Ints, meta: SeriesMeta, coarser_wh: Ints | None = None) -> Cleaned:
     """Check the steps between readings of S series. `ts_us`, `value_wh`: (n,) int64, rising in time within offsets[s]
-    ... offsets[s + 1].
+    ... offsets[s + 1]. `coarser_wh`: (n,) int64 [Wh] slack of each reading beyond its series' own (a 32-bit float's
+    step grows with its value); between two readings the larger one's holds.
     """
     n = ts_us.size
     owner = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
+    slack = meta.slack_wh[owner] if coarser_wh is None else meta.slack_wh[owner] + coarser_wh
     keep = np.ones(n, dtype=np.bool_)
-    falls = _falls(owner, value_wh, meta)
+    falls = _falls(owner, value_wh, slack)
     for s in np.unique(owner[falls]):
         a, b = int(offsets[s]), int(offsets[s + 1])
-        keep[a:b] = _believed(ts_us[a:b], value_wh[a:b], _Limits.of(meta, int(s)))
+        keep[a:b] = _believed(ts_us[a:b], value_wh[a:b], slack[a:b], _Limits.of(meta, int(s)))
     chosen = np.flatnonzero(keep)
-    owner, ts, value = owner[chosen], ts_us[chosen], value_wh[chosen]
+    owner, ts, value, slack = owner[chosen], ts_us[chosen], value_wh[chosen], slack[chosen]
     wraps, resets = np.zeros(ts.size, dtype=np.int64), np.zeros(ts.size, dtype=np.int64)
-    for k in _falls(owner, value, meta) + 1:
+    for k in _falls(owner, value, slack) + 1:
         limits = _Limits.of(meta, int(owner[k]))
-        if limits.rolled_over(int(value[k - 1]), int(value[k]), int(ts[k] - ts[k - 1])):
+        between = int(max(slack[k - 1], slack[k]))
+        if limits.rolled_over(int(value[k - 1]), int(value[k]), int(ts[k] - ts[k - 1]), between):
             wraps[k] = 1
         else:
             resets[k] = 1
@@ -96,48 +99,47 @@ def _at_series_start(values: Ints, counts: Ints, owner: Ints) -> Ints:
     return values[counts[owner]] if values.size else values
 
 
-def _falls(owner: Ints, value_wh: Ints, meta: SeriesMeta) -> Ints:
-    """Indices k whose successor in the same series is lower by more than the slack."""
+def _falls(owner: Ints, value_wh: Ints, slack_wh: Ints) -> Ints:
+    """Indices k whose successor in the same series is lower by more than the slack of the two."""
     if owner.size < 2:
         return np.empty(0, dtype=np.int64)
-    fell = (owner[1:] == owner[:-1]) & (value_wh[1:] - value_wh[:-1] < -meta.slack_wh[owner[1:]])
+    fell = (owner[1:] == owner[:-1]) & (np.diff(value_wh) < -np.maximum(slack_wh[1:], slack_wh[:-1]))
     return np.flatnonzero(fell).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """The limits of one series as plain numbers."""
+    """The limits of one series as plain numbers; `slack_wh` is the one between the two readings."""
 
     span_wh: int
-    slack_wh: int
     capacity_w: float
 
     @classmethod
     def of(cls, meta: SeriesMeta, s: int) -> _Limits:
-        return cls(int(meta.span_wh[s]), int(meta.slack_wh[s]), float(meta.capacity_w[s]))
+        return cls(int(meta.span_wh[s]), float(meta.capacity_w[s]))
 
-    def most_wh(self, elapsed_us: int) -> float:
-        return HEADROOM * self.capacity_w * elapsed_us / 3.6e9 + 2 * self.slack_wh
+    def most_wh(self, elapsed_us: int, slack_wh: int) -> float:
+        return HEADROOM * self.capacity_w * elapsed_us / 3.6e9 + 2 * slack_wh
 
-    def rolled_over(self, before: int, after: int, elapsed_us: int) -> bool:
+    def rolled_over(self, before: int, after: int, elapsed_us: int, slack_wh: int) -> bool:
         climb = after - before + self.span_wh
-        return after < before and 0 <= climb <= min(self.most_wh(elapsed_us), ROLLOVER_SHARE * self.span_wh)
+        return after < before and 0 <= climb <= min(self.most_wh(elapsed_us, slack_wh), ROLLOVER_SHARE * self.span_wh)
 
-    def climbs(self, before: int, after: int, elapsed_us: int) -> bool:
+    def climbs(self, before: int, after: int, elapsed_us: int, slack_wh: int) -> bool:
         """Whether the step can be: up by no more than the connection carries, level within the slack, or a rollover."""
-        step = after - before
-        return -self.slack_wh <= step <= self.most_wh(elapsed_us) or self.rolled_over(before, after, elapsed_us)
+        up = -slack_wh <= after - before <= self.most_wh(elapsed_us, slack_wh)
+        return up or self.rolled_over(before, after, elapsed_us, slack_wh)
 
 
-def _believed(ts: Ints, value: Ints, limits: _Limits) -> npt.NDArray[np.bool_]:
+def _believed(ts: Ints, value: Ints, slack: Ints, limits: _Limits) -> npt.NDArray[np.bool_]:
     """Which readings of one series to believe: a short run that cannot be, between readings that agree, is left out."""
     keep = np.ones(ts.size, dtype=np.bool_)
 
     def can(a: int, b: int) -> bool:
-        return limits.climbs(int(value[a]), int(value[b]), int(ts[b] - ts[a]))
+        return limits.climbs(int(value[a]), int(value[b]), int(ts[b] - ts[a]), int(max(slack[a], slack[b])))
 
     for k in range(1, ts.size):
-        if value[k] - value[k - 1] >= -limits.slack_wh or can(k - 1, k):
+        if value[k] - value[k - 1] >= -max(slack[k - 1], slack[k]) or can(k - 1, k):
             continue
         for size in range(1, LOOK_AROUND + 1):
             high = k - 1 - size  # a run of too high readings ends at k - 1

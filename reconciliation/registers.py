@@ -200,7 +200,7 @@ def rounded_wh(ticks: Ints) -> Ints:
 
 
 def interval_energy(
-    registers: GridRegisters, meta: SeriesMeta, grid_us: Ints, day_start: Ints
+    registers: GridRegisters, meta: SeriesMeta, grid_us: Ints, day_start: Ints, *, forgiven_wh: Ints | None = None
 ) -> tuple[Ints, Small, Flags, Bools]:
     """Energy of the K-1 intervals between the grid's instants.
 
@@ -209,7 +209,8 @@ def interval_energy(
     IntervalQuality, `flags` (S, K-1) Flag, and `serving` (S, K-1) bool: whether the series served at any time in the
     interval.
     A register that fell by less than its tolerance is smoothed within its day; the day's energy stays the difference
-    of its two registers.
+    of its two registers. Such a fall is flagged, but for one that the coarse step of what was read explains:
+    `forgiven_wh` (S, K) int64 [Wh, primary side], the larger of an interval's two instants counts; None: nothing.
     """
     wh = rounded_wh(registers.ticks)
     left, right = registers.quality[:, :-1], registers.quality[:, 1:]
@@ -223,7 +224,8 @@ def interval_energy(
     flags[serving & known & ~same_run] |= Flag.RESET
     flags[good & (registers.thin[:, :-1] | registers.thin[:, 1:])] |= Flag.MISSING
     fell = good & (energy < 0)
-    flags[fell] |= Flag.REGISTER_DECREASED
+    explained = 0 if forgiven_wh is None else np.maximum(forgiven_wh[:, :-1], forgiven_wh[:, 1:])
+    flags[fell & (-energy > explained)] |= Flag.REGISTER_DECREASED
     bounds = [*day_start.tolist(), energy.shape[1]]
     for s in np.flatnonzero(fell.any(axis=1)):
         for first, end in pairwise(bounds):

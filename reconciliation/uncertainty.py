@@ -63,9 +63,8 @@ def energy_sd_wh(
     if energy_wh.size == 0:
         return np.zeros(energy_wh.shape[0])
     gain = class_sd(percent) * np.abs(energy_wh.sum(axis=1))
-    edges = np.diff(np.pad(used.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    stretches = (edges == 1).sum(axis=1)
-    resolution = np.square(resolution_wh) / 6 * stretches
+    edges = _edges(used)
+    resolution = np.square(resolution_sd_wh(used, resolution_wh))
     power = energy_wh / interval_s
     at_start = (power * (edges[:, :-1] == 1)).sum(axis=1)
     at_end = (power * (edges[:, 1:] == -1)).sum(axis=1)
@@ -73,6 +72,17 @@ def energy_sd_wh(
     open_ended = estimated[:, 0] | estimated[:, -1]
     guess = accuracy.estimate_share * np.abs(np.where(estimated & used, energy_wh, 0.0)).sum(axis=1) * open_ended
     return np.asarray(np.sqrt(np.square(gain) + resolution + np.square(skew) + np.square(guess)), dtype=np.float64)
+
+
+def _edges(used: Bools) -> npt.NDArray[np.int8]:
+    """(n, k + 1): 1 where a stretch of used intervals begins, −1 where it has ended."""
+    return np.asarray(np.diff(np.pad(used.astype(np.int8), ((0, 0), (1, 1))), axis=1), dtype=np.int8)
+
+
+def resolution_sd_wh(used: Bools, resolution_wh: Floats) -> Floats:
+    """(n,) float64 [Wh]: what registers with these steps (n,) alone make uncertain; `used` as in `energy_sd_wh`."""
+    stretches = (_edges(used) == 1).sum(axis=1)
+    return np.asarray(np.sqrt(np.square(resolution_wh) / 6 * stretches), dtype=np.float64)
 
 
 def loss_sd_wh(area_sd_wh: Floats, household_sd_wh: Floats) -> float:

@@ -27,7 +27,8 @@ class BusSettings:
     timeout_s: float = 1.0
     """Longest wait for one answer: what a meter gets before its own response time is known, and after silence.
 
-    A link that knows how slow its line is adds the time that the bytes themselves take.
+    No less than the gateway's own time-out, or its neighbours wait behind a dead meter longer than they are given. A
+    link that knows how slow its line is adds the time that the bytes themselves take.
     """
     timeout_min_s: float = 0.2
     """Shortest wait, however quickly a meter used to answer; never above `timeout_s`."""

@@ -22,6 +22,8 @@ from drivers.modbus.timing import Patience, ResponseTimes
 
 _SHARE_GAIN: Final = 1 / 8
 _BLOCKS_KEPT: Final = 64
+_GONE_US: Final = 86_400_000_000
+"""Who answered so long before the others did last is perhaps not there any more, and says nothing about the bus."""
 _TYPICAL_REGISTERS: Final = 2
 
 
@@ -87,9 +89,14 @@ class KnownMeters:
 
     @property
     def ill(self) -> bool:
-        """Whether the bus seems to be: all meters that ever answered and do not rest failed since anybody answered."""
-        asked = [m for m in self._units.values() if m.last_answer_us is not None and m.breaker.opened_at is None]
-        return bool(asked) and all(m.breaker.suspected for m in asked)
+        """Whether the bus seems to be: all that answered lately and do not rest have failed since anybody did."""
+        answered = [
+            (m.last_answer_us, m.breaker.suspected)
+            for m in self._units.values()
+            if m.last_answer_us is not None and m.breaker.opened_at is None
+        ]
+        latest_us = max((us for us, _ in answered), default=0)
+        return bool(answered) and all(suspected for us, suspected in answered if us >= latest_us - _GONE_US)
 
     def retries(self, meter: KnownMeter) -> int:
         """Further tries that a silent question to this meter gets.

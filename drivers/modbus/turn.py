@@ -37,7 +37,6 @@ _BUSY: Final = frozenset({5, 6})
 """Still working on it, busy: may be gone at the next try."""
 _NOBODY: Final = frozenset({10, 11})
 """The gateway found no path, or nobody on it: silence, told by somebody else."""
-_PASSING: Final = _BUSY | _NOBODY
 _PADDINGS_TRIED: Final = 2
 _UNLOCK: Final = 16
 
@@ -119,6 +118,7 @@ class Turn:
         tries_left = self._settings.retries
         repeated = False
         while True:
+            await self._my_turn()  # before a shape is chosen: whoever goes first may ask the same meter
             try:
                 if self._wire.numbered:
                     return block, await self._ask_once(block, repeated, timeout_s)
@@ -202,6 +202,7 @@ class Turn:
             else:
                 async with self._hold.away():
                     await self._clock.sleep(wait_s)
+                self._refuse_resting()
 
     def _shape(self, block: Block) -> Shape:
         return (self.address.unit, self._function(block), block.count)
@@ -210,8 +211,8 @@ class Turn:
         return self.address.model.limits.function_codes[block.table]
 
     async def _ask_once(self, block: Block, repeated: bool, timeout_s: float | None) -> Answer:
-        await self._my_turn()
         meter = self.meter
+        self._stats.probes += self.probing
         meter.last_count = block.count
         behind_s = self._wire.gateway_busy_s()
         wait_s = behind_s + (meter.patience.timeout_s(block.count) if timeout_s is None else timeout_s)
@@ -233,8 +234,9 @@ class Turn:
         return answer
 
     async def _write_once(self, function: int, address: int, words: tuple[int, ...]) -> Answer:
-        await self._wait_out(write_shape(self.address.unit, function, address, words))
         await self._my_turn()
+        await self._wait_out(write_shape(self.address.unit, function, address, words))
+        self._stats.probes += self.probing
         # Relays and memories take their time, and a write given up too early cannot be tried again.
         wait_s = self._settings.timeout_s + self._wire.gateway_busy_s()
         try:
@@ -249,9 +251,11 @@ class Turn:
         """Let the more urgent go first where this turn should, and do not ask a meter that rests."""
         if self.address.priority is Priority.BACKFILL:
             await self._hold.give_way()
+        self._refuse_resting()
+
+    def _refuse_resting(self) -> None:
         if self.probing:
             self._meters.refuse_resting(self.address, self._wire.peer)
-            self._stats.probes += 1
 
     def _answered(self) -> None:
         self.meter.successes += 1

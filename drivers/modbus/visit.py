@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 REFUSING: Final = frozenset({2, 3})
 """Exception codes that speak of the addresses asked for; 3 is what some meters say to a block across a hole."""
+_DOUBTED_US: Final = 86_400_000_000
+"""A refusal that may have been another question's, and was not seen again for so long, was."""
 
 
 class Visit:
@@ -97,7 +99,8 @@ class Visit:
         if answered is None:
             return False
         asked, answer = answered
-        self._answers.append(answered)
+        if asked.specs:
+            self._answers.append(answered)
         self._answered.update(s.quantity for s in asked.specs)
         if self._firmware is not None and self._tells_firmware(asked):
             self._firmware_asked = True
@@ -143,8 +146,10 @@ class Visit:
         now_us = self._clock.now_us()
         if not self._turn.numbered:
             key = (self._model.id, refused)
-            first_us = self._meter.doubted.setdefault(key, now_us)
-            if now_us - first_us <= self._late_us:
+            doubted_us = self._meter.doubted.get(key)
+            if doubted_us is None or now_us - doubted_us > _DOUBTED_US:
+                self._meter.doubted[key] = doubted_us = now_us
+            if now_us - doubted_us <= self._late_us:
                 return
             del self._meter.doubted[key]
         self._plans.remember(self._meter, self._model, refused, now_us)

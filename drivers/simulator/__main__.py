@@ -11,20 +11,28 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from drivers.errors import DriverConfigError
 from drivers.simulator.days import from_us, to_us
+from drivers.simulator.devices import Devices
 from drivers.simulator.export import write_import_files, write_truth
+from drivers.simulator.faults import Stranger
+from drivers.simulator.live import LiveMeters
+from drivers.simulator.meter_bus import MeterBus, meter_buses
 from drivers.simulator.modbus_server import start_gateways
-from drivers.simulator.mqtt_publisher import Concentrator, SinglePublishers
+from drivers.simulator.modem import Modem
+from drivers.simulator.mqtt_publisher import Concentrator
 from drivers.simulator.profile import Profiles
-from drivers.simulator.scenario import Scenario, demo_scenario, load_scenario
+from drivers.simulator.scenario import ModemGateway, Scenario, demo_scenario, load_scenario
+from drivers.simulator.self_publishing import SinglePublishers, StrangerPublisher
 from drivers.simulator.state import StateDir, StateError, write_atomically
+from drivers.simulator.stranger import StrangerDevice
 from drivers.simulator.world import World
 
 
@@ -35,7 +43,7 @@ def _ports(text: str) -> tuple[int, ...]:
     return ports
 
 
-def _broker(text: str) -> tuple[str, int]:
+def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r}: wanted HOST:PORT")
@@ -59,13 +67,21 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--state", type=Path, required=True, help="directory that outlives the process")
     common.add_argument("--seed", type=int, help="instead of the scenario's; the same one each time")
     common.add_argument("--epoch", type=_instant, help="first start, where the state has none yet (default: now)")
-    common.add_argument("--modbus-ports", type=_ports, required=True, help="one for each area, with commas")
+    common.add_argument(
+        "--modbus-ports",
+        type=_ports,
+        required=True,
+        help="one for each area, with commas; a modem has no use for its own",
+    )
     export = commands.add_parser("export", parents=[common], help="write import files and truth.json")
     export.add_argument("--out", type=Path, required=True, help="directory to write to")
     export.add_argument("--host", default="127.0.0.1", help="where the head-end will find the gateways")
     run = commands.add_parser("run", parents=[common], help="answer Modbus, upload and publish over MQTT")
-    run.add_argument("--mqtt", type=_broker, required=True, metavar="HOST:PORT")
+    run.add_argument("--mqtt", type=_address, required=True, metavar="HOST:PORT")
     run.add_argument("--modbus-host", default="127.0.0.1")
+    run.add_argument(
+        "--dialin", type=_address, metavar="HOST:PORT", help="where modems connect to; wanted where an area has one"
+    )
     run.add_argument("--prefix", default="headend/v1", help="of all topics")
     run.add_argument("--ready-file", type=Path, help="written once everything listens")
     run.add_argument("--die-with-stdin", action="store_true", help="stop when standard input closes")
@@ -88,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_import_files(world, args.out, host=args.host, ports=args.modbus_ports)
             write_truth(world, args.out)
             return 0
+        if args.dialin is None and any(isinstance(a.gateway, ModemGateway) for a in scenario.areas):
+            raise DriverConfigError("--dialin: missing; wanted HOST:PORT, an area of the scenario has a modem")
         asyncio.run(_run(world, state, args))
     except (DriverConfigError, StateError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -103,16 +121,9 @@ async def _run(world: World, state: StateDir, args: argparse.Namespace) -> None:
         threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
     await asyncio.to_thread(world.day, world.days.of(_now_us()))
     await asyncio.to_thread(state.keep_prefix, world)
-    gateways = await start_gateways(world, args.modbus_host, args.modbus_ports, _now_us)
-    host, port = args.mqtt
-    areas = range(len(world.scenario.areas))
-    roles = [
-        Concentrator(Profiles(world, a), state, host=host, port=port, prefix=args.prefix, now_us=_now_us).run(stop)
-        for a in areas
-    ]
-    roles += [
-        SinglePublishers(world, a, host=host, port=port, prefix=args.prefix, now_us=_now_us).run(stop) for a in areas
-    ]
+    buses = meter_buses(Devices(world, state.changed(), state.keep_changed), _now_us)
+    gateways = await start_gateways(world, args.modbus_host, args.modbus_ports, _now_us, buses)
+    roles = [*_over_mqtt(world, state, args, stop), *(m.run(stop) for m in _modems(world, buses, args))]
     if args.ready_file:
         ready = {
             "pid": os.getpid(),
@@ -128,6 +139,30 @@ async def _run(world: World, state: StateDir, args: argparse.Namespace) -> None:
     finally:
         for gateway, _ in gateways:
             await gateway.stop()
+
+
+def _over_mqtt(
+    world: World, state: StateDir, args: argparse.Namespace, stop: asyncio.Event
+) -> list[Coroutine[Any, Any, None]]:
+    host, port = args.mqtt
+    roles = []
+    for area in range(len(world.scenario.areas)):
+        own = {"host": host, "port": port, "prefix": args.prefix, "now_us": _now_us}
+        roles.append(Concentrator(Profiles(world, area), state, **own).run(stop))
+        roles.append(SinglePublishers(world, area, **own).run(stop))
+    strangers = [f for f in world.scenario.faults if isinstance(f, Stranger)]
+    for stranger in strangers:
+        device = StrangerDevice(world, LiveMeters(world), stranger)
+        roles.append(StrangerPublisher(device, host=host, port=port, now_us=_now_us).run(stop))
+    return roles
+
+
+def _modems(world: World, buses: Sequence[MeterBus], args: argparse.Namespace) -> list[Modem]:
+    return [
+        Modem(area.gateway, bus, *args.dialin)
+        for area, bus in zip(world.scenario.areas, buses, strict=True)
+        if isinstance(area.gateway, ModemGateway)
+    ]
 
 
 async def _keep_days(world: World, state: StateDir, stop: asyncio.Event) -> None:

@@ -12,18 +12,24 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from drivers.events import EventKind
 from drivers.simulator.days import iso
-from drivers.simulator.fleet import AREA, INSTALLED, SHARED, STOCK, Meter
-from drivers.simulator.households import WORKSHOP
-from drivers.simulator.meters import DAY_US, faulty_meter
-from drivers.simulator.profile import Profiles, freezes
-from drivers.simulator.scenario import (
+from drivers.simulator.faults import (
     AreaMeterRatio,
     DirectTap,
     Fault,
+    MeterClock,
+    SilentMeter,
+    Stranger,
     WrongArea,
 )
+from drivers.simulator.fleet import AREA, INSTALLED, SHARED, STOCK, Meter
+from drivers.simulator.households import WORKSHOP
+from drivers.simulator.meters import DAY_US
+from drivers.simulator.profile import Profiles, freezes
+from drivers.simulator.scenario import ModemGateway, RtuGateway
 from drivers.simulator.state import write_atomically
+from drivers.simulator.stranger import MANUFACTURER
 from drivers.simulator.world import World
 
 _KIND = {AREA: "area", SHARED: "shared", INSTALLED: "customer", STOCK: "customer"}
@@ -79,8 +85,8 @@ def write_import_files(world: World, out: Path, *, host: str, ports: Sequence[in
     _csv(out / "concentrators.csv", "concentrator,area", list(zip(codes, area, strict=True)))
     _csv(
         out / "endpoints.csv",
-        "manufacturer,serial,protocol,host,port,unit,concentrator",
-        [row for m in fleet.meters for row in _endpoints(m, host, ports, codes)],
+        "manufacturer,serial,protocol,host,port,unit,concentrator,bus",
+        [row for m in fleet.meters for row in _endpoints(world, m, host, ports, codes)],
     )
     _csv(
         out / "premises.csv",
@@ -109,6 +115,8 @@ def truth(world: World) -> dict[str, Any]:
             for i, count in zip(upload.meters, counts, strict=True):
                 readings[fleet.meters[int(i)].name] += int(count)
     codes = [a.code for a in scenario.areas]
+    silent = {m for k, m in fleet.planted.items() if isinstance(scenario.faults[k], SilentMeter)}
+    answering = [m for i, m in enumerate(fleet.meters) if m.unit is not None and i not in silent]
     users = np.concatenate([d.truth.user_wh for d in days], axis=1)
     supplied = np.concatenate([d.truth.supplied_wh.sum(axis=1) for d in days], axis=1)
     line = np.concatenate([d.truth.line_loss_wh for d in days], axis=1)
@@ -116,10 +124,10 @@ def truth(world: World) -> dict[str, Any]:
     return {
         "seed": scenario.seed,
         "epoch": iso(world.epoch_us),
-        "planted": [_planted(world, f) for f in scenario.faults],
+        "planted": [_planted(world, k) for k in range(len(scenario.faults))],
         "history": {"from": iso(world.start_us), "until": iso(world.until_us), "readings": readings},
-        "modbus_meters": [m.name for m in fleet.meters if m.unit is not None],
-        "modbus_installed": [m.name for m in fleet.meters if m.unit is not None and m.role != STOCK],
+        "modbus_meters": [m.name for m in answering],
+        "modbus_installed": [m.name for m in answering if m.role != STOCK],
         "line_loss_wh": {c: round(float(line[a].sum())) for a, c in enumerate(codes)},
         "technical_loss_wh": {c: round(float(lost[a].sum())) for a, c in enumerate(codes)},
         "supplied_wh": {c: round(float(supplied[a].sum())) for a, c in enumerate(codes)},
@@ -132,45 +140,84 @@ def write_truth(world: World, out: Path) -> None:
     write_atomically(out / "truth.json", msgspec.json.format(msgspec.json.encode(truth(world)), indent=2))
 
 
-def _planted(world: World, fault: Fault) -> dict[str, Any]:
-    codes = [a.code for a in world.scenario.areas]
-    area = codes.index(fault.area)
-    days = [world.day(world.first_day + timedelta(days=i)) for i in range(world.scenario.history_days)]
-    number = getattr(fault, "household", None)
-    meter = faulty_meter(world.fleet, fault, area)
+def _planted(world: World, number: int) -> dict[str, Any]:
+    fault = world.scenario.faults[number]
     onset = getattr(fault, "onset_day", 0.0)
-    energy: float | None = None
-    if isinstance(fault, DirectTap):
-        k = world.scenario.faults.index(fault)
-        energy = sum(float(d.truth.tap_wh[k].sum()) for d in days)
-    elif isinstance(fault, WrongArea) and meter is not None:
-        energy = sum(float(d.truth.user_wh[world.fleet.meters[meter].user].sum()) for d in days)
-    elif fault.counted and meter is not None:  # what the meter would have registered without its rate faults
-        gone = 0.0
-        for d in days:
-            rate = world.instruments.rate(d.grid_us[:-1])[meter]
-            if isinstance(fault, AreaMeterRatio):
-                flowing = d.truth.supplied_wh[area].sum(axis=0)
-            else:
-                flowing = d.truth.user_wh[world.fleet.meters[meter].user]
-            gone += float((flowing * (1 - rate)).sum())
-        energy = gone
     return {
         "fault": fault.__struct_config__.tag,
         "area": fault.area,
-        "meter": world.fleet.meters[meter].name if meter is not None and number is not None else None,
+        "meter": _meter_at_fault(world, number),
         "correct_area": fault.true_area if isinstance(fault, WrongArea) else None,
         "onset": iso(world.start_us + round(onset * DAY_US)) if onset else None,
-        "energy_wh": None if energy is None else round(energy),
+        "energy_wh": _energy_wh(world, number),
         "counted": fault.counted,
+        "events": _events(world, number),
+        "begins": _begins(world, number),
+        "sign": _sign(fault),
     }
 
 
-def _endpoints(meter: Meter, host: str, ports: Sequence[int], codes: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+def _meter_at_fault(world: World, number: int) -> str | None:
+    """The meter that a crew would look at; an area meter's fault is its area's."""
+    fault = world.scenario.faults[number]
+    if isinstance(fault, Stranger):
+        return f"{MANUFACTURER}/{fault.device}"
+    meter = world.fleet.planted.get(number)
+    return None if meter is None or isinstance(fault, AreaMeterRatio) else world.fleet.meters[meter].name
+
+
+def _energy_wh(world: World, number: int) -> int | None:
+    """What is gone, or is counted elsewhere, in all of the history; None for what is no energy fault."""
+    fault, meter = world.scenario.faults[number], world.fleet.planted.get(number)
+    days = [world.day(world.first_day + timedelta(days=i)) for i in range(world.scenario.history_days)]
+    if isinstance(fault, DirectTap):
+        return round(sum(float(d.truth.tap_wh[number].sum()) for d in days))
+    if meter is None or not fault.counted:
+        return None
+    device = world.fleet.meters[meter]
+    if isinstance(fault, WrongArea):
+        return round(sum(float(d.truth.user_wh[device.user].sum()) for d in days))
+    gone = 0.0  # what the meter would have registered without its rate faults
+    for d in days:
+        rate = world.instruments.rate(d.grid_us[:-1])[meter]
+        whole = isinstance(fault, AreaMeterRatio)
+        flowing = d.truth.supplied_wh[device.area].sum(axis=0) if whole else d.truth.user_wh[device.user]
+        gone += float((flowing * (1 - rate)).sum())
+    return round(gone)
+
+
+def _events(world: World, number: int) -> list[str]:
+    """Kinds of the events that a head-end can hear or see of it."""
+    if isinstance(world.scenario.faults[number], MeterClock):
+        return [EventKind.CLOCK_DRIFTED.value]
+    incident = world.incidents.planted.get(number)
+    return [] if incident is None else [event.kind.value for event in incident.events]
+
+
+def _begins(world: World, number: int) -> str | None:
+    """When there is something to be seen; None: always, or never."""
+    incident = world.incidents.planted.get(number)
+    return None if incident is None else iso(incident.from_us)
+
+
+def _sign(fault: Fault) -> str | None:
+    """What else there is to see of it: `discovered` or `not_read`."""
+    return "discovered" if isinstance(fault, Stranger) else "not_read" if isinstance(fault, SilentMeter) else None
+
+
+def _endpoints(
+    world: World, meter: Meter, host: str, ports: Sequence[int], codes: Sequence[str]
+) -> Iterable[tuple[Any, ...]]:
     if meter.unit is not None:
-        yield meter.manufacturer, meter.serial, "modbus", host, ports[meter.area], meter.unit, ""
+        gateway, port = world.scenario.areas[meter.area].gateway, ports[meter.area]
+        way: tuple[Any, Any, str] = host, port, ""
+        if isinstance(gateway, ModemGateway):
+            way = "", "", f"modbus+dialin://{gateway.imei}"
+        elif isinstance(gateway, RtuGateway):
+            way = "", "", f"modbus+rtu+tcp://{host}:{port}"
+        yield meter.manufacturer, meter.serial, "modbus", way[0], way[1], meter.unit, "", way[2]
     if meter.role != STOCK:
-        yield meter.manufacturer, meter.serial, "mqtt", "", "", "", codes[meter.area]
+        yield meter.manufacturer, meter.serial, "mqtt", "", "", "", codes[meter.area], ""
 
 
 def _category(world: World, meter: Meter) -> str:

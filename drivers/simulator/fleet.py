@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from drivers.simulator.faults import ClockDrift, DirectTap, HouseholdFault, WrongArea
 from drivers.simulator.households import HOUSEHOLD, PHASE_SPLITS, WORKSHOP, Users, draw_users, join
 from drivers.simulator.network import street, transformer_ohm
-from drivers.simulator.scenario import Area, ClockDrift, DirectTap, HouseholdFault, Scenario, WrongArea
+from drivers.simulator.scenario import Area, Scenario
 from drivers.simulator.streams import Complexes, Floats, Ints, stream
 
 AREA, SHARED, INSTALLED, STOCK = 0, 1, 2, 3
@@ -81,6 +83,8 @@ class Fleet:
     wiring: tuple[Wiring, ...]
     """By area."""
     meters: tuple[Meter, ...]
+    planted: Mapping[int, int] = field(default_factory=dict)
+    """Number of a fault → index of the meter that it sits on; those in the wiring or a concentrator are not there."""
 
     @property
     def area_meter(self) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ PHASED: Final = {
     "power": (Quantity.POWER_L1_W, Quantity.POWER_L2_W, Quantity.POWER_L3_W),
 }
 """Quantities of L1, L2, L3."""
+_FIRMWARE: Final = "100"
+"""Of every simulated meter; a number, because most models tell it as one."""
 _PHASE_ENERGY: Final = frozenset(PHASED["import"] + PHASED["export"])
 
 
@@ -45,10 +47,14 @@ class LiveMeters:
             Quantity.POWER_W: watts,
             Quantity.FREQUENCY_HZ: 50.0,
             Quantity.SERIAL: device.serial,
+            Quantity.FIRMWARE: _FIRMWARE,
             Quantity.CT_RATIO: device.multiplier,
         }
         if device.phases == 3:
             volts, amps = m.phase_voltage_v[place, :, k], m.phase_current_a[place, :, k]
+            if meter in world.incidents.of:
+                raised = volts + np.array(world.incidents.rise_v(meter, instant_us))
+                volts, amps = raised, amps * volts / raised  # power stays what it was
             rows = {"voltage": np.round(volts, 1), "current": amps, "power": m.phase_power_w[place, :, k]}
             for name, row in rows.items():
                 values.update(zip(PHASED[name], (float(x) for x in row), strict=True))

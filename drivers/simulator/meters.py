@@ -12,20 +12,17 @@ from datetime import date
 import numpy as np
 
 from drivers.simulator.days import US
-from drivers.simulator.fleet import AREA, SHARED, STOCK, Fleet
-from drivers.simulator.physics import Flow
-from drivers.simulator.scenario import (
-    INTERVAL_S,
+from drivers.simulator.faults import (
     AreaMeterRatio,
     ClockDrift,
-    Fault,
-    HouseholdFault,
     PacketLoss,
-    Scenario,
     Stuck,
     UnderRegistering,
     WrongMultiplier,
 )
+from drivers.simulator.fleet import AREA, SHARED, STOCK, Fleet
+from drivers.simulator.physics import Flow
+from drivers.simulator.scenario import INTERVAL_S, Scenario
 from drivers.simulator.streams import Bools, Floats, Ints, stream
 
 HOURS: float = INTERVAL_S / 3600
@@ -77,13 +74,6 @@ class Metered:
     """(M3, 3, n)."""
     gap: Bools
     """(M, n) the freeze at the end of this interval never arrives."""
-
-
-def faulty_meter(fleet: Fleet, fault: Fault, area: int) -> int | None:
-    """Index of the meter that a fault of `area` sits on, where it sits on one."""
-    if isinstance(fault, AreaMeterRatio):
-        return fleet.area_meter[area]
-    return fleet.household(area, fault.household) if isinstance(fault, HouseholdFault) else None
 
 
 class Instruments:
@@ -138,13 +128,10 @@ class Instruments:
         return rows
 
     def _faults(self) -> tuple[tuple[RateFault, ...], tuple[tuple[int, float, int], ...]]:
-        codes = [a.code for a in self.scenario.areas]
         rates, losses = [], []
-        for fault in self.scenario.faults:
-            meter = faulty_meter(self.fleet, fault, codes.index(fault.area))
+        for k, meter in self.fleet.planted.items():
+            fault = self.scenario.faults[k]
             onset = self.start_us + round(getattr(fault, "onset_day", 0.0) * DAY_US)
-            if meter is None:  # in the wiring, or in the concentrator
-                continue
             match fault:
                 case UnderRegistering() | AreaMeterRatio():
                     rates.append(RateFault(meter, fault.factor, onset))
@@ -157,7 +144,7 @@ class Instruments:
                     losses.append((meter, fault.rate, onset))
                 case ClockDrift():
                     self.lead_s[meter], self.drift[meter] = fault.lead_s, fault.lead_s_per_day / 86_400
-                case _:  # a meter listed elsewhere is sound
+                case _:  # a meter listed elsewhere is sound; so is one that only tells something, or cannot be read
                     pass
         return tuple(rates), tuple(losses)
 

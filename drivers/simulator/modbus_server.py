@@ -1,7 +1,6 @@
-"""Gateways that speak Modbus TCP for the meters behind them: one question at a time, as on a real RS-485 bus.
+"""Gateways that listen, Modbus TCP and transparent RTU, in front of the meters of one area each.
 
-The frame (Modbus Messaging on TCP/IP Implementation Guide V1.0b, section 3.1) is read here without a library: a fleet
-of 10,000 meters is answered from arrays, not from one object each.
+Frames are read without a library: a fleet of 10,000 meters is answered from arrays, not from one object each.
 """
 
 from __future__ import annotations
@@ -9,39 +8,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from drivers.modbus.map_file import load_models
-from drivers.simulator.live import LiveMeters
-from drivers.simulator.register_image import ILLEGAL_FUNCTION, TARGET_SILENT, ModbusException, RegisterImage
+from drivers.simulator.devices import Devices
+from drivers.simulator.meter_bus import MeterBus, meter_buses
+from drivers.simulator.questions import NotModbus, Questions, RtuQuestions, TcpQuestions
+from drivers.simulator.refusal import TARGET_SILENT
+from drivers.simulator.scenario import ModemGateway, RtuGateway
 from drivers.simulator.world import World
 
-_HEADER: Final = struct.Struct(">HHHB")
-_MOST_BYTES: Final = 254
-"""Longest unit + PDU."""
+_READ_BYTES: Final = 4096
 _log = logging.getLogger(__name__)
 
 
 class Gateway:
     """One TCP port with the meters of one area behind it."""
 
-    def __init__(
-        self, world: World, area: int, images: Mapping[str, RegisterImage], live: LiveMeters, now_us: Callable[[], int]
-    ) -> None:
-        self._world, self._images, self._live, self._now_us = world, images, live, now_us
-        self._meter_of = {m.unit: i for i, m in enumerate(world.fleet.meters) if m.unit is not None and m.area == area}
-        low, high = world.scenario.modbus.delay_ms
-        self._delay_s = (low / 1000, high / 1000)
-        self._silent_s = world.scenario.modbus.gateway_timeout_ms / 1000
-        self._bus = asyncio.Lock()
-        self._random = random.Random(area)
+    def __init__(self, bus: MeterBus, *, rtu: bool, silent_s: float) -> None:
+        """`silent_s`: how long a gateway that speaks Modbus TCP waits for a meter before it says that it is silent."""
+        self._bus, self._rtu, self._silent_s = bus, rtu, silent_s
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self.requests = 0
-        """Questions answered."""
+
+    @property
+    def requests(self) -> int:
+        """Questions that came to its line."""
+        return self._bus.requests
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError when it is taken."""
@@ -58,18 +51,12 @@ class Gateway:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        questions = RtuQuestions() if self._rtu else TcpQuestions()
         try:
-            while True:
-                transaction, protocol, length, unit = _HEADER.unpack(await reader.readexactly(_HEADER.size))
-                if protocol != 0 or not 2 <= length <= _MOST_BYTES:
-                    _log.warning("connection closed: protocol %d, length %d is not Modbus", protocol, length)
-                    return
-                pdu = await reader.readexactly(length - 1)
-                async with self._bus:
-                    answer = await self._exchange(unit, pdu)
-                writer.write(_HEADER.pack(transaction, 0, len(answer) + 1, unit) + answer)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
+            await converse(reader, writer, questions, self._bus, silent_s=None if self._rtu else self._silent_s)
+        except NotModbus as error:
+            _log.warning("connection closed: %s is not Modbus", error)
+        except ConnectionError:
             pass  # the other end hung up: that is how a connection ends
         finally:
             self._writers.discard(writer)
@@ -77,39 +64,47 @@ class Gateway:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def _exchange(self, unit: int, pdu: bytes) -> bytes:
-        self.requests += 1
-        meter = self._meter_of.get(unit)
-        await asyncio.sleep(self._silent_s if meter is None else self._random.uniform(*self._delay_s))
-        try:
-            if meter is None:
-                raise ModbusException(TARGET_SILENT)
-            return self._answer(meter, pdu)
-        except ModbusException as refusal:
-            return bytes((pdu[0] | 0x80, refusal.code))
 
-    def _answer(self, meter: int, pdu: bytes) -> bytes:
-        if pdu[0] not in (3, 4) or len(pdu) != 5:
-            raise ModbusException(ILLEGAL_FUNCTION)
-        address, count = struct.unpack(">HH", pdu[1:])
-        image = self._images[self._world.fleet.meters[meter].model]
-        specs = image.request(pdu[0], address, count)
-        values = self._live.values(meter, self._now_us(), frozenset(s.quantity for s in specs))
-        return bytes((pdu[0], 2 * count)) + image.words(specs, values, address, count)
+async def converse(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, questions: Questions, bus: MeterBus, *,
+    silent_s: float | None,
+) -> None:  # fmt: skip
+    """Answer what comes until the other end hangs up.
+
+    `silent_s`: after how long it is said that a meter is silent; None: silence is passed on as it is. Raises
+    `NotModbus` and ConnectionError.
+    """
+    while data := await reader.read(_READ_BYTES):
+        for asked in questions.feed(data):
+            answer = await bus.ask(asked.unit, asked.pdu, patience_s=silent_s or 0.0)
+            if answer is None and silent_s is not None:
+                answer = bytes((asked.pdu[0] | 0x80, TARGET_SILENT))
+            if answer is not None:
+                writer.write(questions.answer(asked, answer))
+                await writer.drain()
 
 
 async def start_gateways(
-    world: World, host: str, ports: Sequence[int], now_us: Callable[[], int]
+    world: World,
+    host: str,
+    ports: Sequence[int],
+    now_us: Callable[[], int],
+    buses: Sequence[MeterBus] | None = None,
 ) -> tuple[tuple[Gateway, int], ...]:
-    """One gateway for each area, on the given ports (0 = any free one). Raises OSError when one is taken."""
-    models = load_models()
-    images = {m.model: RegisterImage(models[m.model]) for m in world.fleet.meters if m.unit is not None}
-    live = LiveMeters(world)
+    """A gateway for each area that has one which listens, on the area's port (0 = any free one).
+
+    Without `buses` they get lines of their own, and nothing that is changed outlives them. Raises OSError when a port
+    is taken.
+    """
+    if buses is None:
+        buses = meter_buses(Devices(world, {}, lambda _: None), now_us)
+    silent_s = world.scenario.modbus.gateway_timeout_ms / 1000
     started: list[tuple[Gateway, int]] = []
     try:
-        for area, port in zip(range(len(world.scenario.areas)), ports, strict=True):
-            gateway = Gateway(world, area, images, live, now_us)
-            started.append((gateway, await gateway.start(host, port)))
+        for area, bus, port in zip(world.scenario.areas, buses, ports, strict=True):
+            if not isinstance(area.gateway, ModemGateway):
+                gateway = Gateway(bus, rtu=isinstance(area.gateway, RtuGateway), silent_s=silent_s)
+                started.append((gateway, await gateway.start(host, port)))
     except OSError:
         for gateway, _ in started:
             await gateway.stop()

@@ -1,4 +1,4 @@
-"""Concentrators and self-publishing meters over real MQTT 5: the only file of the simulator that imports paho.
+"""MQTT 5 sessions, and concentrators that speak over them: the only file of the simulator that imports paho.
 
 paho's network thread only hands events to the event loop; all state lives there.
 """
@@ -12,24 +12,18 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from drivers.base import Quantity
-from drivers.simulator.days import US, iso
-from drivers.simulator.live import PHASED, LiveMeters
 from drivers.simulator.profile import Profiles
 from drivers.simulator.state import StateDir
 from drivers.simulator.upload import Uploads
-from drivers.simulator.world import World
 
 _log = logging.getLogger(__name__)
 _IDLE_S: Final = 1.0
 """A concentrator looks at its clock at least so often."""
-_WANTED: Final = frozenset({Quantity.IMPORT_WH, Quantity.EXPORT_WH})
 _MOST_QUEUED: Final = 2000
 """Live readings that wait for the broker before new ones are dropped: such a meter keeps nothing."""
 
@@ -216,58 +210,3 @@ class Concentrator:
             _log.warning("%s: confirmation of uploads %s, which were never sent", topic, strange)
         self._changed = True
         self._wake.set()
-
-
-class SinglePublishers:
-    """The meters of one area that publish for themselves, each at its own second of the period, by its own clock."""
-
-    def __init__(
-        self, world: World, area: int, *, host: str, port: int, prefix: str, now_us: Callable[[], int]
-    ) -> None:
-        self._world, self._now_us, self._prefix = world, now_us, prefix
-        self._live = LiveMeters(world)
-        self._meters = [i for i, m in enumerate(world.fleet.meters) if m.area == area and m.single_mqtt]
-        self._connection = Connection(f"simulated-meters-{area + 1:02d}", host, port, on_connect=lambda: None)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until told to stop."""
-        if not self._meters:
-            return
-        period_s = self._world.scenario.live.single_publish_s
-        turns = [(k * period_s / len(self._meters), i) for k, i in enumerate(self._meters)]
-        self._connection.start()
-        stopping = asyncio.ensure_future(stop.wait())
-        began = time.monotonic()
-        try:
-            while not stop.is_set():
-                for offset_s, meter in turns:
-                    delay = began + offset_s - time.monotonic()
-                    if delay > 0:
-                        await asyncio.wait({stopping}, timeout=delay)
-                    if stop.is_set():
-                        break
-                    topic, payload = self.reading(meter, self._now_us())
-                    self._connection.publish(topic, payload)
-                began = max(began + period_s, time.monotonic() - period_s)  # what was slept through is not made up for
-        finally:
-            stopping.cancel()
-            await self._connection.stop()
-
-    def reading(self, meter: int, now_us: int) -> tuple[str, bytes]:
-        """Topic and payload of one reading; the stamp is the meter's own clock, in whole seconds."""
-        device, one = self._world.fleet.meters[meter], np.array([meter])
-        lead_us = int(self._world.instruments.clock_lead_us(one, np.array([now_us]))[0, 0])
-        ts_us = (now_us + lead_us) // US * US
-        at_us = ts_us - int(self._world.instruments.clock_lead_us(one, np.array([ts_us]))[0, 0])
-        values = self._live.values(meter, at_us, _WANTED)
-        volts = [values[q] for q in PHASED["voltage"] if q in values]
-        amps = [values[q] for q in PHASED["current"] if q in values]
-        body = {
-            "ts": iso(ts_us),
-            "import_wh": values[Quantity.IMPORT_WH],
-            "export_wh": values[Quantity.EXPORT_WH],
-            "voltage_v": [round(float(v), 1) for v in volts] if len(volts) > 1 else round(float(volts[0]), 1),
-            "current_a": [round(float(a), 2) for a in amps] if len(amps) > 1 else round(float(amps[0]), 2),
-            "power_w": round(float(values[Quantity.POWER_W])),
-        }
-        return f"{self._prefix}/meter/{device.manufacturer}/{device.serial}/reading", msgspec.json.encode(body)

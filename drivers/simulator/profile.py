@@ -14,9 +14,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from drivers.events import EventKind
 from drivers.simulator.days import STEP_US, US, iso
+from drivers.simulator.faults import DeadConcentrator
 from drivers.simulator.fleet import AREA, STOCK
-from drivers.simulator.scenario import DeadConcentrator
+from drivers.simulator.incidents import Incident
 from drivers.simulator.streams import Ints
 from drivers.simulator.world import World
 
@@ -53,6 +55,9 @@ def freezes(world: World, meters: Ints, ts_us: Ints) -> Freezes:
             interval = (int(ts) - int(day.grid_us[0])) // STEP_US - 1
             volts[:, k] = day.metered.voltage_v[meters, interval]
             present[:, k] = ~day.metered.gap[meters, interval]
+    for row, meter in enumerate(meters.tolist()):
+        for incident in world.incidents.of.get(meter, ()):
+            _happened(incident, at[row], volts[row], present[row], phases=world.fleet.meters[meter].phases)
     return Freezes(
         meters=meters,
         ts_us=ts_us,
@@ -61,6 +66,16 @@ def freezes(world: World, meters: Ints, ts_us: Ints) -> Freezes:
         voltage_v=np.round(volts, 1),
         present=present,
     )
+
+
+def _happened(
+    incident: Incident, at_us: Ints, volts: npt.NDArray[np.float64], present: npt.NDArray[np.bool_], *, phases: int
+) -> None:
+    """Put what an incident does into the freezes of its meter at true instants (k,): in place."""
+    for k, instant_us in enumerate(at_us.tolist()):
+        volts[k] += incident.rise_v / phases * incident.overlap_us(instant_us - STEP_US, instant_us) / STEP_US
+        if incident.kind is EventKind.POWER_FAILED and incident.holds(instant_us):
+            present[k] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,10 @@ import msgspec
 from msgspec import Meta
 
 from drivers.errors import DriverConfigError
+from drivers.simulator.faults import Code, Fault, HouseholdFault, PickedFault, Share, Table, WrongArea
 
 INTERVAL_S: Final = 900
 """Freezes of meters and steps of the physics [s]."""
-
-Code = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Day = Annotated[float, Meta(ge=0)]
 
 
 class ScenarioError(DriverConfigError):
@@ -31,27 +28,33 @@ class ScenarioError(DriverConfigError):
     code = "scenario"
 
 
-class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file; an unknown key is an error."""
-
-
-class Station(_Table, frozen=True, kw_only=True):
+class Station(Table, frozen=True, kw_only=True):
     """The local supply station of all areas."""
 
     code: Code
     name: str
 
 
-class Modbus(_Table, frozen=True, kw_only=True):
+class Modbus(Table, frozen=True, kw_only=True):
     """How the gateways answer."""
 
     delay_ms: tuple[Annotated[float, Meta(ge=0)], Annotated[float, Meta(ge=0)]] = (5.0, 30.0)
     """Least and longest time from question to answer; one question at a time on each gateway."""
     gateway_timeout_ms: Annotated[float, Meta(ge=0)] = 300.0
     """How long a gateway waits for a unit that is not there before it says so."""
+    relay_ms: Annotated[float, Meta(ge=0)] = 400.0
+    """How long a relay's motor takes; until then the state read back is the old one."""
 
 
-class Live(_Table, frozen=True, kw_only=True):
+class Clocks(Table, frozen=True, kw_only=True):
+    """The clocks in the registers of Modbus meters that have one; each meter draws its own within these bounds."""
+
+    offset_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    """Furthest off at the start of history."""
+    drift_ppm: Annotated[float, Meta(ge=0, le=500)] = 0.5
+
+
+class Live(Table, frozen=True, kw_only=True):
     """What is sent at real time."""
 
     single_publish_s: Annotated[float, Meta(gt=0)] = 30.0
@@ -64,23 +67,49 @@ class Live(_Table, frozen=True, kw_only=True):
     """Most unconfirmed uploads on the way from one concentrator."""
     resend_s: Annotated[float, Meta(gt=0)] = 10.0
     """An upload that is not confirmed for so long is sent again."""
+    event_tellings: Annotated[int, Meta(ge=1, le=100)] = 4
+    """A meter that publishes for itself tells an event so often: nobody confirms it."""
+    event_again_s: Annotated[float, Meta(gt=0)] = 4.0
+    """The first rest between two tellings; doubles."""
 
 
-class Links(_Table, frozen=True, kw_only=True):
+class TcpGateway(Table, frozen=True, kw_only=True, tag_field="kind", tag="tcp"):
+    """Speaks Modbus TCP, and says so when a unit behind it does not answer."""
+
+
+class RtuGateway(Table, frozen=True, kw_only=True, tag_field="kind", tag="rtu+tcp"):
+    """Transparent: passes RTU frames through; a unit that does not answer is silence."""
+
+
+class ModemGateway(Table, frozen=True, kw_only=True, tag_field="kind", tag="dialin"):
+    """A modem that connects to the head-end, says its IMEI and passes RTU frames through."""
+
+    imei: Annotated[str, Meta(pattern=r"^[0-9]{15}$")]
+    beat_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0
+    """A heartbeat so often."""
+    again_s: Annotated[float, Meta(gt=0)] = 1.0
+    """First rest before it connects again; doubles up to `again_most_s`."""
+    again_most_s: Annotated[float, Meta(gt=0)] = 30.0
+
+
+Gateway = TcpGateway | RtuGateway | ModemGateway
+
+
+class Links(Table, frozen=True, kw_only=True):
     """How households are reached; those of neither share are read by the concentrator only, as all are."""
 
     modbus: Share = 0.4
     mqtt: Share = 0.2
 
 
-class Shared(_Table, frozen=True, kw_only=True):
+class Shared(Table, frozen=True, kw_only=True):
     """A shared meter: several premises behind one register, their own meters in stock beside them."""
 
     premises: Annotated[int, Meta(ge=1, le=60)]
     with_production: Annotated[int, Meta(ge=0, le=60)] = 0
 
 
-class Area(_Table, frozen=True, kw_only=True):
+class Area(Table, frozen=True, kw_only=True):
     """One transformer area."""
 
     code: Code
@@ -100,106 +129,15 @@ class Area(_Table, frozen=True, kw_only=True):
     rollovers: Annotated[int, Meta(ge=0)] = 0
     """So many concentrator-only households start close to their register's end."""
     links: Links = Links()
+    gateway: Gateway = TcpGateway()
+    """What its Modbus meters hang on."""
+    makes: tuple[str, ...] = ()
+    """Models that hang in the place of usual ones: each at the first household on Modbus that it fits and that nothing
+    is planted on."""
     shared: Shared | None = None
 
 
-class _Fault(_Table, frozen=True, kw_only=True, tag_field="kind"):
-    """Something wrong with one meter, from `onset_day` (days after the start of history, 0 = always)."""
-
-    area: Code
-    """Where the meter is listed, or the area concerned."""
-    counted: bool = True
-    """Whether the balance can show it: false for what only spoils data."""
-
-
-class UnderRegistering(_Fault, frozen=True, kw_only=True, tag="under_registering"):
-    """Tampered with or bypassed in part: registers `factor` of what flows."""
-
-    household: Annotated[int, Meta(ge=1)]
-    factor: Annotated[float, Meta(ge=0, lt=1)]
-    onset_day: Day = 0.0
-
-
-class Stuck(_Fault, frozen=True, kw_only=True, tag="stuck"):
-    """The register stands still."""
-
-    household: Annotated[int, Meta(ge=1)]
-    onset_day: Day = 0.0
-
-
-class WrongMultiplier(_Fault, frozen=True, kw_only=True, tag="wrong_multiplier"):
-    """Behind current transformers of ratio `true_multiplier` that the head-end's list does not know (it says 1)."""
-
-    household: Annotated[int, Meta(ge=1)]
-    true_multiplier: Annotated[float, Meta(gt=0)]
-    onset_day: Day = 0.0
-
-
-class WrongArea(_Fault, frozen=True, kw_only=True, tag="wrong_area"):
-    """Listed in `area`, hangs on `true_area`."""
-
-    household: Annotated[int, Meta(ge=1)]
-    true_area: Code
-
-
-class DirectTap(_Fault, frozen=True, kw_only=True, tag="direct_tap"):
-    """A load that no meter sees."""
-
-    base_w: Annotated[float, Meta(ge=0)]
-    evening_w: Annotated[float, Meta(ge=0)]
-    """On top of the base around 20:00."""
-    phase: Annotated[int, Meta(ge=1, le=3)] = 1
-    onset_day: Day = 0.0
-
-
-class AreaMeterRatio(_Fault, frozen=True, kw_only=True, tag="area_meter_ratio"):
-    """The area meter's registers show `factor` of what they should."""
-
-    factor: Annotated[float, Meta(gt=0)]
-    onset_day: Day = 0.0
-
-
-class PacketLoss(_Fault, frozen=True, kw_only=True, tag="packet_loss"):
-    """This share of the meter's readings never arrives."""
-
-    household: Annotated[int, Meta(ge=1)]
-    rate: Annotated[float, Meta(gt=0, lt=1)]
-    onset_day: Day = 0.0
-    counted: bool = False
-
-
-class ClockDrift(_Fault, frozen=True, kw_only=True, tag="clock_drift"):
-    """The meter's clock runs ahead."""
-
-    household: Annotated[int, Meta(ge=1)]
-    lead_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
-    """At the start of history."""
-    lead_s_per_day: Annotated[float, Meta(ge=0, le=600)] = 0.0
-    counted: bool = False
-
-
-class DeadConcentrator(_Fault, frozen=True, kw_only=True, tag="dead_concentrator"):
-    """The area's concentrator sends nothing of this day and later."""
-
-    onset_day: Annotated[int, Meta(ge=0)]
-    counted: bool = False
-
-
-Fault = (
-    UnderRegistering
-    | Stuck
-    | WrongMultiplier
-    | WrongArea
-    | DirectTap
-    | AreaMeterRatio
-    | PacketLoss
-    | ClockDrift
-    | DeadConcentrator
-)
-HouseholdFault = (UnderRegistering, Stuck, WrongMultiplier, WrongArea, PacketLoss, ClockDrift)
-
-
-class Scenario(_Table, frozen=True, kw_only=True):
+class Scenario(Table, frozen=True, kw_only=True):
     """The whole neighbourhood."""
 
     title: str
@@ -214,6 +152,7 @@ class Scenario(_Table, frozen=True, kw_only=True):
     """Phase to neutral at the transformer, on average."""
     latitude_deg: Annotated[float, Meta(ge=-66, le=66)] = 31.2
     modbus: Modbus = Modbus()
+    clocks: Clocks = Clocks()
     live: Live = Live()
 
     @property
@@ -265,6 +204,9 @@ def _complaint(scenario: Scenario) -> str | None:
     for i, area in enumerate(scenario.areas):
         if complaint := _area_complaint(area):
             return f"areas[{i}].{complaint}"
+    imeis = [a.gateway.imei for a in scenario.areas if isinstance(a.gateway, ModemGateway)]
+    if len(set(imeis)) < len(imeis):
+        return "areas: an imei is given twice; each modem has its own"
     if len(areas) < len(scenario.areas):
         return "areas: a code is given twice"
     return _fault_complaint(scenario, areas)
@@ -288,8 +230,9 @@ def _fault_complaint(scenario: Scenario, areas: dict[str, Area]) -> str | None:
         where = f"faults[{i}]"
         if fault.area not in areas:
             return f"{where}.area: {fault.area!r} is no area; known: {', '.join(areas)}"
-        if isinstance(fault, HouseholdFault) and fault.household > areas[fault.area].households:
-            return f"{where}.household: {fault.household}; {fault.area} has 1..{areas[fault.area].households}"
+        number = fault.household if isinstance(fault, (*HouseholdFault, PickedFault)) else None
+        if number is not None and number > areas[fault.area].households:
+            return f"{where}.household: {number}; {fault.area} has 1..{areas[fault.area].households}"
         if isinstance(fault, WrongArea) and (fault.true_area not in areas or fault.true_area == fault.area):
             return f"{where}.true_area: {fault.true_area!r} must be another area; known: {', '.join(areas)}"
         onset = getattr(fault, "onset_day", 0.0)

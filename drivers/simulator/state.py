@@ -1,4 +1,5 @@
-"""What has to outlive the process: the first start, what was confirmed to each concentrator, the day's start registers.
+"""What has to outlive the process: the first start, what was confirmed to each concentrator, what was
+changed in meters, the day's start registers.
 
 The rule it keeps: a file is replaced whole (written beside, flushed to disk, renamed), so that a kill loses nothing.
 """
@@ -15,6 +16,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
+from drivers.simulator.devices import Changed
 from drivers.simulator.scenario import Scenario
 from drivers.simulator.world import Registers, World
 
@@ -85,6 +87,14 @@ class StateDir:
     def keep_uploaded(self, concentrator: str, uploaded: Uploaded) -> None:
         """Remember it durably."""
         write_atomically(self._concentrator(concentrator), msgspec.json.encode(uploaded))
+
+    def changed(self) -> dict[str, Changed]:
+        """What was changed in Modbus meters."""
+        return self._read(self.path / "devices.json", dict[str, Changed]) or {}
+
+    def keep_changed(self, changed: dict[str, Changed]) -> None:
+        """Remember it durably."""
+        write_atomically(self.path / "devices.json", msgspec.json.encode(changed))
 
     def keep_prefix(self, world: World) -> None:
         """Remember the registers at the latest day's start, so that a restart need not sum up all days before."""

@@ -16,10 +16,13 @@ import numpy.typing as npt
 
 from drivers.simulator.appliances import day_load, tap_load
 from drivers.simulator.days import STEP_US, US, Days
+from drivers.simulator.faults import DirectTap
 from drivers.simulator.fleet import Fleet, build_fleet
+from drivers.simulator.incidents import Incidents
 from drivers.simulator.meters import HOURS, Instruments, Metered
 from drivers.simulator.physics import solve
-from drivers.simulator.scenario import DirectTap, Scenario
+from drivers.simulator.planted import plant
+from drivers.simulator.scenario import Scenario
 from drivers.simulator.streams import Floats, Ints
 from drivers.simulator.weather import upstream_v, weather
 
@@ -77,8 +80,9 @@ class World:
         self.start_us = self.days.start_us(self.first_day)
         self.until_us = self.start_us + (epoch_us - self.start_us) // STEP_US * STEP_US
         """The last freeze that belongs to history."""
-        self.fleet: Fleet = build_fleet(scenario)
+        self.fleet: Fleet = plant(scenario, build_fleet(scenario))
         self.instruments = Instruments(scenario, self.fleet, self.start_us)
+        self.incidents = Incidents(scenario, self.fleet, start_us=self.start_us, epoch_us=epoch_us)
         self.resolution_wh = np.array([m.resolution_wh for m in self.fleet.meters], dtype=np.int64)
         self.modulus_wh = np.array([10**m.digits * m.resolution_wh for m in self.fleet.meters], dtype=np.int64)
         self._prefix: dict[date, Registers] = dict(prefix or {})

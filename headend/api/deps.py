@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BeforeValidator
 from headend.api.errors import Problem
 from headend.domain.calendar import LocalCalendar
 from headend.domain.clock import Clock
+from headend.ingest.adoption import Adopted, AsConcentrator, AsMeter
 from headend.rollout.checklist import Step, StepResult
 from headend.settings import Settings
 from headend.store import views
@@ -51,6 +52,14 @@ class RolloutDoor(Protocol):
         ...
 
 
+class AdoptionDoor(Protocol):
+    """What routes ask of the ingest stage for devices that were discovered."""
+
+    def adopt(self, discovered_id: int, what: AsMeter | AsConcentrator, *, by: str) -> Adopted:
+        """Make it one of ours. Raises UnknownDiscovered, AdoptionRefused, StoreError."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What the app was built from; lives in `app.state.parts`."""
@@ -59,6 +68,7 @@ class Parts:
     settings: Settings
     clock: Clock
     rollout: RolloutDoor
+    adoption: AdoptionDoor
 
     @property
     def calendar(self) -> LocalCalendar:

@@ -35,6 +35,9 @@ class RegisterReading(BaseModel):
     current_phase_a: list[float | None] | None
     source: str = Field(examples=["modbus"], description="modbus, mqtt or concentrator")
     uncertainty_ms: int = Field(description="how far the stamped instant may be off")
+    resolution_wh: int | None = Field(
+        description="step of the energy registers at this value; null: not stated, the meter's own holds"
+    )
 
 
 class MeterReadings(BaseModel):
@@ -70,7 +73,7 @@ def list_readings(
         raise invalid("from", f"{since.isoformat()} is not before `to`, {until.isoformat()}")
     if until - since > timedelta(days=MOST_DAYS):
         raise invalid("from", f"the period is longer than {MOST_DAYS} days")
-    after = pagination.decode(cursor, _instant)
+    after = pagination.decode(cursor, pagination.instant)
     meters = views.meters_of_serial(connection, serial, manufacturer)
     if not meters:
         raise unknown("meter", serial if manufacturer is None else f"{manufacturer}/{serial}")
@@ -94,13 +97,6 @@ def list_readings(
     )
 
 
-def _instant(value: Any) -> datetime:
-    instant = datetime.fromisoformat(value)
-    if instant.tzinfo is None:
-        raise ValueError("no offset")
-    return instant
-
-
 def _reading(row: dict[str, Any]) -> RegisterReading:
     return RegisterReading(
         ts=row["ts"],
@@ -114,6 +110,7 @@ def _reading(row: dict[str, Any]) -> RegisterReading:
         current_phase_a=_phases(row, "current_l{}_ma", 1000),
         source=SOURCES.get(row["source"], str(row["source"])),
         uncertainty_ms=row["uncertainty_ms"],
+        resolution_wh=row["resolution_wh"],
     )
 
 

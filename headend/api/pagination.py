@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
@@ -83,6 +83,14 @@ def whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
         raise ValueError("not an integer")
     return value
+
+
+def instant(value: Any) -> datetime:
+    """An aware instant of a cursor."""
+    found = datetime.fromisoformat(value)
+    if found.tzinfo is None:
+        raise ValueError("no offset")
+    return found
 
 
 def day(value: Any) -> date:

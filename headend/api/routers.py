@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from headend.api import areas, billing, findings, meters, rollout
+from headend.api import (
+    areas,
+    billing,
+    buses,
+    commands,
+    discovered,
+    events,
+    findings,
+    meters,
+    profile_gaps,
+    register_refusals,
+    rollout,
+)
 
 router = APIRouter(prefix="/api/v1")
-for noun in (areas, findings, meters, rollout, billing):
+for noun in (
+    areas, findings, events, discovered, meters, commands, rollout, billing, buses, register_refusals, profile_gaps,
+):  # fmt: skip
     router.include_router(noun.router)

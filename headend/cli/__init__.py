@@ -1,4 +1,4 @@
-"""The command line: `headend demo | run | migrate | import | settle | probe | quarantine`.
+"""The command line: `headend demo | run | migrate | import | settle | probe | models | command | quarantine`.
 
 Commands import what they need when they run, so that `--help` answers at once.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from headend.cli import demo, probe, quarantine, service
+from headend.cli import command, demo, models, probe, quarantine, service
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +24,8 @@ app.command()(service.migrate)
 app.command("import")(service.import_)
 app.command()(service.settle)
 app.add_typer(probe.app, name="probe")
+app.add_typer(models.app, name="models")
+app.add_typer(command.app, name="command")
 app.add_typer(quarantine.app, name="quarantine")
 
 

@@ -163,7 +163,11 @@ class House:
         ready = self.layout.ready("neighbourhood")
         return ChildProcess(
             "neighbourhood",
-            self._simulator("run", "--mqtt", f"{LOOPBACK}:{self.ports.broker}", "--ready-file", str(ready)),
+            self._simulator(
+                "run",
+                *("--mqtt", f"{LOOPBACK}:{self.ports.broker}", "--dialin", f"{LOOPBACK}:{self.ports.dialin}"),
+                *("--ready-file", str(ready)),
+            ),
             log_path=self.layout.logs / "neighbourhood.log",
             ready=lambda: file_present(ready),
             ready_timeout_s=60.0,

@@ -11,7 +11,16 @@ from pathlib import Path
 from headend.embedded.ports import LOOPBACK, PortBook
 
 GATEWAYS = 3
-"""Modbus gateways of the demo's neighbourhood: one an area."""
+"""Modbus gateways of the demo's neighbourhood: one an area; where a modem takes its place, its port stays unused."""
+REGISTRATION = [{"id": "imei"}]
+HEARTBEATS = [{"hex": "FE"}]
+"""What the neighbourhood's modems say first, and what they say now and then."""
+
+POLLING = {"breaker_failures": 2, "late_s": 0.2}
+"""A silent meter rests after the fewest visits that there may be, so that it is soon to be seen; and no answer of a
+neighbourhood on this machine is late by more than a tenth of a second."""
+
+TomlValue = str | int | float | list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,8 @@ class Ports:
     web: int
     broker: int
     billing: int
+    dialin: int
+    """Where modems connect to."""
     modbus: tuple[int, ...]
 
     @classmethod
@@ -108,6 +119,7 @@ class Ports:
             web=book.choose("web", web),
             broker=book.choose("broker", 18830),
             billing=book.choose("billing", 18090),
+            dialin=book.choose("dialin", 15020),
             modbus=tuple(book.choose(f"modbus{n}", 15020 + n) for n in range(1, GATEWAYS + 1)),
         )
 
@@ -119,20 +131,33 @@ class Ports:
 
 def write_settings(layout: Layout, ports: Ports, dsn: str, poll_period_s: int) -> None:
     """Write the TOML file that `headend run --config` takes: only what is the demo's own, the rest are defaults."""
-    sections: dict[str, dict[str, str | int | float]] = {
+    sections: dict[str, dict[str, TomlValue]] = {
         "database": {"dsn": dsn},
         "mqtt": {"host": LOOPBACK, "port": ports.broker},
-        "poll": {"period_s": poll_period_s},
+        "poll": {"period_s": poll_period_s, **POLLING},
+        "poll.dialin": {
+            "host": LOOPBACK,
+            "port": ports.dialin,
+            "registration": REGISTRATION,
+            "heartbeats": HEARTBEATS,
+        },
         "billing": {
             "endpoint_url": f"http://{LOOPBACK}:{ports.billing}/import/batches",
             "secret_file": str(layout.secret),
         },
         "web": {"port": ports.web},
     }
-    # A JSON string or number is a TOML one, too.
     lines = [
         line
         for name, keys in sections.items()
-        for line in (f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), "")
+        for line in (f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in keys.items()), "")
     ]
     layout.settings.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _toml(value: TomlValue) -> str:
+    """A JSON string or number is a TOML one, too; a list of tables is not."""
+    if not isinstance(value, list):
+        return json.dumps(value)
+    tables = (", ".join(f"{key} = {json.dumps(text)}" for key, text in table.items()) for table in value)
+    return f"[{', '.join(f'{{ {table} }}' for table in tables)}]"

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from rich.table import Table
 
 from headend.demo.house import House
 from headend.demo.layout import Layout
-from headend.demo.verdict import Truth, judge, missing_readings
+from headend.demo.verdict import Heard, Truth, judge, missing_readings
+from headend.domain.clock import system_clock
 from headend.embedded.supervisor import Death
 from headend.store import progress as store_progress
 from headend.store.errors import StoreError
@@ -85,6 +86,10 @@ class Demo:
         polled = store_progress.readings_by_source(store, MODBUS)
         counts = store_progress.progress(store)
         wanted = {meter for meter in truth.modbus_meters if meter in polled}
+        field = store_progress.field(store)
+        events: dict[str, int] = {}
+        for (_, kind), times in field.events.items():
+            events[kind] = events.get(kind, 0) + times
         return {
             "areas": outcome["areas"],
             "balances": counts.balances,
@@ -98,7 +103,12 @@ class Demo:
                 "modbus_meters": len(wanted),
                 "modbus_meters_read": sum(polled[meter] > 0 for meter in wanted),
             },
-            "truth": judge(truth, outcome["findings"]),
+            "events": events,
+            "discovered": len(field.discovered),
+            "buses": dict(field.buses),
+            "meters_not_read": len(field.not_read),
+            "meters_resting": sum(outcome == "resting" for outcome in field.not_read.values()),
+            "truth": judge(truth, outcome["findings"], _heard(field), system_clock()),
             "seconds": round(self._elapsed(), 1),
         }
 
@@ -112,6 +122,7 @@ class Demo:
             ),
             f"only {counts.reports} of {counts.areas} areas were analysed": counts.reports < counts.areas,
             f"honest meters were accused: {', '.join(truth['wrongly_accused'])}": truth["wrongly_accused"],
+            f"not seen: {', '.join(_unseen(truth))}": _unseen(truth),
             "no billing batch was acknowledged": counts.batches_acknowledged == 0,
             f"{counts.batches - counts.batches_acknowledged} billing batches are not acknowledged": (
                 counts.batches_acknowledged < counts.batches
@@ -157,6 +168,8 @@ class Demo:
             or now.batches_acknowledged < now.batches
         ):
             return False
+        if _unseen(judge(truth, (), _heard(store_progress.field(store)), system_clock())):
+            return False
         polled = store_progress.readings_by_source(store, MODBUS)
         if any(polled[meter] == 0 for meter in truth.modbus_meters if meter in polled):
             return False
@@ -170,7 +183,10 @@ class Demo:
         )
         if not self._reveal:
             return
-        table = Table(title=f"Ground truth: {truth['named']} of {truth['of']} planted faults named right")
+        table = Table(
+            title=f"Ground truth: {truth['named']} of {truth['of']} planted energy faults named right, "
+            f"{truth['seen']} of {truth['to_see']} other troubles seen"
+        )
         for column in ("planted", "area", "meter", "found as", "sure", "kWh", "kWh found"):
             table.add_column(column, overflow="fold")  # a narrow terminal breaks a name, and cuts none
         for fault in truth["planted"]:
@@ -181,7 +197,7 @@ class Demo:
                 name,
                 fault["area"],
                 fault["meter"] or "–",
-                fault["as"] or "missed",
+                _found_as(fault),
                 _text(fault["confidence"]),
                 _kwh(fault["energy_wh"]),
                 _kwh(fault["estimated_wh"]),
@@ -214,6 +230,21 @@ class Demo:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _heard(field: store_progress.Field) -> Heard:
+    return Heard(events=field.events.keys(), discovered=field.discovered, not_read=field.not_read.keys())
+
+
+def _unseen(judged: Mapping[str, Any]) -> list[str]:
+    return [f"{fault['fault']} in {fault['area']}" for fault in judged["planted"] if fault["seen"] is False]
+
+
+def _found_as(fault: Mapping[str, Any]) -> str:
+    """The cause that a finding says, or what else tells of it."""
+    if fault["seen"] is not None:
+        return ", ".join(fault["seen_as"]) or "not seen"
+    return str(fault["as"] or "missed")
 
 
 def _text(value: float | None) -> str:

@@ -134,8 +134,8 @@ class Endpoint:
     manufacturer: str
     serial: str
     protocol: str
-    host: str | None
-    port: int | None
+    bus: str | None
+    """URI of the bus, in its one spelling; None on MQTT."""
     unit: int | None
     concentrator: str | None
 
@@ -194,15 +194,12 @@ class PollTarget:
     manufacturer: str
     serial: str
     model: str
-    host: str
-    port: int
+    bus: str
+    """URI, such as `modbus+tcp://10.1.2.3:502`; meters with the same one share a connection."""
     unit: int
     is_area_meter: bool
-
-    @property
-    def bus(self) -> tuple[str, int]:
-        """Meters with the same host and port share one connection."""
-        return self.host, self.port
+    area: str | None
+    """Code of the area whose meters are read close together with this one; None: it hangs nowhere."""
 
 
 def overlap(from_a: datetime, to_a: datetime | None, from_b: datetime, to_b: datetime | None) -> bool:

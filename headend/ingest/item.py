@@ -9,6 +9,8 @@ from typing import Literal
 import msgspec
 
 from drivers.base import MeterIdentity, ReadingBatch, RegisterReading, Source, batch_of
+from drivers.events import DeviceEvent
+from headend.ingest.status_events import StatusWord
 
 Channel = Literal["mqtt", "modbus"]
 
@@ -41,6 +43,23 @@ class Presence:
     online: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Events that a device told."""
+
+    device: MeterIdentity | str
+    """A meter, or the code of a concentrator."""
+    events: tuple[DeviceEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A device that the item speaks of and that whoever made the item knows not to be imported."""
+
+    meter: MeterIdentity
+    model_guess: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One message or round on its way into the store."""
@@ -57,6 +76,12 @@ class Item:
     """What is known to be wrong with it before it meets the store."""
     upload: Upload | None = None
     presence: Presence | None = None
+    told: tuple[Told, ...] = ()
+    status: tuple[StatusWord, ...] = ()
+    ignored: str | None = None
+    """Why there is nothing in it for us, where that is so."""
+    strangers: tuple[Stranger, ...] = ()
+    """Besides the meters of `batch`, which the writer looks up itself."""
 
     def __len__(self) -> int:
         return 0 if self.batch is None else len(self.batch)
@@ -106,3 +131,15 @@ def polled_again(payload: bytes, *, origin: str, received_us: int) -> Item:
     kept = msgspec.json.decode(payload, type=list[PolledReading], strict=False)
     readings = [(MeterIdentity(k.manufacturer, k.serial), k.reading) for k in kept]
     return polled(readings, origin=origin, received_us=received_us)
+
+
+def refused(item: Item, error: Exception) -> Item:
+    """What is left of an item that the database refused for what is in it: the whole of it in the quarantine."""
+    return Item(
+        channel=item.channel,
+        origin=item.origin,
+        received_us=item.received_us,
+        payload=item.payload,
+        quarantine=(*item.quarantine, QuarantineEntry("store_refused", str(error))),
+        upload=item.upload,
+    )

@@ -1,28 +1,32 @@
-"""Reads all meters of one bus in rounds, and keeps what each meter says of itself apart from what it measures.
+"""Polls the meters of one bus on the grid, in rounds.
 
-The rules it keeps: one round at a time, a tick that falls into a running round is missed and counted; a dead meter
-costs its own time-outs; meters that a broken connection kept from being asked are asked again within the round; a
-reading of a meter that names another serial never passes for the one we asked for.
+The rules it keeps: one round at a time, a tick that falls into a running round is missed and counted, or made up for
+once, as the settings say; a dead meter costs its own time-outs; meters that a broken connection kept from being asked
+are asked again within the round; a reading of a meter that names another serial never passes for the one we asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from drivers.base import MeterIdentity, Quantity, RegisterReading
 from drivers.errors import ConnectionFailed, DriverConfigError, PeerError
-from drivers.modbus.bus import ModbusBus
+from drivers.modbus.bus import ModbusAddress, ModbusBus
 from drivers.modbus.gate import Priority
 from drivers.modbus.model import MeterModel
 from headend.domain.calendar import US_PER_S, to_us
 from headend.domain.clock import Clock
 from headend.domain.topology import PollTarget
-from headend.ingest.poll_grid import due_us, next_tick, stagger_us
+from headend.ingest.poll_grid import Grid
+from headend.ingest.poll_order import by_area
 from headend.ingest.poll_outbox import Outbox
+from headend.ingest.poll_round import OK, Mismatch, Outcome, RoundReport, RoundResult, peer_of, same_serial
+from headend.ingest.status_poll import StatusReader
 from headend.log import get_logger
-from headend.metrics import MODBUS_READS, MODBUS_ROUND_SECONDS, MODBUS_TICKS_MISSED
+from headend.metrics import MODBUS_AREA_METERS_AGAIN, MODBUS_READS, MODBUS_ROUND_SECONDS, MODBUS_TICKS_MISSED
 
 Sleep = Callable[[float], Awaitable[None]]
 """Lets so many seconds pass."""
@@ -48,6 +52,8 @@ POLLED: Final = frozenset(
     }
 )
 """What a round wants: all that the store keeps, and the serial, so that an exchanged meter is noticed at once."""
+_INTRODUCED: Final = POLLED | {Quantity.FIRMWARE}
+"""... until it has said its firmware: what one meter refuses need not be found out again for its siblings."""
 _LONGEST_PAUSE_S: Final = 30.0
 """The wall clock may be set while we wait: look at it again."""
 _FIRST_REST_S: Final = 1.0
@@ -57,50 +63,14 @@ _TRY_FOR: Final = 0.5
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """A reading of a meter that says it is another one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRules:
+    """How rounds are made, the same for every bus."""
 
-    target: PollTarget
-    reading: RegisterReading
-
-    @property
-    def detail(self) -> str:
-        """For a person."""
-        return (
-            f"the store expects {self.target.manufacturer}/{self.target.serial} here, "
-            f"the meter says its serial is {self.reading.serial}"
-        )
-
-
-@dataclass(slots=True)
-class RoundResult:
-    """What one round brought."""
-
-    bus: str
-    """`host:port`."""
-    began_us: int
-    """UTC, µs since 1970."""
-    readings: list[tuple[MeterIdentity, RegisterReading]] = field(default_factory=list)
-    mismatches: list[Mismatch] = field(default_factory=list)
-    failed: int = 0
-
-    def __len__(self) -> int:
-        return len(self.readings) + len(self.mismatches)
-
-
-def same_serial(stored: str, told: str) -> bool:
-    """Whether two spellings name one serial: meters that hold it as a number lose leading zeros."""
-    return _plain(stored) == _plain(told)
-
-
-def _plain(serial: str) -> str:
-    return serial.strip().casefold().lstrip("0")
-
-
-def peer_of(target: PollTarget) -> str:
-    """Where a meter is, as a person would look for it."""
-    return f"{target.host}:{target.port} unit {target.unit}"
+    area_again_s: float
+    """Where reading an area's meters takes longer, its area meter is read again at the end."""
+    missed_tick: Literal["skip", "at_once"] = "skip"
+    """What happens after a round that was still running when the next was due."""
 
 
 class BusPoller:
@@ -109,125 +79,179 @@ class BusPoller:
     def __init__(
         self,
         bus: ModbusBus,
+        uri: str,
         models: Mapping[str, MeterModel],
         outbox: Outbox[RoundResult],
         *,
-        period_s: int,
+        grid: Grid,
+        rules: RoundRules,
         clock: Clock,
         sleep: Sleep,
+        on_round: Callable[[RoundReport], None] = lambda _: None,
+        limit: AbstractAsyncContextManager[object] | None = None,
     ) -> None:
+        """`limit` is entered for the length of a round, where not all buses may be at work at once."""
         self._bus = bus
+        self._uri = uri
         self._models = models
         self._outbox = outbox
-        self._period_s = period_s
-        self._offset_us = stagger_us(bus.peer, period_s)
+        self._rules = rules
         self._clock = clock
         self._sleep = sleep
+        self._on_round = on_round
+        self._limit = limit or nullcontext()
+        self._status = StatusReader()
         self._silent: set[int] = set()
         self._away = False
         self.targets: tuple[PollTarget, ...] = ()
-        """May be exchanged at any time; the next round takes the new ones."""
+        """May be exchanged at any time; the next round takes the new ones. The same for `grid`."""
+        self.grid = grid
 
     async def run(self) -> None:
-        """A first round at once, because a register read now bounds whatever gap there was; then one each tick."""
-        expected = next_tick(to_us(self._clock()), self._period_s, self._offset_us)
+        """A first round soon, because a register read now bounds whatever gap there was; then one each tick."""
+        began_us = to_us(self._clock())
+        await self._until(began_us + self.grid.offset_us)
+        expected = self.grid.next_tick(to_us(self._clock()))
         await self.poll()
         while True:
-            now_us = to_us(self._clock())
-            tick = next_tick(now_us, self._period_s, self._offset_us)
-            if tick > expected:
-                MODBUS_TICKS_MISSED.labels("late_round").inc(tick - expected)
-                _log.warning("polling ticks missed", bus=self._bus.peer, ticks=tick - expected)
-            while (rest_us := due_us(tick, self._period_s, self._offset_us) - to_us(self._clock())) > 0:
-                await self._sleep(min(rest_us / 1e6, _LONGEST_PAUSE_S))
+            tick = self.grid.next_tick(to_us(self._clock()))
+            late = self.grid.rounds(expected, tick, area_meters=any(t.is_area_meter for t in self.targets))
+            if late and self._rules.missed_tick == "at_once":
+                self._missed(late - 1)
+                everybody = self.grid.rounds(expected, tick, area_meters=False) > 0
+                expected = tick
+                await self.poll(self._due(everybody))
+                continue
+            self._missed(late)
+            await self._until(self.grid.due_us(tick))
             expected = tick + 1
-            await self.poll()
+            await self.poll(self._due(self.grid.is_for_all(tick)))
 
-    async def poll(self) -> RoundResult | None:
-        """One round: every meter once, area meters first. None while there is no room for what it would bring."""
-        targets = self.targets
+    async def poll(self, targets: Sequence[PollTarget] | None = None) -> RoundReport | None:
+        """One round of these targets (None: of all). None when there was nobody to ask, or no room for the answers."""
+        wanted = self.targets if targets is None else targets
+        if not wanted:
+            return None
         if not self._outbox.has_room:
             MODBUS_TICKS_MISSED.labels("store_away").inc()
             _log.warning("polling paused", bus=self._bus.peer, reason="the database is away and the queue is full")
             return None
-        result = RoundResult(self._bus.peer, to_us(self._clock()))
-        try:
-            await self._ask_all(sorted(targets, key=lambda t: (not t.is_area_meter, t.unit, t.meter_id)), result)
-        finally:
-            self._outbox.put(result)
-        MODBUS_ROUND_SECONDS.observe(max(0, to_us(self._clock()) - result.began_us) / 1e6)
-        return result
+        async with self._limit:
+            result = RoundResult(self._bus.peer, to_us(self._clock()))
+            report = RoundReport(self._uri, result.began_us)
+            try:
+                await self._ask_all(wanted, result, report)
+            finally:
+                self._outbox.put(result)
+            report.ended_us = max(result.began_us, to_us(self._clock()))
+        MODBUS_ROUND_SECONDS.observe((report.ended_us - report.began_us) / US_PER_S)
+        self._on_round(report)
+        return report
 
-    async def _ask_all(self, targets: Sequence[PollTarget], result: RoundResult) -> None:
+    def _due(self, everybody: bool) -> tuple[PollTarget, ...]:
+        return tuple(t for t in self.targets if everybody or t.is_area_meter)
+
+    def _missed(self, ticks: int) -> None:
+        if ticks:
+            MODBUS_TICKS_MISSED.labels("late_round").inc(ticks)
+            _log.warning("polling ticks missed", bus=self._bus.peer, ticks=ticks)
+
+    async def _until(self, instant_us: int) -> None:
+        while (rest_us := instant_us - to_us(self._clock())) > 0:
+            await self._sleep(min(rest_us / US_PER_S, _LONGEST_PAUSE_S))
+
+    async def _ask_all(self, targets: Iterable[PollTarget], result: RoundResult, report: RoundReport) -> None:
         """Ask everybody once; those whom no connection led to again, until half the period is over."""
-        until_us = result.began_us + round(self._period_s * _TRY_FOR * US_PER_S)
+        until_us = result.began_us + round(self.grid.area_period_s * _TRY_FOR * US_PER_S)
         rest_s = _FIRST_REST_S
-        waiting = list(targets)
         while True:
-            lost: dict[PollTarget, ConnectionFailed] = {}
-            for target in waiting:
-                try:
-                    await self._read(target, result)
-                except ConnectionFailed as error:
-                    lost[target] = error
+            lost = await self._ask_each(targets, result, report)
             if not lost or to_us(self._clock()) + rest_s * US_PER_S > until_us:
                 break
             await self._sleep(rest_s)
             rest_s *= 2
-            waiting = list(lost)
-        self._not_reached(lost, result)
+            targets = list(lost)
+        self._not_reached(lost, report)
 
-    def _not_reached(self, lost: Mapping[PollTarget, ConnectionFailed], result: RoundResult) -> None:
+    async def _ask_each(
+        self, targets: Iterable[PollTarget], result: RoundResult, report: RoundReport
+    ) -> dict[PollTarget, ConnectionFailed]:
+        """One pass, area by area; those whom no connection led to."""
+        lost: dict[PollTarget, ConnectionFailed] = {}
+
+        async def ask(target: PollTarget) -> None:
+            try:
+                outcome = await self._read(target, result, report)
+            except ConnectionFailed as error:
+                if report.outcomes.get(target.meter_id) != Outcome(OK):
+                    lost[target] = error
+            else:
+                self._note(target, outcome, report)
+
+        for area in by_area(targets):
+            began_us = to_us(self._clock())
+            for target in (*area.area_meters, *area.others):
+                await ask(target)
+            if area.others and to_us(self._clock()) - began_us > self._rules.area_again_s * US_PER_S:
+                for target in area.area_meters:
+                    MODBUS_AREA_METERS_AGAIN.inc()
+                    await ask(target)
+        return lost
+
+    async def _read(self, target: PollTarget, result: RoundResult, report: RoundReport) -> Outcome:
+        """Ask one meter. Raises `ConnectionFailed` when it could not be asked."""
+        model = self._models.get(target.model)
+        if model is None:
+            return Outcome("unknown_model", f"no register map for model {target.model!r}")
+        priority = Priority.AREA_METER if target.is_area_meter else Priority.HOUSEHOLD
+        health = self._bus.health(target.unit)
+        wanted = _INTRODUCED if health is None or health.firmware is None else POLLED
+        try:
+            address = ModbusAddress(target.unit, model, priority)
+            reading, status = await self._status.read(self._bus, address, target, wanted)
+        except ConnectionFailed:
+            raise
+        except (PeerError, DriverConfigError) as error:
+            return Outcome(error.code, str(error))
+        outcome = self._take(target, reading, result, report)
+        if outcome.code == OK:
+            result.status.extend(status)
+        return outcome
+
+    @staticmethod
+    def _take(target: PollTarget, reading: RegisterReading, result: RoundResult, report: RoundReport) -> Outcome:
+        if reading.serial is not None and not same_serial(target.serial, reading.serial):
+            mismatch = Mismatch(target, reading)
+            result.mismatches.append(mismatch)
+            return Outcome("serial_mismatch", mismatch.detail)
+        if reading.import_wh is None and reading.export_wh is None:
+            return Outcome("no_registers", f"no energy register; refused: {', '.join(reading.refused)}")
+        result.readings.append((MeterIdentity(target.manufacturer, target.serial), reading))
+        report.read_us[target.meter_id] = (*report.read_us.get(target.meter_id, ()), reading.instant_us)
+        return Outcome(OK)
+
+    def _note(self, target: PollTarget, outcome: Outcome, report: RoundReport) -> None:
+        """Count it every time; say that a meter fails once, until it answers again."""
+        MODBUS_READS.labels(outcome.code).inc()
+        if report.outcomes.get(target.meter_id) != Outcome(OK):
+            report.outcomes[target.meter_id] = outcome
+        meter, known = f"{target.manufacturer}/{target.serial}", target.meter_id in self._silent
+        if outcome.code in (OK, "serial_mismatch"):
+            self._silent.discard(target.meter_id)
+            if known:
+                _log.info("meter answers again", meter=meter, at=peer_of(target))
+        elif not known:
+            self._silent.add(target.meter_id)
+            _log.warning("meter not read", meter=meter, at=peer_of(target), outcome=outcome.code, reason=outcome.reason)
+
+    def _not_reached(self, lost: Mapping[PollTarget, ConnectionFailed], report: RoundReport) -> None:
         """Count every meter, say once that the bus is away."""
-        for error in lost.values():
+        for target, error in lost.items():
             MODBUS_READS.labels(error.code).inc()
-            result.failed += 1
+            report.outcomes[target.meter_id] = Outcome(error.code, str(error))
         if lost and not self._away:
             reason = str(next(iter(lost.values())))
             _log.warning("bus not reached", bus=self._bus.peer, meters=len(lost), reason=reason)
         elif self._away and not lost:
             _log.info("bus reached again", bus=self._bus.peer)
         self._away = bool(lost)
-
-    async def _read(self, target: PollTarget, result: RoundResult) -> None:
-        """Ask one meter. Raises `ConnectionFailed` when it could not be asked."""
-        model = self._models.get(target.model)
-        if model is None:
-            self._failed(target, result, "unknown_model", f"no register map for model {target.model!r}")
-            return
-        priority = Priority.AREA_METER if target.is_area_meter else Priority.HOUSEHOLD
-        try:
-            reading = await self._bus.read_meter(target.unit, model, POLLED, priority=priority)
-        except ConnectionFailed:
-            raise
-        except (PeerError, DriverConfigError) as error:
-            self._failed(target, result, error.code, str(error))
-            return
-        if target.meter_id in self._silent:
-            self._silent.discard(target.meter_id)
-            _log.info("meter answers again", meter=f"{target.manufacturer}/{target.serial}", at=peer_of(target))
-        if reading.serial is not None and not same_serial(target.serial, reading.serial):
-            MODBUS_READS.labels("serial_mismatch").inc()
-            result.mismatches.append(Mismatch(target, reading))
-        elif reading.import_wh is None and reading.export_wh is None:
-            self._failed(target, result, "no_registers", f"no energy register; refused: {', '.join(reading.refused)}")
-        else:
-            MODBUS_READS.labels("ok").inc()
-            result.readings.append((MeterIdentity(target.manufacturer, target.serial), reading))
-
-    def _failed(self, target: PollTarget, result: RoundResult, outcome: str, reason: str) -> None:
-        """Count it every time, say it once until the meter answers again."""
-        MODBUS_READS.labels(outcome).inc()
-        result.failed += 1
-        if target.meter_id not in self._silent:
-            self._silent.add(target.meter_id)
-            meter = f"{target.manufacturer}/{target.serial}"
-            _log.warning("meter not read", meter=meter, at=peer_of(target), outcome=outcome, reason=reason)
-
-
-def by_bus(targets: Sequence[PollTarget]) -> dict[tuple[str, int], tuple[PollTarget, ...]]:
-    """Targets that share a connection, together."""
-    grouped: dict[tuple[str, int], list[PollTarget]] = {}
-    for target in targets:
-        grouped.setdefault(target.bus, []).append(target)
-    return {bus: tuple(members) for bus, members in grouped.items()}

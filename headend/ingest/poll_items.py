@@ -6,10 +6,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+
 from drivers.base import MeterIdentity
 from headend.domain.clock import Clock
-from headend.ingest.item import Item, QuarantineEntry, polled
-from headend.ingest.poll_bus import Mismatch, RoundResult, peer_of
+from headend.ingest.item import Item, QuarantineEntry, Stranger, polled
+from headend.ingest.poll_round import Mismatch, Rejected, RoundResult, peer_of
 from headend.ingest.writer import ReadingWriter
 from headend.settings import Settings
 from headend.store.pool import Store
@@ -31,13 +33,32 @@ class RoundWriter:
 def items_of(result: RoundResult) -> list[Item]:
     """The items of one round."""
     items = [_mismatched(m, result.began_us) for m in result.mismatches]
+    items += [_rejected(r, result.began_us) for r in result.rejected]
     if result.readings:
-        items.append(polled(result.readings, origin=result.bus, received_us=result.began_us))
+        whole = polled(result.readings, origin=result.bus, received_us=result.began_us)
+        items.append(replace(whole, status=tuple(result.status)))
     return items
+
+
+def _rejected(record: Rejected, received_us: int) -> Item:
+    """For the quarantine: its raw registers, as the meter gave them."""
+    meter = {"manufacturer": record.target.manufacturer, "serial": record.target.serial}
+    return Item(
+        channel="modbus",
+        origin=peer_of(record.target),
+        received_us=received_us,
+        payload=msgspec.json.encode(meter | {"record": record.number, "words": record.words}),
+        quarantine=(QuarantineEntry(record.reason, record.detail),),
+    )
 
 
 def _mismatched(mismatch: Mismatch, received_us: int) -> Item:
     """For the quarantine alone; kept under the serial that the meter gave: a replay never stores it as another's."""
     told = MeterIdentity(mismatch.target.manufacturer, mismatch.reading.serial or "")
     whole = polled([(told, mismatch.reading)], origin=peer_of(mismatch.target), received_us=received_us)
-    return replace(whole, batch=None, quarantine=(QuarantineEntry("serial_mismatch", mismatch.detail),))
+    return replace(
+        whole,
+        batch=None,
+        quarantine=(QuarantineEntry("serial_mismatch", mismatch.detail),),
+        strangers=(Stranger(told, mismatch.target.model),),
+    )

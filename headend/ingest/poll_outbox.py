@@ -41,6 +41,9 @@ class Outbox(Generic[Item]):
         self._queue: deque[Item] = deque()
         self._held = 0
         self._filled = asyncio.Event()
+        self._taken = 0
+        self._committed = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     @property
     def held(self) -> int:
@@ -56,8 +59,16 @@ class Outbox(Generic[Item]):
         """Take a result; an empty one is nothing to write."""
         if len(item):
             self._queue.append(item)
+            self._taken += 1
             self._count(len(item))
             self._filled.set()
+
+    async def safe(self) -> None:
+        """Wait until all that was put by now is committed."""
+        if self._committed < self._taken:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((self._taken, waiter))
+            await waiter
 
     async def run(self) -> None:
         """Write whatever comes, for ever."""
@@ -88,7 +99,16 @@ class Outbox(Generic[Item]):
             for _ in batch:
                 self._queue.popleft()
             self._count(-size)
+            self._committed += len(batch)
+            self._wake()
         self._filled.clear()
+
+    def _wake(self) -> None:
+        """Tell those whose items are committed."""
+        for number, waiter in self._waiting:
+            if number <= self._committed and not waiter.done():
+                waiter.set_result(None)
+        self._waiting = [(number, waiter) for number, waiter in self._waiting if not waiter.done()]
 
     def _count(self, change: int) -> None:
         self._held += change

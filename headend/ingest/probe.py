@@ -1,86 +1,32 @@
-"""Behind `headend probe modbus|mqtt`: one meter, or one topic, looked at by a person: values, raw data, what is wrong.
-
-It needs no database and stores nothing; on Modbus it opens a connection of its own, so a gateway that takes one
-connection alone has to be free.
-"""
+"""Behind `headend probe mqtt`: one topic looked at by a person: values, raw data, what is wrong; nothing is stored."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import numpy as np
 
 from drivers.base import ABSENT, ABSENT_DV, Quantity, ReadingBatch
-from drivers.errors import ConnectionFailed, DriverConfigError, PayloadError
-from drivers.modbus.bus import BusSettings
-from drivers.modbus.map_file import load_models
-from drivers.modbus.model import MeterModel
-from drivers.modbus.probe import ProbeReport, plausibility
-from drivers.modbus.probe import probe as probe_meter
-from drivers.mqtt.client import Broker, Message, MqttClient
-from drivers.mqtt.payload import ConcentratorState, ProfileUpload, decode
-from drivers.registry import open_bus
+from drivers.errors import ConnectionFailed, PayloadError
+from drivers.events import DeviceEvent
+from drivers.modbus.probe import plausibility
+from drivers.mqtt.broker import Message
+from drivers.mqtt.client import MqttClient
+from drivers.mqtt.decoded import ConcentratorState, Events, Ignored, ProfileUpload
+from drivers.mqtt.router import Router
 from headend.domain.calendar import from_us, to_us
 from headend.domain.clock import Clock, system_clock
-from headend.ingest.poll_bus import same_serial
-from headend.ingest.poller import endpoint_of
-from headend.settings import Mqtt, Poll
+from headend.ingest.mqtt_session import broker_of, client_id_of
+from headend.ingest.payloads import router_of
+from headend.settings import Mqtt
 
 _SHOWN: Final = 10
 """Readings of one message that are listed; the rest is counted."""
-
-
-async def probe_modbus(
-    *, host: str, port: int, unit: int, model: str, poll: Poll, expected_serial: str | None = None
-) -> ProbeReport:
-    """Read everything that a model has from one unit; a serial other than the expected one is among the remarks.
-
-    `model` is an id, or the end of exactly one (`sdm630`). Raises `DriverConfigError` for a model that there is not,
-    `PeerError` when nothing could be read.
-    """
-    chosen = find_model(load_models(poll.models_dir), model)
-    bus = open_bus(endpoint_of(host, port), BusSettings(timeout_s=poll.timeout_s, retries=poll.retries))
-    try:
-        report = await probe_meter(bus, unit, chosen)
-    finally:
-        await bus.close()
-    remarks = [*report.remarks, *(f"{q.value}: the meter refuses it" for q in report.missing)]
-    told = next((v.value for v in report.values if v.quantity is Quantity.SERIAL), None)
-    if expected_serial is not None and told is None:
-        remarks.append(f"serial {expected_serial} could not be checked: the meter does not tell its serial")
-    elif expected_serial is not None and not same_serial(expected_serial, str(told)):
-        remarks.append(f"serial mismatch: expected {expected_serial}, the meter says {told}")
-    return replace(report, remarks=tuple(remarks))
-
-
-def find_model(models: Mapping[str, MeterModel], name: str) -> MeterModel:
-    """A model by its id or by the end of it. Raises `DriverConfigError` listing what there is."""
-    if name in models:
-        return models[name]
-    fitting = [m for model_id, m in models.items() if model_id.endswith(f"-{name}")]
-    if len(fitting) != 1:
-        raise DriverConfigError(f"no model {name!r}; known are {', '.join(sorted(models))}")
-    return fitting[0]
-
-
-def describe_modbus(report: ProbeReport) -> list[str]:
-    """The report as lines: values, requests with their times, remarks."""
-    lines = [f"{report.peer} unit {report.unit}, model {report.model_id}", ""]
-    for v in report.values:
-        shown = "no value" if v.value is None else f"{v.value:.10g}" if isinstance(v.value, float) else str(v.value)
-        words = " ".join(f"{word:04X}" for word in v.words)
-        where = f"{v.table.value} 0x{v.address:04X}"
-        lines.append(f"  {v.quantity.value:<14} {shown:>14} {v.unit:<3} {where:<15} [{words}]")
-    asked = [
-        f"  {r.table.value} 0x{r.address:04X}, {r.count} registers: answered in {r.span_ms:.1f} ms"
-        for r in report.requests
-    ]
-    return [*lines, "", *asked, "", *_remark_lines(report.remarks)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +48,27 @@ class MqttProbe:
     received_at: datetime
     payload: bytes
     kind: str
-    """reading, profile, state, or the reason word of what is wrong."""
+    """reading, profile, state, event, ignored, or the reason word of what is wrong."""
     readings: tuple[ProbedReading, ...]
     remarks: tuple[str, ...]
 
 
 async def probe_mqtt(
-    mqtt: Mqtt, *, topic: str | None = None, wait_s: float = 30.0, most: int = 1, clock: Clock = system_clock
+    mqtt: Mqtt,
+    *,
+    zone: str = "UTC",
+    topic: str | None = None,
+    wait_s: float = 30.0,
+    most: int = 1,
+    clock: Clock = system_clock,
 ) -> list[MqttProbe]:
     """Listen to a topic filter (default: everything below the prefix) until `most` messages or `wait_s` seconds.
 
-    The session is its own: the head-end's messages stay where they are. Raises `ConnectionFailed` when the broker
-    refuses us or cannot be reached.
+    The session is its own: the head-end's messages stay where they are. `zone` is that of devices which stamp local
+    time. Raises `ConnectionFailed` when the broker refuses us or cannot be reached, `DriverConfigError` for a payload
+    map that is wrong.
     """
+    router = router_of(mqtt, zone)
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[Message | str] = asyncio.Queue()
 
@@ -122,16 +76,7 @@ async def probe_mqtt(
         loop.call_soon_threadsafe(arrived.put_nowait, what)
 
     client = MqttClient(
-        Broker(
-            host=mqtt.host,
-            port=mqtt.port,
-            client_id=f"{mqtt.client_id}-probe-{secrets.token_hex(4)}",
-            receive_maximum=mqtt.receive_maximum,
-            session_expiry_s=0,
-            keepalive_s=mqtt.keepalive_s,
-            username=mqtt.username,
-            password=mqtt.password.get_secret_value() if mqtt.password else None,
-        ),
+        broker_of(mqtt, client_id=f"{client_id_of(mqtt)}-probe-{secrets.token_hex(4)}", session_expiry_s=0),
         [topic or f"{mqtt.prefix}/#"],
         hand_over,
         on_problem=hand_over,
@@ -145,7 +90,10 @@ async def probe_mqtt(
                 if isinstance(what, str):
                     raise ConnectionFailed(what, peer=f"{mqtt.host}:{mqtt.port}")
                 client.ack(what)
-                found.append(explain(what.topic, what.payload, prefix=mqtt.prefix, received_at=clock()))
+                explained = explain(
+                    what.topic, what.payload, router=router, received_at=clock(), retained=what.retained
+                )
+                found.append(explained)
     except TimeoutError:
         pass  # what came until then is the answer
     finally:
@@ -153,17 +101,21 @@ async def probe_mqtt(
     return found
 
 
-def explain(topic: str, payload: bytes, *, prefix: str, received_at: datetime) -> MqttProbe:
-    """What the head-end makes of one message. Pure."""
+def explain(topic: str, payload: bytes, *, router: Router, received_at: datetime, retained: bool = False) -> MqttProbe:
+    """What the head-end makes of one message; the router remembers what it has to for the next one."""
 
     def made(kind: str, batch: ReadingBatch | None, remarks: Sequence[str]) -> MqttProbe:
         readings = () if batch is None else _readings(batch)
         return MqttProbe(topic, received_at, payload, kind, readings, tuple(remarks))
 
     try:
-        decoded = decode(topic, payload, prefix=prefix, received_us=to_us(received_at))
+        decoded = router.decode(topic, payload, to_us(received_at), retained=retained)
     except PayloadError as error:
         return made(error.reason, None, [str(error)])
+    if isinstance(decoded, Ignored):
+        return made("ignored", None, [f"nothing in it for the head-end: {decoded.reason}"])
+    if isinstance(decoded, Events):
+        return made("event", None, [_event_line(str(decoded.device), event) for event in decoded.events])
     if isinstance(decoded, ConcentratorState):
         return made("state", None, [] if decoded.online else [f"concentrator {decoded.concentrator} is offline"])
     remarks = list(dict.fromkeys(_wrong(decoded.batch)))
@@ -171,6 +123,7 @@ def explain(topic: str, payload: bytes, *, prefix: str, received_at: datetime) -
         if decoded.backlog:
             remarks.append(f"{decoded.backlog} uploads still wait at the concentrator")
         return made("profile", decoded.batch, remarks)
+    remarks += [_event_line(str(decoded.batch.meters[0]), event) for event in decoded.events]
     late_s = (to_us(received_at) - int(decoded.batch.rows["ts_us"].max())) / 1e6
     if abs(late_s) > 60:
         remarks.append(f"stamped {abs(late_s):.0f} s {'before' if late_s > 0 else 'after'} it arrived: check the clock")
@@ -192,7 +145,7 @@ def describe_mqtt(probe: MqttProbe) -> list[str]:
     if len(probe.readings) > _SHOWN:
         lines.append(f"  … and {len(probe.readings) - _SHOWN} more")
     raw = probe.payload[:400].decode("utf-8", "backslashreplace")
-    return [*lines, f"  raw: {raw}{' …' if len(probe.payload) > 400 else ''}", *_remark_lines(probe.remarks)]
+    return [*lines, f"  raw: {raw}{' …' if len(probe.payload) > 400 else ''}", *remark_lines(probe.remarks)]
 
 
 def _readings(batch: ReadingBatch) -> tuple[ProbedReading, ...]:
@@ -214,6 +167,13 @@ def _readings(batch: ReadingBatch) -> tuple[ProbedReading, ...]:
     )
 
 
+def _event_line(device: str, event: DeviceEvent) -> str:
+    phase = "" if event.phase is None else f" on phase {event.phase}"
+    value = "" if event.value is None else f" ({event.value:g})"
+    detail = f": {event.detail}" if event.detail else ""
+    return f"{device}: {event.kind.value}{phase}{value} at {from_us(event.instant_us).isoformat()}{detail}"
+
+
 def _wrong(batch: ReadingBatch) -> list[str]:
     told: list[str] = []
     voltages = batch.rows["voltage_dv"]
@@ -224,5 +184,6 @@ def _wrong(batch: ReadingBatch) -> list[str]:
     return told
 
 
-def _remark_lines(remarks: Sequence[str]) -> list[str]:
+def remark_lines(remarks: Sequence[str]) -> list[str]:
+    """What looks wrong, a line each."""
     return [f"  ! {remark}" for remark in remarks] if remarks else ["  nothing looks wrong"]

@@ -6,8 +6,8 @@ A replay takes the same way as a message from the field: decoder, writer, one tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import msgspec
 
@@ -15,10 +15,14 @@ from headend.domain.calendar import to_us
 from headend.domain.clock import Clock
 from headend.ingest.intake import item_of
 from headend.ingest.item import Item, QuarantineEntry, WriteResult, polled_again
+from headend.ingest.payloads import router_of
 from headend.ingest.writer import ReadingWriter
 from headend.settings import Settings
 from headend.store import quarantine as kept
 from headend.store.pool import Row, Store
+
+_AT_ONCE: Final = 200
+"""Messages replayed in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,17 @@ class Replayed:
     """Why it stays in the quarantine; empty: it was understood and is closed."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayedMany:
+    """What became of several quarantined messages."""
+
+    messages: int
+    closed: int
+    """Of them, understood now."""
+    stored: int
+    duplicates: int
+
+
 class Quarantine:
     """The quarantine as a person works on it."""
 
@@ -39,6 +54,7 @@ class Quarantine:
         self._store = store
         self._clock = clock
         self._prefix = settings.mqtt.prefix
+        self._router = router_of(settings.mqtt, settings.settlement.zone)
         self._writer = ReadingWriter(store, settings, clock)
 
     def list(
@@ -82,10 +98,32 @@ class Quarantine:
                 kept.replayed(connection, quarantine_id, self._clock())
         return _summary(quarantine_id, result, still)
 
+    def replay_for(self, stranger: str) -> ReplayedMany:
+        """Try again everything that names a device. Raises StoreError; what was done by then stands."""
+        with self._store.transaction() as connection:
+            ids = kept.waiting_for(connection, stranger)
+        closed = stored = duplicates = 0
+        for start in range(0, len(ids), _AT_ONCE):
+            found = [row for number in ids[start : start + _AT_ONCE] if (row := self.show(number)) is not None]
+            result = self._writer.write([self._item(row) for row in found])
+            answered = [
+                row["quarantine_id"]
+                for place, row in enumerate(found)
+                if row["reason"] not in {entry.reason for entry in result.quarantined.get(place, ())}
+            ]
+            with self._store.transaction() as connection:
+                for number in answered:
+                    kept.replayed(connection, number, self._clock())
+            closed, stored = closed + len(answered), stored + result.stored
+            duplicates += result.duplicates
+        return ReplayedMany(len(ids), closed, stored, duplicates)
+
     def _item(self, found: dict[str, Any]) -> Item:
         payload, received_us = bytes(found["payload"]), to_us(found["received_at"])
         if found["source"] == "mqtt":
-            return item_of(found["origin"], payload, prefix=self._prefix, received_us=received_us)
+            item = item_of(found["origin"], payload, router=self._router, prefix=self._prefix, received_us=received_us)
+            # The very same word said again is the newer word: a state holds from when it was heard last.
+            return item if item.presence is None else replace(item, received_us=to_us(found["last_received_at"]))
         try:
             return polled_again(payload, origin=found["origin"], received_us=received_us)
         except msgspec.MsgspecError:

@@ -18,9 +18,13 @@ from drivers.modbus.model import MeterModel
 from headend.domain.calendar import from_us
 from headend.domain.clock import Clock
 from headend.domain.topology import PollTarget
+from headend.ingest.clock_book import ClockBook
+from headend.ingest.clock_offset import ClockOffset
+from headend.ingest.leased import LeasedWork
+from headend.ingest.meter_turn import read_clock
 from headend.ingest.poll_outbox import kind_of
 from headend.log import get_logger
-from headend.metrics import DEVICE_REQUESTS, STORE_ERRORS
+from headend.metrics import CLOCK_READS, DEVICE_REQUESTS, STORE_ERRORS
 from headend.store import requests
 from headend.store.errors import StoreError
 from headend.store.pool import Store
@@ -33,8 +37,11 @@ _RUN_S: Final = 25.0
 """Longest execution; well within the lease, so that nobody else starts it meanwhile."""
 _MOST: Final = 16
 """Requests under way at once."""
-_RETRY_S: Final = 2.0
 _log = get_logger(__name__)
+
+_Taken = tuple[TakenRequest, PollTarget | None]
+_Read = tuple[dict[str, Any], ClockOffset | None]
+"""The answer as JSON, and what is to be kept of it beside that."""
 
 
 class RequestExecutor:
@@ -45,6 +52,7 @@ class RequestExecutor:
         store: Store,
         models: Mapping[str, MeterModel],
         bus_of: Callable[[PollTarget], ModbusBus],
+        clocks: ClockBook,
         *,
         check_s: float,
         clock: Clock,
@@ -53,101 +61,85 @@ class RequestExecutor:
         self._store = store
         self._models = models
         self._bus_of = bus_of
-        self._check_s = check_s
+        self._clocks = clocks
         self._clock = clock
-        self._sleep = sleep
-        self._running: dict[asyncio.Task[None], TakenRequest] = {}
+        self._work: LeasedWork[_Taken] = LeasedWork(
+            "live reads",
+            take=self._take,
+            execute=self._execute,
+            give_back=self._release,
+            most=_MOST,
+            check_s=check_s,
+            sleep=sleep,
+        )
 
     async def run(self) -> None:
         """Look for requests for ever; what is under way when this is cancelled is given back."""
-        try:
-            while True:
-                try:
-                    await self.check()
-                except StoreError as error:
-                    STORE_ERRORS.labels(kind_of(error)).inc()
-                    _log.warning("live reads wait for the database", error=str(error))
-                    await self._sleep(_RETRY_S)
-                await self._sleep(self._check_s)
-        finally:
-            await self._give_back()
+        await self._work.run()
 
-    async def check(self) -> int:
-        """Take what there is and start it; returns how many."""
-        room = _MOST - len(self._running)
-        if room <= 0:
-            return 0
-        taken = await asyncio.to_thread(self._take, room)
-        for request, target in taken:
-            task = asyncio.create_task(self._execute(request, target))
-            self._running[task] = request
-            task.add_done_callback(self._done)
-        return len(taken)
-
-    async def settle(self) -> None:
-        """Wait until nothing is under way."""
-        while self._running:
-            await asyncio.wait(self._running)
-
-    def _take(self, most: int) -> list[tuple[TakenRequest, PollTarget | None]]:
+    def _take(self, most: int) -> list[_Taken]:
         with self._store.transaction() as connection:
             if expired := requests.expire(connection, now=self._clock()):
                 DEVICE_REQUESTS.labels("expired").inc(expired)
             taken = requests.take(connection, now=self._clock(), lease_s=LEASE_S, most=most)
             return [(request, poll_target_of(connection, request.meter_id)) for request in taken]
 
-    async def _execute(self, request: TakenRequest, target: PollTarget | None) -> None:
+    async def _execute(self, taken: _Taken) -> None:
+        request, target = taken
         answer: dict[str, Any] | None = None
+        offset: ClockOffset | None = None
         error: str | None = None
         try:
-            answer = await self._read(target)
+            async with asyncio.timeout(_RUN_S):
+                answer, offset = await self._read(request, target)
         except TimeoutError:
             error = f"the bus was not free, or the meter did not answer, within {_RUN_S:g} s"
         except (PeerError, DriverConfigError) as failure:
             error = str(failure)
         DEVICE_REQUESTS.labels("answered" if error is None else "failed").inc()
         try:
-            await asyncio.to_thread(self._finish, request, answer, error)
+            await asyncio.to_thread(self._finish, request, target, answer, offset, error)
         except StoreError as failure:
             # The lease runs out, and the meter is read again.
             STORE_ERRORS.labels(kind_of(failure)).inc()
             _log.warning("live read not answered", request=str(request.request_id), error=str(failure))
 
-    async def _read(self, target: PollTarget | None) -> dict[str, Any]:
+    async def _read(self, request: TakenRequest, target: PollTarget | None) -> _Read:
         if target is None:
             raise DriverConfigError("the meter has no Modbus endpoint")
         model = self._models.get(target.model)
         if model is None:
             known = ", ".join(sorted(self._models))
             raise DriverConfigError(f"no register map for model {target.model!r}; known are {known}")
-        async with asyncio.timeout(_RUN_S):
-            reading = await self._bus_of(target).read_meter(target.unit, model, priority=Priority.COMMAND)
-        return answer_of(reading, model.id)
+        bus = self._bus_of(target)
+        if request.kind == "clock":
+            offset = await read_clock(bus, target, model, self._clocks.zone, priority=Priority.COMMAND)
+            CLOCK_READS.labels("ok").inc()
+            return clock_answer_of(offset, model.id), offset
+        reading = await bus.read_meter(target.unit, model, priority=Priority.COMMAND)
+        return answer_of(reading, model.id), None
 
-    def _finish(self, request: TakenRequest, answer: Mapping[str, Any] | None, error: str | None) -> None:
+    def _finish(
+        self,
+        request: TakenRequest,
+        target: PollTarget | None,
+        answer: Mapping[str, Any] | None,
+        offset: ClockOffset | None,
+        error: str | None,
+    ) -> None:
+        now = self._clock()
         with self._store.transaction() as connection:
-            requests.finish(connection, request, answer=answer, error=error, now=self._clock())
+            if not requests.finish(connection, request, answer=answer, error=error, now=now):
+                return
+            if offset is not None and target is not None:
+                spec = self._models[target.model].features.clock
+                self._clocks.read(
+                    connection, target, offset, model_sets=spec is not None and spec.write is not None, now=now
+                )
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("live read failed", exc_info=error)
-
-    async def _give_back(self) -> None:
-        running = dict(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        for request in running.values():
-            try:
-                await asyncio.to_thread(self._release, request)
-            except StoreError as error:
-                STORE_ERRORS.labels(kind_of(error)).inc()
-                _log.warning("live read not given back", request=str(request.request_id), error=str(error))
-
-    def _release(self, request: TakenRequest) -> None:
+    def _release(self, taken: _Taken) -> None:
         with self._store.transaction() as connection:
-            requests.release(connection, request)
+            requests.release(connection, taken[0])
 
 
 def answer_of(reading: RegisterReading, model_id: str) -> dict[str, Any]:
@@ -165,4 +157,15 @@ def answer_of(reading: RegisterReading, model_id: str) -> dict[str, Any]:
         "resolution_wh": reading.resolution_wh,
         "model": model_id,
         "refused": list(reading.refused),
+    }
+
+
+def clock_answer_of(offset: ClockOffset, model_id: str) -> dict[str, Any]:
+    """What a live read of a clock found, as JSON; a null offset is *its registers name no instant*."""
+    return {
+        "offset_ms": offset.offset_ms,
+        "uncertainty_ms": offset.uncertainty_ms,
+        "instant": offset.at.isoformat(),
+        "words": list(offset.words),
+        "model": model_id,
     }

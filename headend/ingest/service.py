@@ -14,14 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from drivers.mqtt.client import Broker, Message, MqttClient
+from drivers.mqtt.broker import Granted, Message
+from drivers.mqtt.client import MqttClient
 from drivers.mqtt.messages import ConfirmMessage, encode
-from drivers.mqtt.topics import confirm_topic, subscriptions
+from drivers.mqtt.topics import confirm_topic
 from headend import metrics
 from headend.domain.calendar import to_us
 from headend.domain.clock import Clock
+from headend.ingest import mqtt_session
+from headend.ingest.heirs import Heirs
 from headend.ingest.intake import item_of
-from headend.ingest.item import Item, QuarantineEntry
+from headend.ingest.item import Item, refused
+from headend.ingest.payloads import router_of
 from headend.ingest.window import Arrived, Window
 from headend.ingest.writer import ReadingWriter
 from headend.log import get_logger
@@ -56,33 +60,29 @@ class MqttThreadDied(Exception):
 
 
 class IngestService:
-    """Everything of the role: one MQTT session, one writer."""
+    """Everything of the role: one MQTT session (and those of others that are taken over), one writer."""
 
     def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        """Raises SettingsError or DriverConfigError when a file that the settings name cannot be used."""
         self._settings = settings
         self._clock = clock
+        self._router = router_of(settings.mqtt, settings.settlement.zone)
         self._writer = ReadingWriter(store, settings, clock)
         self._window = Window(settings.mqtt.receive_maximum + _SPARE, _WINDOW_BYTES)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived = asyncio.Event()
         self._woken = False
-        password = settings.mqtt.password
+        self._client_id = mqtt_session.client_id_of(settings.mqtt)
+        self._state_topic = mqtt_session.state_topic(settings.mqtt, self._client_id)
+        self._heirs = None if settings.mqtt.share_group is None else Heirs(settings.mqtt, self._router, self._take)
         self._client = MqttClient(
-            Broker(
-                host=settings.mqtt.host,
-                port=settings.mqtt.port,
-                client_id=settings.mqtt.client_id,
-                receive_maximum=settings.mqtt.receive_maximum,
-                session_expiry_s=settings.mqtt.session_expiry_s,
-                keepalive_s=settings.mqtt.keepalive_s,
-                username=settings.mqtt.username,
-                password=None if password is None else password.get_secret_value(),
-            ),
-            subscriptions(settings.mqtt.prefix),
+            mqtt_session.broker_of(settings.mqtt),
+            mqtt_session.listening(settings.mqtt, self._router),
             self._on_message,
             on_connect=self._on_connect,
             on_disconnect=self._on_disconnect,
             on_problem=self._on_problem,
+            will=mqtt_session.will_of(settings.mqtt),
         )
         self._connected = False
         self._connected_s = 0.0
@@ -103,17 +103,24 @@ class IngestService:
                     if self._window.overflowed():
                         _log.warning("messages were not taken, connecting again so that they are sent again")
                         self._client.renew()
+                    await self._look_after_heirs()
                 if not stop.is_set() and not self._client.alive:
                     raise MqttThreadDied("the MQTT client's network thread ended")
         finally:
             stopping.cancel()
-            await asyncio.to_thread(self._client.stop)
+            await asyncio.to_thread(self._goodbye)
             self._set_connected(False)
             metrics.UNACKED_MESSAGES.dec(self._window.state()[0])
 
     # In the client's network thread.
 
     def _on_message(self, message: Message) -> None:
+        if self._heirs is not None and self._heirs.heard(message):
+            self._client.ack(message)
+        else:
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
         arrived = Arrived(message, to_us(self._clock()), time.monotonic())
         if not self._window.offer(arrived):
             metrics.MQTT_OVERFLOW.labels(str(message.qos)).inc()
@@ -121,12 +128,13 @@ class IngestService:
         metrics.UNACKED_MESSAGES.inc()
         self._wake()
 
-    def _on_connect(self, session_present: bool) -> None:
-        dropped = self._window.drop_sent_again() if session_present else 0
+    def _on_connect(self, granted: Granted) -> None:
+        dropped = self._window.drop_sent_again(self._client_id) if granted.session_present else 0
         metrics.UNACKED_MESSAGES.dec(dropped)
         self._connected_s = time.monotonic()
         self._set_connected(True)
-        _log.info("connected to the broker", session_present=session_present, sent_again=dropped)
+        self._say(mqtt_session.ONLINE)
+        mqtt_session.report(self._settings.mqtt, granted, sent_again=dropped)
 
     def _on_disconnect(self, reason: str) -> None:
         self._cut_short = self._cut_short + 1 if time.monotonic() - self._connected_s < _SHORT_S else 0
@@ -135,12 +143,16 @@ class IngestService:
         if self._cut_short >= _CUT_SHORT_MOST:
             _log.warning(
                 "the broker keeps ending the connection: each ingest process needs an mqtt.client_id of its own",
-                client_id=self._settings.mqtt.client_id,
+                client_id=self._client_id,
                 times=self._cut_short,
             )
 
     def _on_problem(self, text: str) -> None:
         _log.warning("broker", problem=text)
+
+    def _say(self, state: str) -> None:
+        payload = mqtt_session.state_payload(self._settings.mqtt, state)
+        self._client.publish(self._state_topic, payload, retain=True)
 
     def _set_connected(self, connected: bool) -> None:
         if connected != self._connected:
@@ -169,6 +181,7 @@ class IngestService:
             else:
                 if not self._client.alive:
                     return
+                await self._look_after_heirs()
                 pause_s = _POLL_S
             if not waiting:
                 self._arrived.clear()
@@ -191,8 +204,16 @@ class IngestService:
             if arrived is None:
                 break
             message = arrived.message
-            prefix = self._settings.mqtt.prefix
-            item = item_of(message.topic, message.payload, prefix=prefix, received_us=arrived.received_us)
+            item = item_of(
+                message.topic,
+                message.payload,
+                router=self._router,
+                prefix=self._settings.mqtt.prefix,
+                received_us=arrived.received_us,
+                retained=message.retained,
+            )
+            if item.ignored is not None:
+                metrics.MQTT_IGNORED.labels(item.ignored).inc()
             messages.append(message)
             items.append(item)
             rows += len(item)
@@ -235,11 +256,12 @@ class IngestService:
                 self._write(items[middle:])
                 return
             _log.warning("the database refused a message", origin=items[0].origin, error=str(error))
-            self._writer.write([_refused(items[0], error)])
+            self._writer.write([refused(items[0], error)])
 
     def _acknowledge(self, batch: _Batch) -> None:
         for message in batch.messages:
-            self._client.ack(message)
+            if self._heirs is None or not self._heirs.acknowledge(message):
+                self._client.ack(message)
         metrics.UNACKED_MESSAGES.dec(len(batch.messages))
         confirmed: dict[str, list[int]] = {}
         for item in batch.items:
@@ -251,13 +273,18 @@ class IngestService:
             if self._client.publish(confirm_topic(self._settings.mqtt.prefix, code), payload):
                 metrics.UPLOADS_CONFIRMED.inc(len(set(numbers)))
 
+    async def _look_after_heirs(self) -> None:
+        """Done between batches, so that nothing of an heir's is in hand."""
+        if self._heirs is None:
+            return
+        for owner, empty in await self._heirs.look_after(time.monotonic()):
+            metrics.UNACKED_MESSAGES.dec(self._window.drop_sent_again(owner))
+            if empty:
+                self._client.publish(mqtt_session.state_topic(self._settings.mqtt, owner), b"", retain=True)
 
-def _refused(item: Item, error: Exception) -> Item:
-    return Item(
-        channel=item.channel,
-        origin=item.origin,
-        received_us=item.received_us,
-        payload=item.payload,
-        quarantine=(*item.quarantine, QuarantineEntry("store_refused", str(error))),
-        upload=item.upload,
-    )
+    def _goodbye(self) -> None:
+        """Say that we go, and give back what was taken over."""
+        if self._heirs is not None:
+            self._heirs.stop()
+        self._say(mqtt_session.OFFLINE)
+        self._client.stop()

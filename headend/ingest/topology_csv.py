@@ -17,6 +17,8 @@ from decimal import Decimal
 from ipaddress import ip_address
 from typing import Any, Final
 
+from drivers.errors import DriverConfigError
+from drivers.modbus.endpoint import parse_endpoint
 from headend.domain.topology import CATEGORIES, KINDS, PHASES
 
 _CODE: Final = re.compile(r"[^\s/+#?%\x00-\x1f\x7f]+( [^\s/+#?%\x00-\x1f\x7f]+)*")
@@ -72,6 +74,8 @@ class Column:
     """Raises ValueError saying what would be right."""
     required: bool = True
     default: Any = None
+    may_lack: bool = False
+    """Whether a file may do without the column: it came after files were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,14 @@ def host(text: str) -> str:
         if len(text) > 253 or not _HOST.fullmatch(text):
             raise ValueError("wanted a host name or IP address alone, such as 10.1.2.3") from None
     return text.lower()
+
+
+def bus(text: str) -> str:
+    """A Modbus bus as a URI, in its one spelling: meters with the same one share a connection."""
+    try:
+        return str(parse_endpoint(text))
+    except DriverConfigError as error:
+        raise ValueError(str(error).removeprefix(f"endpoint {text!r}: ")) from error
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -263,6 +275,7 @@ SHEETS: Final = (
             Column("port", whole(1, 65535), required=False),
             Column("unit", whole(0, 255), required=False),
             Column("concentrator", code, required=False),
+            Column("bus", bus, required=False, may_lack=True),
         ),
         required=False,
     ),
@@ -339,7 +352,11 @@ def _wrong_header(sheet: Sheet, header: Sequence[str]) -> list[RowProblem]:
         for column in header
         if column not in wanted
     ]
-    problems += [RowProblem(sheet.file, 1, column, None, "missing column") for column in wanted if column not in header]
+    problems += [
+        RowProblem(sheet.file, 1, column.name, None, "missing column")
+        for column in sheet.columns
+        if column.name not in header and not column.may_lack
+    ]
     twice = dict.fromkeys(column for column in header if column in wanted and header.count(column) > 1)
     return problems + [RowProblem(sheet.file, 1, column, None, "column stands twice") for column in twice]
 
@@ -354,7 +371,7 @@ def _read_row(
     values: dict[str, Any] = {}
     problems = []
     for column in sheet.columns:
-        text = texts[column.name]
+        text = texts.get(column.name, "")
         if not text:
             if column.required:
                 problems.append(RowProblem(sheet.file, line, column.name, text, "is required"))

@@ -11,6 +11,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from drivers.modbus.endpoint import TcpEndpoint, parse_endpoint
 from headend.domain.topology import (
     Area,
     Concentrator,
@@ -129,7 +130,7 @@ class _Planner:
                 self._refuse(file, row, refused.column, refused.reason)
 
     def _refuse(self, file: str, row: Row, column: str | None, reason: str) -> None:
-        value = None if column is None else row.cells[column]
+        value = None if column is None else row.cells.get(column, "")
         self._problems.append(RowProblem(file, row.line, column, value, reason))
         self._skipped[file] += 1
         for noun, key in _keys(file, row.cells):
@@ -286,13 +287,14 @@ class _Planner:
         self._take(file, "concentrator", new, self._known.concentrators, new.concentrator)
 
     def _endpoint(self, file: str, row: Row) -> None:
-        new = Endpoint(**row.values)
+        own = {name: row.values[name] for name in ("manufacturer", "serial", "protocol", "unit", "concentrator")}
+        new = Endpoint(bus=None, **own)
         self._once("endpoint", (new.meter, new.protocol), row, "serial", "duplicate: this meter's endpoint")
         self._must_know("meter", new.meter, self._known.meters, "serial", "meters.csv")
-        for name in ("host", "port", "unit"):
-            if new.protocol == "modbus" and getattr(new, name) is None:
-                raise _Refused(name, "is required: a Modbus endpoint has host, port and unit")
-            if new.protocol == "mqtt" and getattr(new, name) is not None:
+        if new.protocol == "modbus":
+            new = replace(new, bus=_bus_of(row))
+        for name in ("host", "port", "bus", "unit"):
+            if new.protocol == "mqtt" and row.values[name] is not None:
                 raise _Refused(name, "has no meaning: a meter on MQTT publishes to the broker of the settings")
         if new.concentrator is not None:
             known = self._known.concentrators
@@ -304,7 +306,7 @@ class _Planner:
         self._take(file, "endpoint", new, self._known.endpoints, (new.meter, new.protocol))
 
     def _refuse_shared_addresses(self) -> None:
-        """Two meters that serve now cannot have the same unit on the same bus."""
+        """Meters that serve now cannot share a unit on a bus, nor a line on which different protocols are spoken."""
         serving = {i.key[1] for i in self._known.installations.values() if i.valid_to is None}
         rows = {
             (row.values["manufacturer"], row.values["serial"]): row
@@ -313,16 +315,23 @@ class _Planner:
         }
         new = {e.meter for kept in (self._added, self._changed) for e in kept["endpoint"] if e.protocol == "modbus"}
         withdrawn: set[MeterId] = set()
-        holders: dict[tuple[str | None, int | None, int | None], MeterId] = {}
+        on_line: dict[str, Endpoint] = {}
+        on_unit: dict[tuple[str, int | None], Endpoint] = {}
         for (meter, protocol), endpoint in self._known.endpoints.items():
-            if protocol != "modbus" or meter not in serving:
+            if protocol != "modbus" or endpoint.bus is None or meter not in serving:
                 continue
-            holder = holders.setdefault((endpoint.host, endpoint.port, endpoint.unit), meter)
-            wrong, right = (meter, holder) if meter in new else (holder, meter)
-            if holder != meter and wrong in new:
-                withdrawn.add(wrong)
-                reason = f"meter {'/'.join(right)} has the same host, port and unit and is installed too"
-                self._refuse("endpoints.csv", rows[wrong], "unit", reason)
+            first = on_line.setdefault(parse_endpoint(endpoint.bus).peer, endpoint)
+            other = on_unit.setdefault((endpoint.bus, endpoint.unit), endpoint) if first.bus == endpoint.bus else first
+            wrong, right = (endpoint, other) if meter in new else (other, endpoint)
+            if other.meter == meter or wrong.meter not in new or wrong.meter in withdrawn:
+                continue
+            withdrawn.add(wrong.meter)
+            row = rows[wrong.meter]
+            column, says = "unit", "has the same bus and unit"
+            if wrong.bus != right.bus:
+                column, says = "bus" if row.cells.get("bus") else "host", f"is reached on the same line by {right.bus}"
+            reason = f"meter {'/'.join(right.meter)} {says} and is installed too"
+            self._refuse("endpoints.csv", row, column, reason)
         for kept in (self._added, self._changed):
             kept["endpoint"] = [e for e in kept["endpoint"] if e.protocol != "modbus" or e.meter not in withdrawn]
 
@@ -354,6 +363,21 @@ def _keys(file: str, cells: Mapping[str, str]) -> list[tuple[str, Hashable]]:
         "concentrators.csv": "concentrator",
     }.get(file)
     return [] if column is None else [(column, cells.get(column, ""))]
+
+
+def _bus_of(row: Row) -> str:
+    """The bus of a Modbus endpoint: by host and port, or by its URI. Raises _Refused."""
+    host, port, bus = (row.values[name] for name in ("host", "port", "bus"))
+    if row.values["unit"] is None:
+        raise _Refused("unit", "is required: a Modbus endpoint has a unit")
+    if bus is not None:
+        if host is not None or port is not None:
+            raise _Refused("bus", "is given beside host and port; wanted one of the two ways")
+        return str(bus)
+    for name, given in (("host", host), ("port", port)):
+        if given is None:
+            raise _Refused(name, "is required: a Modbus endpoint has host and port, or bus")
+    return str(TcpEndpoint(host, port, rtu=False))
 
 
 def _told(installation: Installation) -> str:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from drivers.mqtt.client import Message
+from drivers.mqtt.broker import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Window:
             self._bytes -= len(arrived.message.payload)
             return arrived
 
-    def drop_sent_again(self) -> int:
+    def drop_sent_again(self, session: str = "") -> int:
         """Forget what a session that stands will send again over its new connection; how many that were.
 
         QoS 0 stays: nobody sends it again.
         """
         with self._lock:
-            kept = [a for a in self._queue if a.message.qos == 0]
+            kept = [a for a in self._queue if a.message.qos == 0 or a.message.session != session]
             dropped = len(self._queue) - len(kept)
             self._queue = deque(kept)
             self._bytes = sum(len(a.message.payload) for a in kept)

@@ -1,6 +1,7 @@
 """The one way into the readings: a batch of items in one transaction, never stored twice, never half.
 
-Rows, dirty marks, latest readings, counts, quarantine and the concentrators' books commit together or not at all.
+Rows, dirty marks, latest readings, counts, events, discovered devices, quarantine and the concentrators' books commit
+together or not at all.
 Writing the same items again changes nothing, so whoever does not know whether a write was committed writes again.
 """
 
@@ -8,22 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from drivers.base import READING_DTYPE, Source, empty
+from drivers.base import READING_DTYPE, MeterIdentity, Source, empty
 from headend import metrics
 from headend.domain.calendar import from_us, to_us
 from headend.domain.clock import Clock
-from headend.ingest import assemble
+from headend.ingest import assemble, device_events
 from headend.ingest.assemble import Columns, Ints, Rows, Stretches
+from headend.ingest.discovered import NOBODY, Strangers, strangers
 from headend.ingest.identity import Directory
 from headend.ingest.item import Item, QuarantineEntry, WriteResult
 from headend.settings import Settings
-from headend.store import concentrators, quarantine, readings
+from headend.store import concentrators, discovered, events, quarantine, readings
 from headend.store.errors import StoreConflict
+from headend.store.events import StoredEvent
 from headend.store.partitions import Partitions
 from headend.store.pool import Connection, Store
 
@@ -40,6 +43,23 @@ class _Outcome:
     revised: Mapping[int, int]
     latest: Mapping[int, int]
     """meter_id → newest instant stored before [µs UTC]."""
+    events: Mapping[str, int] = field(default_factory=dict)
+    """Kind → events that were not told before."""
+    discovered: int = 0
+    """Devices seen for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one transaction has to store."""
+
+    items: Sequence[Item]
+    """Without what belongs to unknown concentrators."""
+    columns: Columns
+    told: Sequence[StoredEvent]
+    strangers: Strangers
+    kept: Sequence[quarantine.Kept]
+    now: datetime
 
 
 class ReadingWriter:
@@ -51,6 +71,8 @@ class ReadingWriter:
         self._zone = settings.settlement.zone
         self._future = timedelta(seconds=settings.ingest.future_tolerance_s)
         self._oldest = timedelta(days=settings.ingest.oldest_days)
+        self._bands = device_events.bands_of(settings.events)
+        self._discovered_most = settings.ingest.discovered_most
         self._directory = Directory()
         self._partitions = Partitions()
 
@@ -59,22 +81,19 @@ class ReadingWriter:
         started = time.perf_counter()
         now = self._clock()
         try:
-            self._look_up(items)
-            wanted, strangers = self._without_strangers(items)
-            columns, problems = assemble.gather(
-                wanted,
-                self._directory,
-                oldest_us=to_us(now - self._oldest),
-                newest_us=to_us(now + self._future),
-            )
-            for place, entry in strangers.items():
-                problems.setdefault(place, []).append(entry)
+            unknown = strangers(items, self._directory) if self._look_up(items) else NOBODY
+            wanted, refused = self._without_strangers(items)
+            oldest_us, newest_us = to_us(now - self._oldest), to_us(now + self._future)
+            columns, problems = assemble.gather(wanted, self._directory, oldest_us=oldest_us, newest_us=newest_us)
+            told, untold = device_events.told(wanted, self._directory, oldest_us=oldest_us, newest_us=newest_us)
+            for place, entries in (*refused.items(), *untold.items()):
+                problems.setdefault(place, []).extend(entries)
             self._partitions.ensure(self._store, assemble.utc_days(columns))
-            kept = _kept(items, problems)
+            work = _Work(wanted, columns, told, unknown, _kept(items, problems, unknown), now)
             try:
-                outcome = self._commit(columns, wanted, kept, now, careful=False)
+                outcome = self._commit(work, careful=False)
             except readings.AlreadyStored:
-                outcome = self._commit(columns, wanted, kept, now, careful=True)
+                outcome = self._commit(work, careful=True)
         except StoreConflict:
             # Somebody changed what we remember: a meter went, a partition was dropped.
             self._directory.forget()
@@ -83,47 +102,56 @@ class ReadingWriter:
         metrics.FLUSH_SECONDS.observe(time.perf_counter() - started)
         return _count(items, columns, problems, outcome)
 
-    def _look_up(self, items: Sequence[Item]) -> None:
-        meters = (m for item in items if item.batch is not None for m in item.batch.meters)
+    def _look_up(self, items: Sequence[Item]) -> bool:
+        """Learn who is who; whether somebody stays unknown."""
+        devices = [told.device for item in items for told in item.told]
+        meters = (
+            *(m for item in items if item.batch is not None for m in item.batch.meters),
+            *(d for d in devices if isinstance(d, MeterIdentity)),
+            *(word.meter for item in items for word in item.status),
+            *(stranger.meter for item in items for stranger in item.strangers),
+        )
         codes = (
             *(i.upload.concentrator for i in items if i.upload is not None),
             *(i.presence.concentrator for i in items if i.presence is not None),
+            *(d for d in devices if isinstance(d, str)),
         )
         unknown_meters, unknown_codes = self._directory.missing(meters, codes)
-        if unknown_meters or unknown_codes:
-            with self._store.transaction() as connection:
-                self._directory.learn(connection, unknown_meters, unknown_codes)
+        if not unknown_meters and not unknown_codes:
+            return False
+        with self._store.transaction() as connection:
+            self._directory.learn(connection, unknown_meters, unknown_codes)
+        return self._directory.missing(unknown_meters, unknown_codes) != ([], [])
 
-    def _without_strangers(self, items: Sequence[Item]) -> tuple[list[Item], dict[int, QuarantineEntry]]:
+    def _without_strangers(self, items: Sequence[Item]) -> tuple[list[Item], dict[int, list[QuarantineEntry]]]:
         """The items, with nothing left in those of a concentrator that is not known."""
-        strangers = {}
+        refused = {}
         wanted = list(items)
         for place, item in enumerate(items):
             speaker = item.upload or item.presence
             if speaker is not None and self._directory.concentrator(speaker.concentrator) is None:
-                entry = QuarantineEntry("unknown_concentrator", f"not imported: {speaker.concentrator}")
-                strangers[place] = entry
+                refused[place] = [QuarantineEntry("unknown_concentrator", f"not imported: {speaker.concentrator}")]
                 wanted[place] = replace(item, batch=None, upload=None, presence=None)
-        return wanted, strangers
+        return wanted, refused
 
-    def _commit(
-        self,
-        columns: Columns,
-        items: Sequence[Item],
-        kept: Sequence[quarantine.Kept],
-        now: datetime,
-        *,
-        careful: bool,
-    ) -> _Outcome:
+    def _commit(self, work: _Work, *, careful: bool) -> _Outcome:
         """The transaction. `careful`: nothing is believed to be new."""
+        columns, now = work.columns, work.now
         with self._store.transaction() as connection:
+            found = discovered.add(connection, work.strangers.sightings, most=self._discovered_most)
             outcome = self._store_rows(connection, columns, now, careful=careful)
+            seen = device_events.from_readings(
+                connection, outcome.new, columns.phases, latest=outcome.latest, bands=self._bands, now=now
+            )
+            changed = device_events.from_status(connection, work.items, self._directory)
             with connection.pipeline():  # one round trip for all that is only sent
                 self._advance(connection, columns, outcome, now)
-                quarantine.add(connection, kept)
-                self._book_concentrators(connection, items)
+                quarantine.add(connection, work.kept)
+                noted = self._book_concentrators(connection, work.items)
                 self._mark(connection, outcome, now)
-        return outcome
+            came_or_went = device_events.of_concentrators(noted.changes(), now)
+            new_events = events.add_by_kind(connection, [*work.told, *changed, *seen, *came_or_went])
+        return replace(outcome, events=new_events, discovered=found)
 
     def _store_rows(self, connection: Connection, columns: Columns, now: datetime, *, careful: bool) -> _Outcome:
         rows, phases = columns.readings, columns.phases
@@ -175,7 +203,7 @@ class ReadingWriter:
         reach: Stretches = assemble.reaching(runs, before, after, readings.MOST_DAYS)
         readings.mark_touched(connection, reach.meter, reach.first_us, reach.last_us, zone=self._zone, now=now)
 
-    def _book_concentrators(self, connection: Connection, items: Sequence[Item]) -> None:
+    def _book_concentrators(self, connection: Connection, items: Sequence[Item]) -> concentrators.Noted:
         heard: dict[int, concentrators.Heard] = {}
         presence: dict[int, concentrators.Presence] = {}
         for item in items:
@@ -188,7 +216,7 @@ class ReadingWriter:
             if item.presence is not None:
                 number = self._number(item.presence.concentrator)
                 presence[number] = concentrators.Presence(number, item.presence.online, seen_at)
-        concentrators.note(connection, list(heard.values()), list(presence.values()))
+        return concentrators.note(connection, list(heard.values()), list(presence.values()))
 
     def _number(self, code: str) -> int:
         number = self._directory.concentrator(code)
@@ -196,7 +224,9 @@ class ReadingWriter:
         return number
 
 
-def _kept(items: Sequence[Item], problems: Mapping[int, Sequence[QuarantineEntry]]) -> list[quarantine.Kept]:
+def _kept(
+    items: Sequence[Item], problems: Mapping[int, Sequence[QuarantineEntry]], unknown: Strangers
+) -> list[quarantine.Kept]:
     return [
         quarantine.Kept(
             from_us(items[place].received_us),
@@ -205,6 +235,7 @@ def _kept(items: Sequence[Item], problems: Mapping[int, Sequence[QuarantineEntry
             entry.reason,
             entry.detail,
             items[place].payload,
+            unknown.of_item.get(place, ()),
         )
         for place, entries in problems.items()
         for entry in entries
@@ -228,6 +259,9 @@ def _count(
     ):
         for source, count in counts.items():
             counter.labels(Source(source).name.lower()).inc(count)
+    for kind, count in outcome.events.items():
+        metrics.EVENTS.labels(kind).inc(count)
+    metrics.DISCOVERED.inc(outcome.discovered)
     for place, entries in problems.items():
         for entry in entries:
             metrics.QUARANTINED.labels(items[place].channel, entry.reason).inc()

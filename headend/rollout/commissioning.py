@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any, Final
 
 NOMINAL_V: Final = 230.0
@@ -77,9 +78,10 @@ def _register(expected: Expected, answer: Mapping[str, Any]) -> list[str]:
     register = answer.get("import_wh")
     if register is None:
         return ["the meter gave no import register"]
-    if register < expected.start_import_wh:
+    step = max(expected.resolution_wh, ceil(answer.get("resolution_wh") or 0))
+    coarser = step - expected.resolution_wh  # the crew read the display, which shows the meter's own step
+    if register < expected.start_import_wh - coarser:
         return [f"the register reads {register} Wh, less than the start register {expected.start_import_wh} Wh"]
-    step = max(expected.resolution_wh, answer.get("resolution_wh") or 0)
     elapsed = datetime.fromisoformat(answer["instant"]) - expected.noted_at
     carried = largest_energy_wh(elapsed, rated_current_a=expected.rated_current_a, phases=expected.phases)
     low, high = expected.noted_import_wh - step, expected.noted_import_wh + step + carried

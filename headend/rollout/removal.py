@@ -123,7 +123,7 @@ def _register_faults(
     elif fault := _too_far(final, before, meter, _carried_wh(connection, door, serves, at - before.ts)):
         return [fault]
     after = rollout.next_import(connection, meter.meter_id, at, now)
-    if after is not None and _forward(final, after.import_wh + meter.resolution_wh, meter) > _rollover(meter) // 2:
+    if after is not None and _forward(final, after.import_wh + _step_wh(after, meter), meter) > _rollover(meter) // 2:
         return [
             f"final_import_wh: {final} Wh is more than the meter still showed later, {after.import_wh} Wh "
             f"at {after.ts.isoformat()}"
@@ -133,7 +133,7 @@ def _register_faults(
 
 def _too_far(final: int, before: Register, meter: StoredMeter, carried_wh: int | None) -> str | None:
     """A display is read to its last digit, so one step less than the stored register is no contradiction."""
-    step = meter.resolution_wh
+    step = _step_wh(before, meter)
     most = _rollover(meter) // 2 if carried_wh is None else min(carried_wh + step, _rollover(meter) // 2)
     if _forward(before.import_wh - step, final, meter) <= most + step:
         return None
@@ -141,6 +141,11 @@ def _too_far(final: int, before: Register, meter: StoredMeter, carried_wh: int |
         f"final_import_wh: {final} Wh does not follow from the last stored register, {before.import_wh} Wh at "
         f"{before.ts.isoformat()}: {before.import_wh} to {(before.import_wh + most) % _rollover(meter)} Wh would"
     )
+
+
+def _step_wh(stored: Register, meter: StoredMeter) -> int:
+    """The register's step at the stored value [Wh]: the meter's own, or the coarser one that the reading states."""
+    return max(meter.resolution_wh, stored.resolution_wh or 0)
 
 
 def _carried_wh(connection: Connection, door: Door, serves: StoredInstallation, elapsed: timedelta) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from headend.domain.calendar import from_us, to_us
 from headend.settlement.grid import DayRange
-from headend.settlement.intervals import PointIntervals
+from headend.settlement.intervals import PointIntervals, own_step_wh
 from headend.settlement.rules import Rules
 from headend.settlement.topology import Point, aligned, counted
 from reconciliation.balance import (
@@ -58,6 +58,7 @@ def balance_rows(
             balance=balance,
             area=into,
             points=points,
+            is_area=is_area,
             technical=technical,
             elapsed=over[d],
             limits=limits,
@@ -68,18 +69,13 @@ def balance_rows(
 
 
 def _metered(settled: PointIntervals, mask: Bools, chosen: Bools) -> MeteredEnergy:
-    resolution = [
-        max((i.resolution_wh * i.multiplier_e4 / 1e4 for i in p.installations), default=0.0)
-        for p, take in zip(settled.points, chosen, strict=True)
-        if take
-    ]
     return MeteredEnergy(
         import_wh=settled.import_wh[chosen],
         export_wh=settled.export_wh[chosen],
         quality=settled.quality[chosen],
         counted=mask[chosen],
         served=settled.served[chosen],
-        resolution_wh=np.array(resolution, dtype=np.float64),
+        resolution_wh=settled.resolution_wh[chosen].max(axis=1, initial=0.0),
     )
 
 
@@ -115,14 +111,24 @@ def _row(
     balance: IntervalBalance,
     area: MeteredEnergy,
     points: MeteredEnergy,
+    is_area: Bools,
     technical: npt.NDArray[np.float64],
     elapsed: int,
     limits: Limits,
     rules: Rules,
 ) -> dict[str, Any]:
     here = days.day_slice(d)
+    own_wh = np.array([own_step_wh(point) for point in settled.points], dtype=np.float64)
+    of_area, of_points = (
+        replace(
+            metered,
+            resolution_wh=settled.resolution_wh[chosen, d],
+            coarser_wh=np.sqrt(np.square(settled.resolution_wh[chosen, d]) - np.square(own_wh[chosen])),
+        )
+        for metered, chosen in ((area, is_area), (points, ~is_area))
+    )
     day = day_balance(
-        balance, area, points, day=here, elapsed=elapsed, technical_wh=technical,
+        balance, of_area, of_points, day=here, elapsed=elapsed, technical_wh=technical,
         interval_s=rules.calendar.interval_s, limits=limits, accuracy=rules.accuracy,
     )  # fmt: skip
     complete = balance.complete[here]

@@ -26,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 _CLOCK_SUSPECT = 1
 """Bit of a raw reading's flags (drivers' ReadingFlag): its device's clock is off."""
@@ -50,6 +51,8 @@ class PointIntervals:
     there.
     """
     end_registers: tuple[Ints, Ints]
+    resolution_wh: Floats
+    """(P, D) coarsest step of the day's registers, primary side [Wh]: the meter's own, or what a reading states."""
     marks: Ints
     """(P, D + 1) digest of the readings that decide the register at each midnight."""
     gap_from_us: Ints
@@ -67,11 +70,12 @@ def point_intervals(
     """Settle metering points over a stretch. `past` gives settled days before it, for the shape of long gaps."""
     series = build_series(points, readings)
     grid = days.grid_us
-    cleaned = clean(series.offsets, series.ts_us, series.value_wh, series.meta)
+    cleaned = clean(series.offsets, series.ts_us, series.value_wh, series.meta, series.coarser_wh)
     registers = registers_at(cleaned, series.meta, grid, rules.grid)
-    settled = _combine(points, series, registers, days)
+    forgiven = _forgiven(series, cleaned, registers)
+    settled = _combine(points, series, registers, days, forgiven)
     if spread_long_gaps(points, series, cleaned, registers, settled=settled, days=days, rules=rules, past=past):
-        settled = _combine(points, series, registers, days)
+        settled = _combine(points, series, registers, days, forgiven)
     import_wh, export_wh, quality, flags, served = settled
     _flag_readings(flags, series, cleaned, readings, days)
     voltage = _voltages(points, readings, days, rules)
@@ -85,17 +89,31 @@ def point_intervals(
         days=days,
         rules=rules,
     )
-    edges = _edges(points, series, cleaned, registers, days)
-    return PointIntervals(points, import_wh, export_wh, quality, flags, served, voltage, *edges)
+    starts, ends, *edges = _edges(points, series, cleaned, registers, days)
+    steps = _resolution(points, readings, days)
+    return PointIntervals(points, import_wh, export_wh, quality, flags, served, voltage, starts, ends, steps, *edges)
 
 
 Settled = tuple[Ints, Ints, Small, Flags, Bools]
 
 
-def _combine(points: Sequence[Point], series: Series, registers: GridRegisters, days: DayRange) -> Settled:
+def _forgiven(series: Series, cleaned: Cleaned, registers: GridRegisters) -> Ints | None:
+    """(S, K) fall at each grid instant that the coarse step of the readings around it explains [Wh, primary side]."""
+    if not series.coarser_wh.any():
+        return None
+    coarser = np.append(series.coarser_wh[cleaned.source], 0)  # the last: where there is no reading
+    around = np.maximum(coarser[registers.before], coarser[registers.after])
+    return np.asarray(-(-around * series.meta.multiplier_e4[:, None] // 10_000), dtype=np.int64)
+
+
+def _combine(
+    points: Sequence[Point], series: Series, registers: GridRegisters, days: DayRange, forgiven_wh: Ints | None
+) -> Settled:
     """Sum each point's series: a swap in the middle of an interval still makes one number."""
     grid, shape = days.grid_us, (len(points), days.intervals)
-    energy, quality, flags, serving = interval_energy(registers, series.meta, grid, days.midnights[:-1])
+    energy, quality, flags, serving = interval_energy(
+        registers, series.meta, grid, days.midnights[:-1], forgiven_wh=forgiven_wh
+    )
     total = {into: np.zeros(shape, dtype=np.int64) for into in ("import", "export")}
     known = {into: np.zeros(shape, dtype=np.bool_) for into in total}
     lacking = {into: np.zeros(shape, dtype=np.bool_) for into in total}
@@ -173,6 +191,29 @@ def _voltages(points: Sequence[Point], readings: Mapping[int, MeterReadings], da
             count[p] += np.bincount(cell[used], minlength=days.intervals)
     mean = np.rint(total / np.maximum(count, 1)).astype(np.int64)
     return np.where(count > 0, mean, NO_VALUE)
+
+
+def own_step_wh(point: Point) -> float:
+    """The coarsest step of the registers of a point's meters, primary side [Wh]; 0 without one."""
+    return max((i.resolution_wh * i.multiplier_e4 / 1e4 for i in point.installations), default=0.0)
+
+
+def _resolution(points: Sequence[Point], readings: Mapping[int, MeterReadings], days: DayRange) -> Floats:
+    """(P, D) coarsest step of each day's registers, primary side [Wh]; a midnight's register belongs to both days."""
+    midnights = days.grid_us[days.midnights]
+    found = np.repeat([[own_step_wh(point)] for point in points], len(days.days), axis=1).reshape(len(points), -1)
+    for p, point in enumerate(points):
+        for installed in point.installations:
+            scale = installed.multiplier_e4 / 1e4
+            own = readings.get(installed.meter_id)
+            if own is None or not own.resolution_wh.any():
+                continue
+            used = (own.ts_us >= installed.from_us) & (own.ts_us <= installed.to_us)
+            for side in ("left", "right"):
+                day = np.searchsorted(midnights, own.ts_us, side=side) - 1
+                here = used & (day >= 0) & (day < len(days.days))
+                np.maximum.at(found[p], day[here], own.resolution_wh[here] * scale)
+    return found
 
 
 def _validate(

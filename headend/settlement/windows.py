@@ -62,6 +62,8 @@ def load_window(connection: Connection, area_id: int, area: str, days: DayRange,
     names = engine_names([points[i] for i in chosen])
     area_points = [points[i] for i in np.flatnonzero(is_area)]
     phases = area_phases(connection, area_points, days, rules)
+    meters = sorted({p.installations[-1].meter_id for p in points})
+    stated = intervals.resolution_of(connection, meters, start, end)
     into, out = _area_energy(firm, np.flatnonzero(is_area), mask)
     split = ~aligned(points, days.grid_us)
     into[split], out[split] = np.nan, np.nan
@@ -78,8 +80,8 @@ def load_window(connection: Connection, area_id: int, area: str, days: DayRange,
         area_export_wh=out,
         area_phase_wh=_masked(phases.energy_wh, split),
         area_voltage_v=phases.voltage_v,
-        meter_step_wh=np.array([_step_wh(points[i]) for i in chosen], dtype=np.float64),
-        area_step_wh=max((_step_wh(p) for p in area_points), default=None),
+        meter_step_wh=np.array([_step_wh(points[i], stated) for i in chosen], dtype=np.float64),
+        area_step_wh=max((_step_wh(p, stated) for p in area_points), default=None),
         day_start=days.midnights[:-1],
     )
     return SettledWindow(
@@ -163,9 +165,10 @@ def _area_energy(settled: _Matrices, chosen: npt.NDArray[Any], mask: Bools) -> t
     return totals[0], totals[1]
 
 
-def _step_wh(point: Point) -> float:
+def _step_wh(point: Point, stated: Mapping[int, int]) -> float:
+    """Step of the point's registers [Wh], primary side: the last meter's own, or the coarser one its readings state."""
     last = point.installations[-1]
-    return last.resolution_wh * last.multiplier_e4 / 1e4
+    return max(last.resolution_wh, stated.get(last.meter_id, 0)) * last.multiplier_e4 / 1e4
 
 
 def _or_none(values: Floats) -> Floats | None:

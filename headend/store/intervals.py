@@ -32,6 +32,8 @@ class MeterReadings:
     export_wh: Ints
     voltage_dv: Ints
     flags: Ints
+    resolution_wh: Ints
+    """Step of the registers at each reading; 0: not stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +94,16 @@ def _merged(parts: Sequence[Mapping[str, Any]]) -> MeterReadings:
     def column(name: str) -> Ints:
         return np.asarray(np.concatenate([p[name] for p in parts])[order], dtype=np.int64)
 
-    return MeterReadings(ts[order], column("import_wh"), column("export_wh"), column("voltage_dv"), column("flags"))
+    return MeterReadings(
+        ts[order], column("import_wh"), column("export_wh"), column("voltage_dv"), column("flags"),
+        column("resolution_wh"),
+    )  # fmt: skip
+
+
+def resolution_of(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> dict[int, int]:
+    """meter_id → step [Wh] of its registers as its newest readings of the stretch state it, where they do."""
+    parameters = {"meters": list(meters), "start": start, "end": end, "few": FEW}
+    return dict(connection.execute(_SQL["resolution_of"], parameters).fetchall())
 
 
 def phase_readings(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> list[Row]:

@@ -54,3 +54,28 @@ def outcome(store: Store) -> dict[str, list[dict[str, Any]]]:
     """Areas with their reports, open findings and batches, as a summary shows them."""
     statements = queries.load("progress")
     return {name: store.rows(statements[name]) for name in ("areas", "findings", "batches")}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What is known of the field beside readings."""
+
+    events: Mapping[tuple[str, str], int]
+    """(meter, kind of event) → how many."""
+    discovered: frozenset[str]
+    """Devices that nobody has imported."""
+    not_read: Mapping[str, str]
+    """Polled meter → why it was not read the last time."""
+    buses: Mapping[str, int]
+    """Transport → buses."""
+
+
+def field(store: Store) -> Field:
+    """What devices told, who is strange, who is silent, and how meters are reached."""
+    statements = queries.load("progress")
+    return Field(
+        events={(row["meter"], row["kind"]): row["events"] for row in store.rows(statements["events"])},
+        discovered=frozenset(row["device"] for row in store.rows(statements["discovered"])),
+        not_read={row["meter"]: row["outcome"] for row in store.rows(statements["not_read"])},
+        buses={row["transport"]: row["buses"] for row in store.rows(statements["buses"])},
+    )

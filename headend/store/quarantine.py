@@ -24,6 +24,8 @@ class Kept:
     reason: str
     detail: str
     payload: bytes
+    strangers: tuple[str, ...] = ()
+    """The unknown devices that it names: MANUFACTURER/SERIAL, or a concentrator's code."""
 
 
 def add(connection: Connection, messages: Sequence[Kept]) -> None:
@@ -39,6 +41,7 @@ def add(connection: Connection, messages: Sequence[Kept]) -> None:
             "reason": [m.reason for m in messages],
             "detail": [_text(m.detail) for m in messages],
             "payload": [m.payload for m in messages],
+            "strangers": ["\n".join(m.strangers) or None for m in messages],
         },
     )
 
@@ -69,6 +72,11 @@ def waiting(connection: Connection, *, reason: str | None, origin: str | None, l
     """Ids of what is open, oldest first; all of them where `limit` is None."""
     found = rows(connection, _q["waiting"], {"reason": reason, "origin": origin, "limit": limit})
     return [r["quarantine_id"] for r in found]
+
+
+def waiting_for(connection: Connection, stranger: str) -> list[int]:
+    """Ids of what is open and names this device, oldest first."""
+    return [r["quarantine_id"] for r in rows(connection, _q["waiting_for"], [stranger])]
 
 
 def replayed(connection: Connection, quarantine_id: int, now: datetime) -> None:

@@ -23,6 +23,7 @@ Rows = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 MOST_DAYS: Final = 40
 """How far a reading reaches back (or on) over a gap: more days than that are not marked by it."""
+_NOT_STATED: Final = np.int16(np.iinfo(np.int16).min)
 _q = queries.load("readings")
 
 
@@ -150,6 +151,7 @@ def _reading_columns(rows: Rows) -> list[copy_format.Column]:
         (rows["flags"], "i2", False),
         (rows["source"], "i2", False),
         (rows["uncertainty_ms"], "i4", False),
+        (np.where(rows["resolution_wh"] > 0, rows["resolution_wh"], _NOT_STATED), "i2", True),
     ]
 
 

@@ -10,11 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from headend.store.pool import Connection, row, rows
 from headend.store.queries import load
+
+ReadKind = Literal["read", "clock"]
+"""Of a meter's registers, or of its clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class DeviceRequest:
 
     request_id: UUID
     meter_id: int
-    kind: str
+    kind: ReadKind
     requested_at: datetime
     expires_at: datetime
     state: str
@@ -44,16 +47,20 @@ class TakenRequest:
 
     request_id: UUID
     meter_id: int
+    kind: ReadKind
     expires_at: datetime
     taken_until: datetime
 
 
-def submit_read(connection: Connection, *, meter_id: int, now: datetime, ttl_s: float = 60.0) -> UUID:
+def submit_read(
+    connection: Connection, *, meter_id: int, now: datetime, ttl_s: float = 60.0, kind: ReadKind = "read"
+) -> UUID:
     """Have a meter read as soon as its bus is free; nobody reads it after `ttl_s` seconds."""
     request_id = uuid4()
     parameters = {
         "request_id": request_id,
         "meter_id": meter_id,
+        "kind": kind,
         "now": now,
         "expires_at": now + timedelta(seconds=ttl_s),
     }

@@ -90,6 +90,8 @@ class Register:
 
     ts: datetime
     import_wh: int
+    resolution_wh: int | None = None
+    """Its step, where the reading states one."""
 
 
 @dataclass(frozen=True, slots=True)

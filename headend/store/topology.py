@@ -84,6 +84,11 @@ def find_meter(connection: Connection, manufacturer: str, serial: str) -> Stored
     return None if found is None else StoredMeter(**found)
 
 
+def models(connection: Connection) -> list[str]:
+    """Models that meters are of."""
+    return [r["model"] for r in rows(connection, load("topology")["models"])]
+
+
 def usage_point_id(connection: Connection, code: str) -> int | None:
     """The number of a usage point."""
     found = row(connection, load("topology")["usage_point_id"], {"code": code})

@@ -9,12 +9,13 @@ from headend.api import errors, health
 from headend.api.deps import Parts, RolloutDoor
 from headend.api.routers import router as api
 from headend.domain.clock import Clock
+from headend.ingest.adoption import Adoption
 from headend.rollout.service import RolloutService
 from headend.settings import Settings
 from headend.store.pool import Store
 from headend.web import static_files
 from headend.web.middleware import Surroundings
-from headend.web.pages import areas, billing, docs, findings, quarantine, rollout
+from headend.web.pages import areas, billing, discovered, docs, events, field, findings, meters, quarantine, rollout
 from headend.web.render import error_page
 
 DESCRIPTION = """Meter-data head-end: what was read, balanced, found and billed.
@@ -43,11 +44,12 @@ def create_app(store: Store, settings: Settings, clock: Clock, *, rollout_door: 
         settings=settings,
         clock=clock,
         rollout=rollout_door if rollout_door is not None else RolloutService(store, settings, clock),
+        adoption=Adoption(store, settings, clock),
     )
     app.include_router(api)
     app.include_router(health.router)
     app.include_router(static_files.router)
-    for page in (areas, findings, billing, rollout, quarantine, docs):
+    for page in (areas, findings, events, meters, billing, rollout, field, discovered, quarantine, docs):
         app.include_router(page.router)
     errors.install(app, error_page)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from headend.store.clocks import ClockReading
 from headend.store.pool import Row
 from headend.web.text import humanise
 
@@ -101,6 +102,44 @@ def area_intervals(row: Row, zone: ZoneInfo) -> Plot | None:
             _series("Technical loss", "technical", _scaled(row["technical_interval_wh"], to_kw), panel=1, shape="step"),
         ],
         "marks": [],
+    }
+
+
+def clock_offsets(readings: Sequence[ClockReading], threshold_s: float, zone: ZoneInfo) -> Plot | None:
+    """A clock's offset [s] as it was read, with its uncertainty; None for fewer than two that are known.
+
+    `readings`: newest first. Where the clock was set the line breaks.
+    """
+    known = [r for r in reversed(readings) if r.offset_ms is not None]
+    if len(known) < 2:
+        return None
+    x: list[str] = []
+    values: list[float | None] = []
+    uncertainty: list[float | None] = []
+    for reading in known:
+        at = reading.at.astimezone(zone).replace(tzinfo=None)
+        if reading.command_id is not None and x:
+            x.append((at - timedelta(seconds=1)).isoformat())
+            values.append(None)
+            uncertainty.append(None)
+        x.append(at.isoformat())
+        values.append(None if reading.offset_ms is None else reading.offset_ms / 1000)
+        uncertainty.append(reading.uncertainty_ms / 1000)
+    series = _series("Meter’s clock − ours", "loss", values) | {
+        "low": [_offset(v, u, -1) for v, u in zip(values, uncertainty, strict=True)],
+        "high": [_offset(v, u, 1) for v, u in zip(values, uncertainty, strict=True)],
+    }
+    limits = [
+        _series(f"{sign}{threshold_s:g} s", "technical", [side * threshold_s] * len(x))
+        for sign, side in (("+", 1), ("−", -1))
+    ]
+    set_at = [r for r in known if r.command_id is not None]
+    return {
+        "x": x,
+        "daily": False,
+        "panels": [{"title": "Clock", "unit": "s", "weight": 1}],
+        "series": [series, *limits],
+        "marks": [{"x": r.at.astimezone(zone).replace(tzinfo=None).isoformat(), "label": "set"} for r in set_at],
     }
 
 

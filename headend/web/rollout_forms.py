@@ -162,7 +162,7 @@ def _read(field: Field, text: str, zone: ZoneInfo) -> Any:
                 raise ValueError(f"{text!r} is not a whole number")
             return int(text)
         case "kwh":
-            return _wh(text)
+            return wh_of_kwh(text)
         case "instant":
             try:
                 given = datetime.fromisoformat(text)
@@ -176,7 +176,8 @@ def _read(field: Field, text: str, zone: ZoneInfo) -> Any:
     return text
 
 
-def _wh(text: str) -> int:
+def wh_of_kwh(text: str) -> int:
+    """A register entered in kWh, in Wh. Raises ValueError."""
     try:
         kwh = Decimal(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     except InvalidOperation as wrong:

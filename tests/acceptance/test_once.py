@@ -42,6 +42,18 @@ def test_at_least_four_of_five_planted_faults_are_named_and_nobody_is_accused_wr
     assert "wrongly accused: nobody" in once.stderr
 
 
+def test_what_else_was_planted_is_seen(once: Once) -> None:
+    summary, truth = once.summary, once.summary["truth"]
+    assert truth["seen"] == truth["to_see"] == 6, truth["planted"]
+    assert summary["buses"] == {"modbus+dialin": 1, "modbus+rtu+tcp": 1, "modbus+tcp": 1}
+    assert summary["discovered"] == 1
+    assert summary["meters_not_read"] == 1
+    assert summary["meters_resting"] in (0, 1), "whether it rests by then is a matter of the second"
+    once_each = {"cover_opened", "power_failed", "power_restored", "clock_drifted", "over_voltage"}
+    assert {kind: n for kind, n in summary["events"].items() if kind in once_each} == dict.fromkeys(once_each, 1)
+    assert "6 of 6 other troubles" in " ".join(once.stderr.split())
+
+
 def test_what_was_settled_was_billed_and_acknowledged(once: Once) -> None:
     batches = once.summary["batches"]
     assert batches

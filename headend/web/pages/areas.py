@@ -12,10 +12,10 @@ from headend.api import pagination
 from headend.api.areas import BalanceState, coverage_of
 from headend.api.deps import Parts, PartsDep, ReadDep, unknown
 from headend.api.meters import SOURCES
-from headend.store import views
+from headend.store import events, views
 from headend.store.pool import Connection, Row
 from headend.store.views import AreaSort
-from headend.web import plots, text
+from headend.web import event_words, plots, text
 from headend.web.render import page
 from headend.web.sparkline import sparkline
 
@@ -24,6 +24,7 @@ router = APIRouter(include_in_schema=False)
 DAYS = 28
 ROWS_OF_A_PAGE = 100
 LARGEST_FINDINGS = 6
+EVENT_DAYS = 7
 _REFRESH_LOADING_S, _REFRESH_S = 3, 60
 
 
@@ -119,6 +120,9 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         findings=views.findings(connection, limit=50, area=code, sort="energy"),
         report=views.area_report(connection, code),
         rollout=next(iter(views.rollout_areas(connection, area=code)), None),
+        events=events.recent(connection, row["area_id"], parts.clock() - timedelta(days=EVENT_DAYS)),
+        events_since=parts.calendar.day_of(parts.clock() - timedelta(days=EVENT_DAYS)),
+        event_word=event_words.word,
         loading=loading,
         refresh_s=_REFRESH_LOADING_S if loading else 15,
     )

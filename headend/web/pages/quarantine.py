@@ -25,6 +25,8 @@ REASONS = {
     "identity_mismatch": "topic and message name different devices",
     "no_energy": "a reading without a register",
     "not_json": "its text cannot be parsed",
+    "profile_registers": "a stored record whose registers run backwards",
+    "profile_stamp": "a stored record whose stamp names no instant",
     "serial_mismatch": "another meter answered",
     "store_refused": "the database refused it",
     "unknown_concentrator": "a concentrator nobody has imported",

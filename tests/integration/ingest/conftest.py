@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
+import subprocess
 import sys
 import threading
 import time
@@ -25,11 +27,13 @@ from headend.embedded.broker import EmbeddedBroker
 from headend.ingest.service import IngestService
 from headend.settings import Settings
 from headend.store.pool import Store
+from support.mosquitto import Mosquitto
 
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
 """Noon in Asia/Shanghai."""
 PATIENCE_S = 30.0
 PREFIX = "headend/v1"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def count(name: str, **labels: str) -> float:
@@ -157,14 +161,15 @@ def field(broker: EmbeddedBroker) -> Iterator[Field]:
 class RunningIngest:
     """An IngestService in an event loop in a thread, as bootstrap runs it in a process."""
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: Store, settings: Settings, clock: Clock, *, connected: bool = True) -> None:
         self.error: BaseException | None = None
         self.service = IngestService(store, settings, clock)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
-        wait_until(lambda: self.service._client.connected, "connected")
+        if connected:
+            wait_until(lambda: self.service._client.connected, "connected")
 
     def _work(self) -> None:
         try:
@@ -193,6 +198,71 @@ def run_ingest() -> Iterator[Callable[..., RunningIngest]]:
     for ingest in running:
         if ingest._thread.is_alive():
             ingest.stop()
+
+
+@pytest.fixture
+def start_ingest() -> Iterator[Callable[..., RunningIngest]]:
+    """Starts ingests that may never get a connection; all of them are stopped after the test."""
+    running: list[RunningIngest] = []
+
+    def start(store: Store, settings: Settings) -> RunningIngest:
+        running.append(RunningIngest(store, settings, lambda: NOW, connected=False))
+        return running[-1]
+
+    yield start
+    for ingest in running:
+        ingest.stop()
+
+
+@pytest.fixture
+def spawn_ingest() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts ingest_process.py; what is left of it is killed after the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def spawn(
+        dsn: str, port: int, mode: str, *, client_id: str = "killed", share_group: str = ""
+    ) -> subprocess.Popen[bytes]:
+        script = Path(__file__).with_name("ingest_process.py")
+        arguments = [dsn, str(port), client_id, mode, *([share_group] if share_group else [])]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, str(script), *arguments],
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        return started[-1]
+
+    yield spawn
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Starts Mosquittos; all of them are ended after the test."""
+    started: list[Mosquitto] = []
+
+    def start(*lines: str, **options: Any) -> Mosquitto:
+        directory = tmp_path / f"mosquitto-{len(started)}"
+        started.append(Mosquitto(directory, lines or ("allow_anonymous true",), **options))
+        return started[-1].start()
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+def make_passwords(file: Path, users: dict[str, str]) -> None:
+    """A password file of Mosquitto's."""
+    file.write_text("".join(f"{user}:{password}\n" for user, password in users.items()), encoding="utf-8")
+    subprocess.run(["mosquitto_passwd", "-U", str(file)], check=True, timeout=20)
+
+
+def pause(seconds: float) -> None:
+    """Let somebody else work, within a wait that has its own end."""
+    time.sleep(seconds)
 
 
 def subscribed(field: Field, store: Store) -> bool:

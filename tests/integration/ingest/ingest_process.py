@@ -1,6 +1,8 @@
-"""An ingest in a process of its own, to be killed: arguments DSN, broker port, client id, `run` or how to die.
+"""An ingest in a process of its own, to be killed: arguments DSN, broker port, client id, `run` or how to die, and the
+share group where it is in one.
 
-With `die-after-commit` it ends by SIGKILL between the first commit that stores rows and the acknowledgement.
+With `die-after-commit` it ends by SIGKILL between the first commit that stores rows and the acknowledgement; with
+`hold` it takes messages and never gets them committed.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -20,10 +23,10 @@ from headend.store.pool import Store
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
 
 
-async def main(dsn: str, port: str, client_id: str, mode: str) -> None:
+async def main(dsn: str, port: str, client_id: str, mode: str, share_group: str | None = None) -> None:
     settings = Settings(
         database={"dsn": dsn},
-        mqtt={"port": int(port), "client_id": client_id},
+        mqtt={"port": int(port), "client_id": client_id, "share_group": share_group, "unshared": share_group is None},
         ingest={"flush_age_s": 0.2, "flush_quiet_s": 0.05},
     )
     with Store(dsn) as store:
@@ -37,6 +40,8 @@ async def main(dsn: str, port: str, client_id: str, mode: str) -> None:
                 raise AssertionError("not reached")
 
             service._writer.write = dying
+        if mode == "hold":
+            service._writer.write = lambda _: threading.Event().wait()
         await service.run(asyncio.Event())
 
 

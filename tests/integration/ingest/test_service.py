@@ -5,11 +5,9 @@ And everything that goes wrong on it: processes killed, broker and database away
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from headend.store.migrate import migrate
 from headend.store.pool import Store
 
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def profile(seq: int, meters: list[str], instants: int, *, backlog: int = 0, end: datetime = NOW) -> dict[str, Any]:
@@ -171,28 +168,6 @@ def test_quarantined_messages_are_replayed_once_their_cause_is_mended(
     assert list(desk.waiting()) == [nonsense]
     with pytest.raises(LookupError):
         desk.replay(10**9)
-
-
-@pytest.fixture
-def spawn_ingest() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts ingest_process.py; what is left of it is killed after the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def spawn(dsn: str, port: int, mode: str) -> subprocess.Popen[bytes]:
-        script = Path(__file__).with_name("ingest_process.py")
-        started.append(
-            subprocess.Popen(
-                [sys.executable, str(script), dsn, str(port), "killed", mode],
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-                stderr=subprocess.DEVNULL,
-            )
-        )
-        return started[-1]
-
-    yield spawn
-    for process in started:
-        process.kill()
-        process.wait()
 
 
 def test_killed_between_commit_and_acknowledgement_stores_nothing_twice(

@@ -19,7 +19,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from drivers.base import Quantity
 from drivers.modbus.codec import encode
 from drivers.modbus.map_file import load_models
-from drivers.modbus.register_map import Table
+from drivers.modbus.register_map import TEXTS, Table
 from headend.domain.clock import system_clock
 from headend.ingest.topology_import import import_directory
 from headend.settings import Database, Poll, Settings
@@ -32,11 +32,11 @@ BEGIN = "2026-01-01T00:00:00Z"
 def device(unit: int, model_id: str, values: dict[Quantity, Any]) -> SimDevice:
     """A meter of a model with these values; what is not given reads 0."""
     words: dict[Table, dict[int, int]] = {
-        Table.HOLDING: {0: 0},
+        Table.HOLDING: dict.fromkeys([0, *range(0xFC00, 0xFC10)], 0),
         Table.INPUT: dict.fromkeys(range(0x200), 0),
     }
     for spec in MODELS[model_id].registers:
-        value = values.get(spec.quantity, "0" if spec.quantity is Quantity.SERIAL else 0)
+        value = values.get(spec.quantity, "0" if spec.quantity in TEXTS else 0)
         for i, word in enumerate(encode(spec, value)):
             words[spec.table][spec.address + i] = word
 
@@ -56,8 +56,23 @@ class Gateway:
     """Units that never answer."""
     spoilt: dict[int, Callable[[bytes], bytes]] = field(default_factory=dict)
     """Units whose answer is made here, from the question's frame."""
+    refused: dict[int, range] = field(default_factory=dict)
+    """Units that do not have these addresses: a question that touches one is refused."""
+    refusals: list[tuple[int, range]] = field(default_factory=list)
+    """(unit, addresses asked for) of the refused questions, in their order."""
     questions: list[int] = field(default_factory=list)
     """Units in the order in which they were asked."""
+
+    def refuses(self, question: bytes) -> bytes | None:
+        """The exception response to a question for an address that is not there."""
+        unit, first = question[6], int.from_bytes(question[8:10], "big")
+        asked = range(first, first + int.from_bytes(question[10:12], "big"))
+        missing = self.refused.get(unit, range(0))
+        if not set(asked) & set(missing):
+            return None
+        self.refusals.append((unit, asked))
+        return question[:4] + bytes((0, 3, unit, question[7] | 0x80, 2))
+
     connections: int = 0
     open_connections: int = 0
     most_open: int = 0
@@ -91,7 +106,9 @@ async def gateway(devices: Iterable[SimDevice]) -> AsyncIterator[Gateway]:
                 head = await reader.readexactly(6)
                 frame = head + await reader.readexactly(int.from_bytes(head[4:6], "big"))
                 made.questions.append(frame[6])
-                if frame[6] in made.spoilt:
+                if (refusal := made.refuses(frame)) is not None:
+                    writer.write(refusal)
+                elif frame[6] in made.spoilt:
                     writer.write(made.spoilt[frame[6]](frame))
                 elif frame[6] not in made.silent:
                     up_writer.write(frame)
@@ -193,7 +210,16 @@ def settings(dsn: str) -> Settings:
     """A poll each second, impatient time-outs."""
     return Settings(
         database=Database(dsn=dsn),
-        poll=Poll(period_s=1, timeout_s=0.2, retries=0, reload_s=0.05, request_check_s=0.02),
+        poll=Poll(
+            period_s=1,
+            timeout_s=0.2,
+            retries=0,
+            reload_s=0.05,
+            request_check_s=0.02,
+            connect_timeout_s=0.5,
+            breaker_backoff_s=0.5,
+            breaker_backoff_max_s=1.0,
+        ),
     )
 
 

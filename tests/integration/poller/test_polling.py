@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -18,45 +15,10 @@ from drivers.base import Quantity, Source
 from headend.ingest.poller import PollService
 from headend.settings import Settings
 from headend.store.pool import Store
+from support.running import asked, running, until
 
 Q = Quantity
 SDM630, SDM120 = "eastron-sdm630", "eastron-sdm120"
-
-
-@asynccontextmanager
-async def running(service: PollService) -> AsyncIterator[asyncio.Event]:
-    """The service until the block ends; a crash of it fails the test."""
-    stop = asyncio.Event()
-    task = asyncio.create_task(service.run(stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        async with asyncio.timeout(20):
-            await task
-
-
-async def until(condition: Callable[[], Awaitable[Any]] | Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
-    """Ask until it is true; the answer."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                answer = condition()
-                if asyncio.iscoroutine(answer):
-                    answer = await answer
-                if answer:
-                    return answer
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        pytest.fail(f"{what}: not within {timeout_s:g} s")
-
-
-def asked(store: Store, query: bytes) -> Callable[[], Awaitable[list[tuple[Any, ...]]]]:
-    async def ask() -> list[tuple[Any, ...]]:
-        found = await asyncio.to_thread(store.rows, query)
-        return [tuple(row.values()) for row in found]
-
-    return ask
 
 
 READ = b"""select m.serial, max(r.import_wh) as import_wh, max(r.export_wh) as export_wh, max(r.voltage_dv) as dv, count(*) as n

@@ -14,7 +14,8 @@ from drivers.base import Quantity
 from drivers.errors import ConnectionFailed, DriverConfigError, ResponseTimeout
 from drivers.mqtt.client import Broker, MqttClient
 from headend.embedded.broker import EmbeddedBroker
-from headend.ingest.probe import describe_modbus, probe_modbus, probe_mqtt
+from headend.ingest.probe import probe_mqtt
+from headend.ingest.probe_modbus import describe_modbus, probe_modbus
 from headend.settings import Mqtt, Poll
 
 Q = Quantity
@@ -25,7 +26,7 @@ def test_a_meter_with_values_raw_registers_and_times(serve: Any, meter_device: A
     async def scenario() -> None:
         values = {Q.IMPORT_WH: 5_000, Q.VOLTAGE_L1_V: 410.0, Q.FREQUENCY_HZ: 50.0, Q.SERIAL: "120001"}
         async with serve([meter_device(2, "eastron-sdm120", values)]) as gateway:
-            where = {"host": "127.0.0.1", "port": gateway.port, "unit": 2, "poll": POLL}
+            where = {"endpoint": f"modbus+tcp://127.0.0.1:{gateway.port}", "unit": 2, "poll": POLL}
             good = await probe_modbus(model="sdm120", expected_serial="0120001", **where)
             other = await probe_modbus(model="eastron-sdm120", expected_serial="120002", **where)
             told = "\n".join(describe_modbus(good))
@@ -49,7 +50,11 @@ def test_a_meter_that_does_not_tell_its_serial(serve: Any, meter_device: Any) ->
     async def scenario() -> None:
         async with serve([meter_device(1, "eastron-sdm230", {Q.IMPORT_WH: 1, Q.FREQUENCY_HZ: 50.0})]) as gateway:
             report = await probe_modbus(
-                host="127.0.0.1", port=gateway.port, unit=1, model="sdm230", poll=POLL, expected_serial="1"
+                endpoint=f"modbus+tcp://127.0.0.1:{gateway.port}",
+                unit=1,
+                model="sdm230",
+                poll=POLL,
+                expected_serial="1",
             )
             assert "serial 1 could not be checked: the meter does not tell its serial" in report.remarks
 

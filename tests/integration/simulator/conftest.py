@@ -90,7 +90,8 @@ class HeadEnd:
             CallbackAPIVersion.VERSION2, client_id="test-headend", protocol=MQTTProtocolVersion.MQTTv5
         )
         self._client.on_message = self._on_message
-        self._client.on_connect = lambda client, *_: client.subscribe("headend/v1/#", qos=1)
+        self._filters = ["headend/v1/#"]
+        self._client.on_connect = lambda client, *_: client.subscribe([(f, 1) for f in self._filters])
         self._client.reconnect_delay_set(1, 1)
         self._client.connect_async(host, port)
         self._client.loop_start()
@@ -104,6 +105,11 @@ class HeadEnd:
                 client.publish(
                     message.topic.replace("profile", "confirm"), json.dumps({"confirmed": [body["seq"]]}), qos=1
                 )
+
+    def listen(self, filter_: str) -> None:
+        """Take these topics, too."""
+        self._filters.append(filter_)
+        self._client.subscribe(filter_, qos=1)  # in vain where it is not connected yet: then it comes with the others
 
     def of(self, suffix: str) -> list[tuple[str, bytes]]:
         """Messages whose topic ends so."""

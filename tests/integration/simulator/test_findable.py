@@ -32,7 +32,7 @@ def test_planted_faults_sit_on_ordinary_households(demo: World) -> None:
 def test_the_engine_finds_them_and_accuses_no_honest_meter(demo: World) -> None:
     reports, told = analyse(reported(demo)), truth(demo)
     planted = {f["fault"]: f for f in told["planted"] if f["counted"]}
-    faulty = {f["meter"] for f in told["planted"] if f["meter"]}
+    faulty = {f["meter"] for f in told["planted"] if f["meter"] and not f["events"] and not f["sign"]}
     accused = {m for r in reports.values() for m in r.accused}
     assert accused <= faulty
     assert [(planted["wrong_area"]["meter"], "TA-03")] == list(reports["TA-02"].misplaced)

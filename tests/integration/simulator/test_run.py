@@ -192,6 +192,18 @@ def test_stops_cleanly_and_says_so(headend: Any, running: Process, wait_until: W
     wait_until(lambda: headend.of("C-01/state")[-1][1] == b"offline", "offline")
 
 
+def test_a_modem_has_to_be_told_where_to_connect(scenario_file: Path, tmp_path: Path, broker: EmbeddedBroker) -> None:
+    modem = '[areas.gateway]\nkind = "dialin"\nimei = "861234050012348"\n'
+    scenario_file.write_text(scenario_file.read_text() + modem)
+    done = subprocess.run(
+        [sys.executable, "-m", "drivers.simulator", "run", "--scenario", str(scenario_file), "--state",
+         str(tmp_path / "other"), "--mqtt", f"{broker.host}:{broker.port}", "--modbus-ports", "0,0"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("--dialin: missing; wanted HOST:PORT")
+
+
 def test_stops_when_standard_input_closes(running: Process) -> None:
     assert running.process.stdin is not None
     running.process.stdin.close()

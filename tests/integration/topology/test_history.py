@@ -230,14 +230,14 @@ def test_poll_targets_are_those_that_serve_now(loaded: Store, now: datetime) -> 
     with loaded.transaction() as connection:
         targets = topology.poll_targets(connection, now)
         before = topology.poll_fingerprint(connection, now)
-        assert [(t.serial, t.host, t.unit, t.is_area_meter) for t in targets] == [
-            ("630001", "10.20.0.11", 1, True),
-            ("630002", "10.20.0.12", 1, True),
-            ("630003", "10.20.0.12", 2, False),
+        assert [(t.serial, t.bus, t.unit, t.is_area_meter, t.area) for t in targets] == [
+            ("630001", "modbus+tcp://10.20.0.11:502", 1, True, "A01"),
+            ("630002", "modbus+tcp://10.20.0.12:502", 1, True, "A02"),
+            ("630003", "modbus+tcp://10.20.0.12:502", 2, False, "A02"),
         ]
         stock = topology.poll_target_of(connection, _meter(connection, "120002"))
         assert stock is not None
-        assert (stock.host, stock.unit) == ("10.20.0.12", 3)
+        assert (stock.bus, stock.unit) == ("modbus+tcp://10.20.0.12:502", 3)
         assert topology.poll_target_of(connection, _meter(connection, "120001")) is None  # MQTT only
         topology.install_meter(
             connection, usage_point_id=_point(connection, "A02-001"), meter_id=_meter(connection, "120002"), at=AT, calendar=CALENDAR, now=now

@@ -47,11 +47,11 @@ def test_everything_of_the_template_is_stored(store: Store, directory: Path, run
         ("A02-T", "area", "A02", None, "Eastron/630002", 40, 1, 0, "S-1002"),
     ]
     endpoints = store.rows(
-        b"select m.serial, e.protocol, e.host, e.port, e.unit, c.code from endpoint e join meter m using (meter_id) "
+        b"select m.serial, e.protocol, e.bus, e.unit, c.code from endpoint e join meter m using (meter_id) "
         b"left join concentrator c using (concentrator_id) order by 1"
     )
-    assert tuple(endpoints[0].values()) == ("120001", "mqtt", None, None, None, "C-A01")
-    assert tuple(endpoints[1].values()) == ("120002", "modbus", "10.20.0.12", 502, 3, None)
+    assert tuple(endpoints[0].values()) == ("120001", "mqtt", None, None, "C-A01")
+    assert tuple(endpoints[1].values()) == ("120002", "modbus", "modbus+tcp://10.20.0.12:502", 3, None)
     assert _count(store, "premises") == 2
 
 
@@ -130,8 +130,8 @@ def test_what_is_changed_is_updated_and_history_is_not(store: Store, directory: 
     _replace(directory, "meters.csv", "630001,eastron-sdm630,3,8", "630001,chint-dtsu666,3,8")
     report = run_import(directory)
     assert (report.problems, report.changes) == ((), 7)
-    found = store.rows(b"select host, port, unit from endpoint join meter using (meter_id) where serial = '630001'")
-    assert found == [{"host": "10.20.0.99", "port": 503, "unit": 7}]
+    found = store.rows(b"select bus, unit from endpoint join meter using (meter_id) where serial = '630001'")
+    assert found == [{"bus": "modbus+tcp://10.20.0.99:503", "unit": 7}]
     assert store.rows(b"select name, phase from usage_point where code = 'A01-001'") == [
         {"name": "Mill Lane 1a", "phase": "L2"}
     ]

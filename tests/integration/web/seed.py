@@ -9,6 +9,8 @@ from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+import seed_commands
+import seed_field
 import seed_results
 from seed_base import CALENDAR, DAYS, NOW, SEED, SINCE, TODAY, Floats, Seeded, insert
 
@@ -33,6 +35,8 @@ def seed(store: Store) -> Seeded:
         seed_results.findings(c, made, rng)
         seed_results.billing(c, made, rng)
         seed_results.rollout(c, made)
+        seed_field.field(c, made)
+        seed_commands.commanded(c, made)
     return made
 
 

@@ -196,9 +196,14 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
         f"{API}{tail}"
         for tail in (
             "/areas", "/areas/{code}", "/areas/{code}/balances", "/findings", "/findings/{finding_id}",
-            "/meters/{serial}/readings", "/rollout/premises", "/rollout/premises/{code}",
+            "/meters/{serial}/readings", "/meters/{manufacturer}/{serial}/commands",
+            "/meters/{manufacturer}/{serial}/commands/{command_id}", "/meters/{manufacturer}/{serial}/clock",
+            "/meters/{manufacturer}/{serial}/reads", "/meters/{manufacturer}/{serial}/reads/{request_id}",
+            "/rollout/premises", "/rollout/premises/{code}",
             "/rollout/premises/{code}/steps", "/billing/batches", "/billing/batches/{number}",
-            "/billing/batches/{number}/determinants.csv",
+            "/billing/batches/{number}/determinants.csv", "/buses", "/buses/meters", "/buses/modems",
+            "/register-refusals", "/register-refusals/{refusal_id}", "/profile-gaps", "/events", "/discovered",
+            "/discovered/{discovered_id}", "/discovered/{discovered_id}/adopt",
         )
     }  # fmt: skip
     assert all(operation["summary"] for methods in paths.values() for operation in methods.values())

@@ -72,6 +72,10 @@ def test_no_page_scrolls_sideways(chromium: Browser, server: str, width: int, co
         "/billing/1",
         "/rollout/A2",
         "/rollout/premises/P-3",
+        "/field",
+        "/field/bus?bus=modbus%2Btcp%3A%2F%2F10.20.0.11%3A502",
+        "/meters/Chint/211003",
+        "/meters/Chint/211003/command?kind=clock&wanted=now",
         "/quarantine",
         "/docs",
     ):

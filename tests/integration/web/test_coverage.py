@@ -63,7 +63,7 @@ def test_a_new_meter_counts_from_its_first_reading_on(own_client: TestClient, ow
     made: list[int] = []
 
     def install(c: Connection) -> None:
-        made.append(_stock(c, "99001", protocol="modbus", host="gw", port=502, unit=9))
+        made.append(_stock(c, "99001", protocol="modbus", bus="modbus+tcp://gw:502", unit=9))
         insert(
             c, "installation",
             usage_point_id=own.usage_points["A2-S1-1"], meter_id=made[0], valid_from=NOW - timedelta(minutes=10),
@@ -100,14 +100,17 @@ def test_a_crew_is_offered_what_is_in_stock_on_its_own_gateway(
     own_client: TestClient, own: Seeded, store: Store
 ) -> None:
     def fill(c: Connection) -> None:
-        insert(c, "endpoint", meter_id=own.meters["Eastron/212001"], protocol="modbus", host="gw2", port=502, unit=1)
-        insert(c, "endpoint", meter_id=own.meters["Eastron/211001"], protocol="modbus", host="gw1", port=502, unit=1)
+        for serial, gateway in (("212001", "gw2"), ("211001", "gw1")):
+            insert(
+                c, "endpoint",
+                meter_id=own.meters[f"Eastron/{serial}"], protocol="modbus", bus=f"modbus+tcp://{gateway}:502", unit=1,
+            )  # fmt: skip
         (concentrator,) = c.execute("select concentrator_id from concentrator where code = 'C-A2'").fetchone() or (0,)
-        _stock(c, "77001", protocol="modbus", host="gw2", port=502, unit=61)
+        _stock(c, "77001", protocol="modbus", bus="modbus+tcp://gw2:502", unit=61)
         _stock(c, "77002", protocol="mqtt", concentrator_id=concentrator)
-        _stock(c, "77003", protocol="modbus", host="gw1", port=502, unit=61)  # another area's gateway
-        _stock(c, "77004", protocol="modbus", host="gw2", port=503, unit=61)  # nobody's
-        hung = _stock(c, "77005", protocol="modbus", host="gw2", port=502, unit=62)
+        _stock(c, "77003", protocol="modbus", bus="modbus+tcp://gw1:502", unit=61)  # another area's gateway
+        _stock(c, "77004", protocol="modbus", bus="modbus+tcp://gw2:503", unit=61)  # nobody's
+        hung = _stock(c, "77005", protocol="modbus", bus="modbus+tcp://gw2:502", unit=62)
         insert(
             c, "installation",
             usage_point_id=own.usage_points["A2-S1-2"], meter_id=hung, valid_from=NOW - timedelta(days=3),

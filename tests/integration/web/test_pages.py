@@ -36,7 +36,9 @@ def _row(page: str, start: str) -> str:
         "/areas/A1?day=0001-01-01", "/areas/A1?day=9999-12-31", "/findings",
         "/findings?state=any&kind=stuck&sort=newest", "/billing", "/billing/1",
         "/billing/4", "/rollout", "/rollout/A2", "/rollout/A1", "/rollout/premises/P-1",
-        "/rollout/premises/P-3", "/quarantine", "/docs",
+        "/rollout/premises/P-3", "/field", "/field?q=211&troubled=true", "/field?q=zzz",
+        "/field/bus?bus=modbus%2Btcp%3A%2F%2F10.20.0.11%3A502", "/quarantine", "/docs",
+        "/meters/Chint/211003", "/meters/Eastron/901001", "/meters/Chint/211003/command?kind=clock&wanted=now",
     ],
 )  # fmt: skip
 def test_every_page_answers(client: TestClient, path: str) -> None:

@@ -248,6 +248,24 @@ def test_a_gateway_that_is_up_for_moments_is_held_against_nobody(setup: Any) -> 
     assert bus.stats.breakers_opened == 0
 
 
+def test_a_meter_that_was_taken_away_does_not_hide_that_the_bus_is_ill(setup: Any) -> None:
+    clock, link, bus = setup(retries=0)
+    link.meters = {1: memory_of(SDM230), 2: memory_of(SDM230)}
+
+    async def scene() -> None:
+        await rounds(bus, clock, (1, 2), 1, 50)  # unit 2 is never asked again
+        clock.elapsed_s += 2 * 86_400
+        await bus.read_meter(1, SDM230)
+        assert not bus.ill
+        link.meters.clear()
+        for _ in range(3):
+            await rounds(bus, clock, (1,), clock.elapsed_s + 1, 50)
+            assert bus.ill
+            clock.elapsed_s += 2 * 86_400
+
+    run(scene())
+
+
 def test_a_lost_connection_and_a_visit_that_broke_off_are_no_failures_of_the_meter(setup: Any) -> None:
     clock, link, bus = setup(retries=0, breaker_failures=2, backoff_s=0.001)
     link.meters = {1: memory_of(SDM230), 2: memory_of(SDM230), 3: memory_of(SDM230)}

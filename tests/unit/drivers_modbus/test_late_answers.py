@@ -247,6 +247,29 @@ def test_others_have_the_bus_while_a_question_waits_for_late_answers(make_spec: 
     assert run(scene()) == [1, 2, 1]
 
 
+def test_whoever_a_backfill_lets_go_first_may_ask_the_same_shape(make_spec: Any, make_limits: Any) -> None:
+    """The answer to the household's question comes again while the backfill waits for its own."""
+    clock = FakeClock()
+    link = SpoiltLine(clock, iter([Fate(), Fate(0.05, again_s=(0.08,)), Fate(0.1)]))
+    bus = ModbusBus(link, BusSettings(late_s=LATE_S), clock=clock)
+    specs = [make_spec(quantity=q, address=20 * i, count=2) for i, q in enumerate(QUANTITIES[:2])]
+    model = model_of(specs, make_limits(max_gap=3))
+    household: list[asyncio.Task[Any]] = []
+
+    async def scene() -> None:
+        async with bus.turn(ModbusAddress(1, model, Priority.BACKFILL)) as turn:
+            await turn.read(AddressRange(Table.INPUT, 40, 42))
+            household.append(asyncio.create_task(bus.visit(ModbusAddress(1, model), frozenset({QUANTITIES[0]}))))
+            await asyncio.sleep(0)  # it waits for the bus now
+            answer = await turn.read(AddressRange(Table.INPUT, 60, 61))
+            assert answer.words == (word(1, 4, 60), word(1, 4, 61))
+        await household[0]
+
+    run(scene())
+    assert link.mistaken == []
+    assert [a for _, _, a, _ in link.asked] == [40, 0, 60]
+
+
 def test_numbered_links_need_none_of_this(make_spec: Any, make_limits: Any) -> None:
     clock = FakeClock()
     link = SpoiltLine(clock, iter([]), numbered=True)

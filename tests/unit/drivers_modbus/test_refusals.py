@@ -285,6 +285,19 @@ def test_refusals_found_where_an_exception_may_be_anothers_need_two_rounds(remem
     assert len(link.asked) == 2
 
 
+def test_a_refusal_that_was_once_doubted_long_ago_is_doubted_anew(remembering: Any) -> None:
+    clock, link, bus, memory = remembering(late_s=5.0)
+    link.numbered = False
+    for rest_s in (2 * DAY_S, 60.0):
+        link.meters[1] = memory_without(SDM230, 0x46, 0x47)
+        run(bus.read_meter(1, SDM230))
+        assert memory.known(MeterKey("gateway:502", 1, "eastron-sdm230")) == ()
+        link.meters[1] = memory_of(SDM230)
+        clock.elapsed_s += 60
+        run(bus.read_meter(1, SDM230))
+        clock.elapsed_s += rest_s
+
+
 def test_raw_reads_and_refusals_have_nothing_to_do_with_each_other(remembering: Any) -> None:
     _, link, bus, memory = remembering()
     link.meters[1] = memory_without(SDM230, 0x46, 0x47)

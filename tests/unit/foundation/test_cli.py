@@ -54,6 +54,8 @@ def test_every_command_explains_itself_and_its_options(headend: Headend, words: 
 def test_all_commands_of_the_product_are_there() -> None:
     assert {" ".join(words) for words in commands() if words} == {
         "demo", "run", "migrate", "import", "settle", "probe", "probe modbus", "probe mqtt",
+        "models", "models list", "models show", "models check",
+        "command", "command relay", "command clock", "command tariff", "command show",
         "quarantine", "quarantine list", "quarantine show", "quarantine replay",
     }  # fmt: skip
 
@@ -362,3 +364,35 @@ def test_a_demo_on_another_address_than_this_machines_is_refused(headend: Headen
     done = headend("demo", "--host", "0.0.0.0", "--data-dir", tmp_path / "d")
     refused(done, "--host 0.0.0.0: only 127.0.0.1 is accepted, since there is no login yet")
     assert not (tmp_path / "d").exists()
+
+
+def test_models_are_listed_shown_and_checked(headend: Headend, tmp_path: Path) -> None:
+    listed = headend("models", "list").stdout
+    assert "eastron-sdm630" in listed
+    assert f"{len(load_models())} models" in listed
+    shown = headend("models", "show", "sdm630").stdout
+    assert "compared with:" in shown
+    assert "import_wh      input 0x0048     f32      kWh, step 2.5" in shown
+    assert "one round asks for:" in shown
+    refused(headend("models", "show", "sdm999"), "no model 'sdm999'; known are ")
+
+    good = tmp_path / "acme-one.toml"
+    text = (Path(__file__).parents[3] / "drivers/modbus/maps/eastron-sdm230.toml").read_text()
+    good.write_text(text.replace('id = "eastron-sdm230"', 'id = "acme-one"', 1))
+    checked = headend("models", "check", good)
+    assert checked.exit_code == 0
+    assert "acme-one" in checked.stdout
+    assert "! import_wh: a f32 shows steps of 7.8125 Wh at 100,000 kWh" in checked.stdout
+    assert "! no serial:" in checked.stdout
+
+    bad = tmp_path / "bad.toml"
+    bad.write_text(text.replace('id = "eastron-sdm230"', 'id = "Acme one"', 1))
+    line = next(n for n, row in enumerate(bad.read_text().splitlines(), start=1) if row.startswith("id ="))
+    refused(headend("models", "check", bad, good), f"{bad}:{line}: id: 'Acme one': wanted lower case, digits, -")
+
+
+def test_probe_wants_one_place_and_one_thing_to_do(headend: Headend) -> None:
+    refused(headend("probe", "modbus", "--unit", 3), "say where: either --host (and --port), or --bus")
+    refused(headend("probe", "modbus", "--host", "x", "--unit", 3), "say what: --unit N --model M")
+    refused(headend("probe", "modbus", "--host", "x", "--scan", "--units", "0-3"), "0-3 is not within 1..247")
+    refused(headend("probe", "modbus", "--bus", "modbus+smoke://x", "--scan"), "unknown scheme 'modbus+smoke'")

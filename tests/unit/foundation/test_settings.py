@@ -57,7 +57,7 @@ def test_a_file_with_the_database_alone_is_enough(file: Path) -> None:
         ('[billing]\nendpoint_url = ""\nsecret = "s"', "billing.endpoint_url", "''", "https?://"),
         ('[log]\nlevel = "loud"', "log.level", "'loud'", "'debug', 'info', 'warning' or 'error'"),
         ("[web]\nprot = 80\nport = 80", "web.prot", "", "unknown key; known are host, port"),
-        ("[wed]\nport = 80", "wed", "", "unknown key; known are billing, database"),
+        ("[wed]\nport = 80", "wed", "", "unknown key; known are billing, clock, commands, database"),
         ("[mqtt]\nhost = 5", "mqtt.host", "5", "valid string"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_whole_installation_from_the_environment(monkeypatch: pytest.MonkeyPat
     [
         ("HEADEND_WEB__PORT", "99999", "HEADEND_WEB__PORT = '99999'"),
         ("HEADEND_WEB__PROT", "80", "HEADEND_WEB__PROT: unknown key; known are host, port"),
-        ("HEADEND_WEBB__PORT", "80", "HEADEND_WEBB__PORT: unknown section; known are BILLING, DATABASE"),
+        ("HEADEND_WEBB__PORT", "80", "HEADEND_WEBB__PORT: unknown section; known are BILLING, CLOCK, COMMANDS, DATABASE"),
         ("HEADEND_DATABASE", f"password={SECRET}", '"database"'),
     ],
 )
@@ -155,6 +155,25 @@ def test_secrets_are_not_in_the_settings_text(file: Path) -> None:
     assert SECRET not in str(settings)
     assert SECRET not in settings.model_dump_json()
     assert settings.billing.key() == SECRET.encode()
+
+
+def test_rounds_of_area_meters_fit_into_those_of_all(file: Path) -> None:
+    assert load_settings(_written(file, "[poll]\nperiod_s = 900\narea_period_s = 300")).poll.area_period_s == 300
+    assert refusal(file, DSN + "[poll]\nperiod_s = 900\narea_period_s = 600") == (
+        f"{file}: poll: area_period_s = 600 is no divisor of period_s = 900: "
+        "a round of all meters would fall between two of the area meters"
+    )
+
+
+def test_a_listener_for_modems_is_a_table_of_its_own(file: Path) -> None:
+    assert load_settings(_written(file, "")).poll.dialin is None
+    told = load_settings(_written(file, "[poll.dialin]\nport = 5021\nregistration = [{ length = 11 }]")).poll.dialin
+    assert told == {"port": 5021, "registration": [{"length": 11}]}
+
+
+def _written(file: Path, text: str) -> Path:
+    file.write_text(DSN + text, encoding="utf-8")
+    return file
 
 
 def test_batches_are_always_signed(file: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headend.demo.verdict import Truth, judge, missing_readings
+from headend.demo.verdict import Heard, Truth, judge, missing_readings
 
 
 def fault(kind: str, meter: str | None, area: str = "TA-01", **more: Any) -> dict[str, Any]:
@@ -64,6 +64,45 @@ def test_counts_are_of_what_the_balance_can_show() -> None:
     told = judge(truth(STUCK, TAP, MOVED, lost), [finding("stuck", "A/1"), finding("missing_data", "A/7")])
     assert (told["found"], told["named"], told["of"]) == (2, 1, 3)
     assert told["planted"][3]["found"]
+
+
+OPENED = fault("cover_opened", "A/3", counted=False, events=["cover_opened"], begins="2026-11-20T00:00:00Z", sign=None)
+FAILED = fault("power_failure", "A/4", counted=False, events=["power_failed", "power_restored"], sign=None)
+SILENT = fault("silent_meter", "A/5", counted=False, events=[], sign="not_read")
+STRANGE = fault("stranger", "Shelly/x", counted=False, events=[], sign="discovered")
+
+
+@pytest.mark.parametrize(
+    ("planted", "heard", "wanted"),
+    [
+        (STUCK, Heard(events={("A/1", "cover_opened")}), (None, [])),
+        (OPENED, Heard(), (False, [])),
+        (OPENED, Heard(events={("A/3", "cover_opened")}), (True, ["cover_opened"])),
+        (OPENED, Heard(events={("A/4", "cover_opened"), ("A/3", "magnet_detected")}), (False, [])),
+        (FAILED, Heard(events={("A/4", "power_failed")}), (True, ["power_failed"])),
+        (SILENT, Heard(not_read={"A/5"}), (True, ["not_read"])),
+        (SILENT, Heard(discovered={"A/5"}, not_read={"A/6"}), (False, [])),
+        (STRANGE, Heard(discovered={"Shelly/x"}), (True, ["discovered"])),
+    ],
+)
+def test_what_tells_of_itself_is_seen(
+    planted: dict[str, Any], heard: Heard, wanted: tuple[bool | None, list[str]]
+) -> None:
+    told = judge(truth(planted), [], heard)
+    assert (told["planted"][0]["seen"], told["planted"][0]["seen_as"]) == wanted
+    assert (told["seen"], told["to_see"]) == (int(wanted[0] or False), int(wanted[0] is not None))
+    assert told["of"] == (planted is STUCK)
+
+
+def test_what_has_not_happened_yet_is_not_looked_for() -> None:
+    before, after = datetime(2026, 11, 19, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)
+    assert judge(truth(OPENED), [], Heard(), before)["to_see"] == 0
+    assert judge(truth(OPENED), [], Heard(), after)["to_see"] == 1
+
+
+def test_a_meter_that_only_tells_something_is_honest() -> None:
+    told = judge(truth(STUCK, OPENED, SILENT), [finding("stuck", "A/3"), finding("stuck", "A/5")])
+    assert told["wrongly_accused"] == ["A/3", "A/5"]
 
 
 def test_an_honest_meter_that_is_accused_is_named() -> None:

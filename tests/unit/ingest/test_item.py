@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from drivers.base import MeterIdentity, ReadingFlag, RegisterReading, Source
+from drivers.mqtt.router import Router
 from headend.ingest.intake import item_of
 from headend.ingest.item import Upload, polled, polled_again
 
@@ -45,7 +46,7 @@ def _with(flags: ReadingFlag) -> RegisterReading:
 
 def test_an_upload_that_cannot_be_read_keeps_its_number() -> None:
     topic = "headend/v1/concentrator/C1/profile"
-    item = item_of(topic, b'{"seq":9,', prefix="headend/v1", received_us=7)
+    item = item_of(topic, b'{"seq":9,', router=Router("headend/v1"), prefix="headend/v1", received_us=7)
     assert (item.upload, item.batch) == (Upload("C1", 9, None), None)
     assert [entry.reason for entry in item.quarantine] == ["not_json"]
     assert (item.payload, item.origin) == (b'{"seq":9,', topic)

@@ -13,6 +13,7 @@ from drivers.base import RegisterReading
 from drivers.errors import ResponseTimeout
 from drivers.modbus.gate import Priority
 from headend.domain.topology import PollTarget
+from support.polling import URI
 
 START = datetime(2026, 11, 20, 4, 0, 7, tzinfo=UTC)
 
@@ -43,6 +44,9 @@ class ScriptedBus:
         self.answers = answers
         self.visit_s = visit_s
         self.visits: list[tuple[datetime, int, Priority]] = []
+
+    def health(self, unit: int) -> None:
+        """Nothing is learnt here."""
 
     async def read_meter(self, unit: int, model: Any, quantities: Any, *, priority: Priority) -> RegisterReading:
         self.visits.append((self.time.now, unit, priority))
@@ -79,7 +83,14 @@ def silence() -> ResponseTimeout:
 
 @pytest.fixture
 def target() -> Callable[..., PollTarget]:
-    def make(unit: int, serial: str | None = None, *, area: bool = False, model: str = "eastron-sdm120") -> PollTarget:
-        return PollTarget(unit, "Eastron", serial or str(unit), model, "10.0.0.1", 502, unit, area)
+    def make(
+        unit: int,
+        serial: str | None = None,
+        *,
+        area_meter: bool = False,
+        area: str | None = "A",
+        model: str = "eastron-sdm120",
+    ) -> PollTarget:
+        return PollTarget(unit, "Eastron", serial or str(unit), model, URI, unit, area_meter, area)
 
     return make

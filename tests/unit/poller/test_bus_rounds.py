@@ -1,76 +1,117 @@
-"""Rounds of one bus: order, dead meters, exchanged meters, missed ticks, and a queue that is full."""
+"""Rounds of one bus: order, dead and resting meters, exchanged ones, both ends of a slow area, a queue that is full."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from drivers.base import RegisterReading
-from drivers.errors import ConnectionFailed
+from drivers.errors import ConnectionFailed, MeterResting
 from drivers.modbus.gate import Priority
-from drivers.modbus.map_file import load_models
-from headend.ingest.poll_bus import BusPoller, RoundResult, by_bus, same_serial
-from headend.ingest.poll_grid import stagger_us
-from headend.ingest.poll_outbox import Outbox
+from headend.ingest.poll_round import Outcome, same_serial
+from support.polling import Polling, metric
 
-MODELS = load_models()
 Make = Callable[..., Any]
-
-
-def _metric(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"headend_modbus_{name}_total", labels) or 0.0
-
-
-class Polling:
-    """A poller on a scripted bus with its results."""
-
-    def __init__(self, time: Any, bus: Any, targets: Sequence[Any], *, period_s: int = 900, hold: int = 1000) -> None:
-        self.rounds: list[RoundResult] = []
-        self.box: Outbox[RoundResult] = Outbox(self._write, hold=hold, sleep=time.sleep)
-        self.poller = BusPoller(bus, MODELS, self.box, period_s=period_s, clock=time, sleep=time.sleep)
-        self.poller.targets = tuple(targets)
-
-    async def _write(self, items: Sequence[RoundResult]) -> None:
-        self.rounds += items
-
-    def once(self) -> RoundResult:
-        async def scenario() -> RoundResult:
-            result = await self.poller.poll()
-            await self.box.flush()
-            assert result is not None
-            return result
-
-        return asyncio.run(scenario())
 
 
 def test_area_meters_come_first(time: Any, scripted: Make, target: Make) -> None:
     bus = scripted({1: "1", 2: "2", 3: "3"})
-    result = Polling(time, bus, [target(1), target(2), target(3, area=True)]).once()
+    polling = Polling(time, bus, [target(1), target(2), target(3, area_meter=True)])
+    report = polling.once()
     assert [(unit, priority) for _, unit, priority in bus.visits] == [
         (3, Priority.AREA_METER),
         (1, Priority.HOUSEHOLD),
         (2, Priority.HOUSEHOLD),
     ]
-    assert [identity.serial for identity, _ in result.readings] == ["3", "1", "2"]
+    assert polling.serials == ["3", "1", "2"]
+    assert (report.read, report.failed, report.resting) == (3, 0, 0)
+    assert report.ended_us - report.began_us == 300_000
+    assert polling.reports == [report]
+
+
+def test_a_bus_of_several_areas_is_read_area_by_area(time: Any, scripted: Make, target: Make) -> None:
+    bus = scripted({unit: str(unit) for unit in range(1, 8)})
+    targets = [
+        target(1, area="B"),
+        target(2, area="A"),
+        target(3, area="B", area_meter=True),
+        target(4, area=None),
+        target(5, area="A", area_meter=True),
+        target(6, area="B"),
+        target(7, area="A"),
+    ]
+    Polling(time, bus, targets).once()
+    assert [unit for _, unit, _ in bus.visits] == [5, 2, 7, 3, 1, 6, 4]
+
+
+def test_a_slow_area_has_its_meter_read_at_both_ends(time: Any, scripted: Make, target: Make) -> None:
+    before = metric("area_meters_again")
+    bus = scripted({unit: str(unit) for unit in range(1, 8)}, visit_s=5.0)
+    targets = [
+        target(1, area="A", area_meter=True),
+        *(target(u, area="A") for u in (2, 3, 4)),  # 20 s
+        target(5, area="B", area_meter=True),
+        *(target(u, area="B") for u in (6, 7)),  # 15 s: quick enough
+    ]
+    polling = Polling(time, bus, targets, area_again_s=19.9)
+    report = polling.once()
+    assert [unit for _, unit, _ in bus.visits] == [1, 2, 3, 4, 1, 5, 6, 7]
+    ends = [reading.instant_us for identity, reading in polling.rounds[0].readings if identity.serial == "1"]
+    assert ends[1] - ends[0] == 20_000_000  # both are stored, each with its own stamp
+    assert report.read_us[1] == tuple(ends)
+    assert report.read == 7  # meters, not readings
+    assert metric("area_meters_again") == before + 1
+    alone = scripted({1: "1"}, visit_s=60.0)
+    Polling(time, alone, [target(1, area_meter=True)], area_again_s=1.0).once()
+    assert len(alone.visits) == 1  # an area meter by itself has no other end
+
+
+def test_an_area_meter_that_fails_at_the_end_has_been_read(
+    time: Any, scripted: Make, target: Make, silence: Any
+) -> None:
+    answers = iter(["1", silence])
+    bus = scripted({1: lambda: next(answers), 2: "2"}, visit_s=30.0)
+    report = Polling(time, bus, [target(1, area_meter=True), target(2)], area_again_s=20.0).once()
+    assert [unit for _, unit, _ in bus.visits] == [1, 2, 1]
+    assert report.read == 2
+    # The other way round it is the second reading that counts.
+    answers = iter([silence, "1"])
+    polling = Polling(time, bus, [target(1, area_meter=True), target(2)], area_again_s=20.0)
+    assert polling.once().read == 2
+    assert polling.serials == ["2", "1"]
 
 
 def test_a_dead_meter_is_counted_and_the_rest_is_read(time: Any, scripted: Make, target: Make, silence: Any) -> None:
-    before = _metric("reads", outcome="timeout"), _metric("reads", outcome="ok")
+    before = metric("reads", outcome="timeout"), metric("reads", outcome="ok")
     polling = Polling(time, scripted({1: silence, 2: "2", 3: silence, 4: "4"}), [target(u) for u in (1, 2, 3, 4)])
-    result = polling.once()
-    assert [identity.serial for identity, _ in result.readings] == ["2", "4"]
-    assert result.failed == 2
-    assert (_metric("reads", outcome="timeout"), _metric("reads", outcome="ok")) == (before[0] + 2, before[1] + 2)
+    report = polling.once()
+    assert polling.serials == ["2", "4"]
+    assert report.failed == 2
+    assert report.outcomes[1] == Outcome("timeout", "10.0.0.1:502 unit 9: no answer within 1 s")
+    assert (metric("reads", outcome="timeout"), metric("reads", outcome="ok")) == (before[0] + 2, before[1] + 2)
+
+
+def test_a_resting_meter_is_counted_as_such_and_said_once(
+    time: Any, scripted: Make, target: Make, silence: Any
+) -> None:
+    before = metric("reads", outcome="resting")
+    rests = MeterResting("not asked until 12:00:00", peer="10.0.0.1:502 unit 1", since_us=0, next_probe_us=1)
+    answers = iter([silence, rests, rests, rests])
+    polling = Polling(time, scripted({1: lambda: next(answers), 2: "2"}), [target(1), target(2)])
+    with capture_logs() as logs:
+        reports = [polling.once() for _ in range(4)]
+    assert [(r.read, r.failed, r.resting) for r in reports] == [(1, 1, 0), (1, 0, 1), (1, 0, 1), (1, 0, 1)]
+    assert [line["outcome"] for line in logs if line["event"] == "meter not read"] == ["timeout"]
+    assert metric("reads", outcome="resting") == before + 3
 
 
 def test_a_connection_that_breaks_in_a_round_costs_nobody_the_round(time: Any, scripted: Make, target: Make) -> None:
-    before = _metric("reads", outcome="connection")
+    before = metric("reads", outcome="connection")
     down_until = time.now + timedelta(seconds=2.5)
 
     def behind_the_gateway(serial: str) -> Any:
@@ -80,51 +121,58 @@ def test_a_connection_that_breaks_in_a_round_costs_nobody_the_round(time: Any, s
         return answer
 
     bus = scripted({1: "1", 2: behind_the_gateway("2"), 3: behind_the_gateway("3")})
-    result = Polling(time, bus, [target(1), target(2), target(3)]).once()
-    assert [identity.serial for identity, _ in result.readings] == ["1", "2", "3"]
+    polling = Polling(time, bus, [target(1), target(2), target(3)])
+    report = polling.once()
+    assert polling.serials == ["1", "2", "3"]
     assert [unit for _, unit, _ in bus.visits] == [1, 2, 3, 2, 3, 2, 3]
-    assert result.failed == 0
-    assert _metric("reads", outcome="connection") == before
+    assert report.failed == 0
+    assert metric("reads", outcome="connection") == before
 
 
 def test_a_gateway_that_stays_away_is_left_in_time_for_the_next_round(time: Any, scripted: Make, target: Make) -> None:
-    before = _metric("reads", outcome="connection")
+    before = metric("reads", outcome="connection")
     began = time.now
     away = ConnectionFailed("refused", peer="10.0.0.1:502")
-    result = Polling(time, scripted({1: away, 2: away}, visit_s=0.0), [target(1), target(2)], period_s=60).once()
-    assert result.failed == 2
-    assert _metric("reads", outcome="connection") == before + 2
+    report = Polling(time, scripted({1: away, 2: away}, visit_s=0.0), [target(1), target(2)], period_s=60).once()
+    assert report.failed == 2
+    assert report.outcomes[1] == Outcome("connection", "10.0.0.1:502: refused")
+    assert metric("reads", outcome="connection") == before + 2
     assert timedelta(seconds=10) < time.now - began <= timedelta(seconds=30)
 
 
 def test_another_serial_is_kept_apart(time: Any, scripted: Make, target: Make) -> None:
-    before = _metric("reads", outcome="serial_mismatch")
-    result = Polling(time, scripted({1: "120001", 2: "999"}), [target(1, "0120001"), target(2, "120002")]).once()
-    assert [identity.serial for identity, _ in result.readings] == ["0120001"]
-    assert [(m.target.serial, m.reading.serial) for m in result.mismatches] == [("120002", "999")]
-    assert result.mismatches[0].detail == ("the store expects Eastron/120002 here, the meter says its serial is 999")
-    assert _metric("reads", outcome="serial_mismatch") == before + 1
+    before = metric("reads", outcome="serial_mismatch")
+    polling = Polling(time, scripted({1: "120001", 2: "999"}), [target(1, "0120001"), target(2, "120002")])
+    report = polling.once()
+    assert polling.serials == ["0120001"]
+    [mismatch] = polling.rounds[0].mismatches
+    assert (mismatch.target.serial, mismatch.reading.serial) == ("120002", "999")
+    assert mismatch.detail == "the store expects Eastron/120002 here, the meter says its serial is 999"
+    assert report.outcomes[2] == Outcome("serial_mismatch", mismatch.detail)
+    assert metric("reads", outcome="serial_mismatch") == before + 1
 
 
 def test_a_meter_that_cannot_tell_its_serial_is_believed(time: Any, scripted: Make, target: Make) -> None:
-    assert len(Polling(time, scripted({1: None}), [target(1)]).once().readings) == 1
+    assert Polling(time, scripted({1: None}), [target(1)]).once().read == 1
 
 
 def test_a_reading_without_any_register_is_no_reading(time: Any, scripted: Make, target: Make) -> None:
-    before = _metric("reads", outcome="no_registers")
+    before = metric("reads", outcome="no_registers")
     voltage_only = RegisterReading(
         instant_us=1, uncertainty_ms=1, voltage_v=(230.0, None, None), refused=("import_wh",)
     )
     polling = Polling(time, scripted({1: voltage_only, 2: "2"}), [target(1), target(2)])
-    assert [identity.serial for identity, _ in polling.once().readings] == ["2"]
-    assert _metric("reads", outcome="no_registers") == before + 1
+    polling.once()
+    assert polling.serials == ["2"]
+    assert metric("reads", outcome="no_registers") == before + 1
 
 
 def test_a_model_without_a_map_is_counted(time: Any, scripted: Make, target: Make) -> None:
-    before = _metric("reads", outcome="unknown_model")
+    before = metric("reads", outcome="unknown_model")
     polling = Polling(time, scripted({2: "2"}), [target(1, model="no-such"), target(2)])
-    assert [identity.serial for identity, _ in polling.once().readings] == ["2"]
-    assert _metric("reads", outcome="unknown_model") == before + 1
+    polling.once()
+    assert polling.serials == ["2"]
+    assert metric("reads", outcome="unknown_model") == before + 1
 
 
 @pytest.mark.parametrize(
@@ -133,46 +181,6 @@ def test_a_model_without_a_map_is_counted(time: Any, scripted: Make, target: Mak
 )
 def test_same_serial(stored: str, told: str, same: bool) -> None:
     assert same_serial(stored, told) is same
-
-
-def _run(polling: Polling, time: Any, until: datetime) -> None:
-    async def scenario() -> None:
-        task = asyncio.create_task(polling.poller.run())
-        async with asyncio.timeout(10):
-            while time.now < until:
-                await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await polling.box.flush()
-
-    asyncio.run(scenario())
-
-
-def test_a_first_round_at_once_then_on_the_grid(time: Any, scripted: Make, target: Make) -> None:
-    before = _metric("ticks_missed", reason="late_round")
-    bus = scripted({1: "1"})
-    began = time.now
-    _run(Polling(time, bus, [target(1)]), time, began + timedelta(hours=1))
-    offset = timedelta(microseconds=stagger_us(bus.peer, 900))
-    assert [at for at, _, _ in bus.visits] == [
-        began,
-        *(datetime(2026, 11, 20, 4, minute, tzinfo=UTC) + offset for minute in (15, 30, 45)),
-        datetime(2026, 11, 20, 5, 0, tzinfo=UTC) + offset,
-    ]
-    assert _metric("ticks_missed", reason="late_round") == before
-    assert max(time.slept) <= 30  # a wall clock that is set while it waits is noticed
-
-
-def test_a_late_round_starts_no_second_one_and_missed_ticks_are_counted(
-    time: Any, scripted: Make, target: Make
-) -> None:
-    before = _metric("ticks_missed", reason="late_round")
-    bus = scripted({1: "1", 2: "2"}, visit_s=70.0)  # a round takes 140 s, ticks come each 60 s
-    _run(Polling(time, bus, [target(1), target(2)], period_s=60), time, time.now + timedelta(seconds=600))
-    starts = [at for at, unit, _ in bus.visits if unit == 1]
-    gaps = {(b - a).total_seconds() for a, b in itertools.pairwise(starts[1:])}
-    assert gaps == {180.0}
-    assert _metric("ticks_missed", reason="late_round") - before == 2 * (len(starts) - 1)
 
 
 def test_what_was_read_before_a_stop_is_kept(time: Any, scripted: Make, target: Make) -> None:
@@ -192,13 +200,14 @@ def test_what_was_read_before_a_stop_is_kept(time: Any, scripted: Make, target: 
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await polling.box.flush()
-        assert [identity.serial for identity, _ in polling.rounds[0].readings] == ["1"]
+        assert polling.serials == ["1"]
+        assert polling.reports == []  # it was no whole round
 
     asyncio.run(scenario())
 
 
 def test_polling_pauses_while_the_queue_is_full(time: Any, scripted: Make, target: Make) -> None:
-    before = _metric("ticks_missed", reason="store_away")
+    before = metric("ticks_missed", reason="store_away")
     bus = scripted({1: "1", 2: "2"})
     polling = Polling(time, bus, [target(1), target(2)], hold=2)
 
@@ -211,10 +220,4 @@ def test_polling_pauses_while_the_queue_is_full(time: Any, scripted: Make, targe
 
     asyncio.run(scenario())
     assert len(bus.visits) == 4
-    assert _metric("ticks_missed", reason="store_away") == before + 1
-
-
-def test_meters_of_one_gateway_share_a_bus(target: Make) -> None:
-    assert {bus: [t.unit for t in members] for bus, members in by_bus([target(1), target(2)]).items()} == {
-        ("10.0.0.1", 502): [1, 2]
-    }
+    assert metric("ticks_missed", reason="store_away") == before + 1

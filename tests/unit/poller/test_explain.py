@@ -10,7 +10,10 @@ import pytest
 
 from drivers.errors import DriverConfigError
 from drivers.modbus.map_file import load_models
-from headend.ingest.probe import describe_mqtt, explain, find_model
+from drivers.mqtt.map_file import load_maps
+from drivers.mqtt.router import Router
+from headend.ingest.probe import describe_mqtt, explain
+from headend.ingest.probe_modbus import find_model
 
 NOW = datetime(2026, 11, 20, 4, 0, 5, tzinfo=UTC)
 TOPIC = "headend/v1/meter/Eastron/120001/reading"
@@ -18,7 +21,7 @@ TOPIC = "headend/v1/meter/Eastron/120001/reading"
 
 def _explain(payload: Any, topic: str = TOPIC) -> Any:
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return explain(topic, raw, prefix="headend/v1", received_at=NOW)
+    return explain(topic, raw, router=Router("headend/v1", load_maps()), received_at=NOW)
 
 
 def test_a_good_reading() -> None:
@@ -75,3 +78,22 @@ def test_models_by_id_or_by_its_end() -> None:
     assert find_model(models, "eastron-sdm630").id == find_model(models, "sdm630").id == "eastron-sdm630"
     with pytest.raises(DriverConfigError, match=r"no model .sdm63.; known are .*eastron-sdm630"):
         find_model(models, "sdm63")
+
+
+def test_a_message_of_a_foreign_device() -> None:
+    probe = _explain({"Time": "2026-11-20T04:00:00Z", "ENERGY": {"Total": 12.345, "Voltage": 227}}, "tele/plug1/SENSOR")
+    assert (probe.kind, probe.remarks) == ("reading", ())
+    assert [(r.meter, r.import_wh, r.voltage_v) for r in probe.readings] == [("Tasmota/plug1", 12345, 227.0)]
+
+
+def test_what_is_ignored_says_by_which_rule() -> None:
+    probe = _explain({"state": "ON"}, "zigbee2mqtt/lamp")
+    assert probe.kind == "ignored"
+    assert probe.remarks == ("nothing in it for the head-end: a device that measures no energy",)
+
+
+def test_events_are_told_in_words() -> None:
+    event = {"kind": "over_voltage", "ts": "2026-11-20T03:59:58Z", "phase": 2, "value": 261.4, "detail": "U2"}
+    probe = _explain(event, "headend/v1/meter/Acme/1/event")
+    assert probe.kind == "event"
+    assert probe.remarks == ("Acme/1: over_voltage on phase 2 (261.4) at 2026-11-20T03:59:58+00:00: U2",)

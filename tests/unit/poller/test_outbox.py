@@ -70,6 +70,51 @@ def test_it_is_full_until_something_was_committed(time: Any) -> None:
     assert database.batches == [["abc", "defg"]]
 
 
+def test_who_waits_for_his_own_waits_until_it_is_committed(time: Any) -> None:
+    database = Database([StoreUnavailable("gone")])
+    box: Outbox[str] = Outbox(database.write, hold=100, sleep=time.sleep)
+
+    async def scenario() -> None:
+        await box.safe()  # nothing was put
+        box.put("")
+        await box.safe()  # nothing that needs to be written
+        box.put("a")
+        first = asyncio.create_task(box.safe())
+        given_up = asyncio.create_task(box.safe())
+        await asyncio.sleep(0)
+        box.put("b")
+        given_up.cancel()
+        with pytest.raises(StoreUnavailable):
+            await box.flush()
+        await asyncio.sleep(0)
+        assert not first.done()
+        await box.flush()
+        await first
+        assert database.batches == [["a", "b"]]
+        await box.safe()
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_is_told_when_his_own_part_is_committed(time: Any) -> None:
+    async def scenario() -> None:
+        async def write(items: Sequence[str]) -> None:
+            await asyncio.sleep(0)
+            told.append([waiter.done() for waiter in waiters])
+
+        told: list[list[bool]] = []
+        waiters: list[asyncio.Task[None]] = []
+        box: Outbox[str] = Outbox(write, hold=10**6, sleep=time.sleep)
+        for _ in range(3):  # each a portion of its own
+            box.put("x" * 15_000)
+            waiters.append(asyncio.create_task(box.safe()))
+            await asyncio.sleep(0)
+        await box.flush()
+        assert told == [[False, False, False], [True, False, False], [True, True, False]]
+
+    asyncio.run(scenario())
+
+
 def test_a_long_queue_is_written_in_portions(time: Any) -> None:
     database = Database()
     box: Outbox[str] = Outbox(database.write, hold=10**6, sleep=time.sleep)

@@ -98,3 +98,12 @@ def test_energy_bound_never_falls_with_time(seconds: int, rated: int | None, pha
 
     assert 0 <= bound(seconds) <= bound(seconds + 3600)
     assert bound(3600) == (rated or 60) * 230 * phases
+
+
+def test_a_register_that_is_only_read_more_coarsely_has_not_gone_back() -> None:
+    """The display shows 10 Wh, the float that is read 64 Wh: its rounding may be lower than what was noted."""
+    just_installed = replace(EXPECTED, noted_import_wh=EXPECTED.start_import_wh)
+    lower = ANSWER | {"import_wh": EXPECTED.start_import_wh - 40}
+    assert faults(just_installed, lower), "a register that counts as the display does"
+    assert faults(just_installed, lower | {"resolution_wh": 62.5}) == []
+    assert faults(just_installed, ANSWER | {"import_wh": EXPECTED.start_import_wh - 70, "resolution_wh": 62.5})

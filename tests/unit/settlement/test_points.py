@@ -4,6 +4,7 @@ database.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -56,12 +57,16 @@ def _point(
 
 
 def _readings(
-    values: list[tuple[datetime, int]], export: int = 0, voltage_dv: int = ABSENT, flags: int = 0
+    values: list[tuple[datetime, int]],
+    export: int = 0,
+    voltage_dv: int = ABSENT,
+    flags: int = 0,
+    resolution_wh: int = 0,
 ) -> MeterReadings:
     n = len(values)
     return MeterReadings(
         np.array([to_us(t) for t, _ in values], dtype=np.int64), np.array([v for _, v in values], dtype=np.int64),
-        np.full(n, export), np.full(n, voltage_dv), np.full(n, flags),
+        np.full(n, export), np.full(n, voltage_dv), np.full(n, flags), np.full(n, resolution_wh),
     )  # fmt: skip
 
 
@@ -120,7 +125,7 @@ def test_a_new_multiplier_counts_from_its_instant_although_nobody_noted_a_regist
 def test_a_meter_wired_the_other_way_round_counts_the_other_energy() -> None:
     point = _point(_installed(1, T0, sign=-1))
     values = _readings([(T0, 7), (T0 + QUARTER, 8)])
-    values = MeterReadings(values.ts_us, values.import_wh, np.array([100, 160]), values.voltage_dv, values.flags)
+    values = replace(values, export_wh=np.array([100, 160]))
     found = _settle([point], {1: values})
     assert (found.import_wh[0, 0], found.export_wh[0, 0]) == (60, 1)
     assert found.start_registers[0][0, 0] == 100, "the register that counts the point's import, as the meter shows it"
@@ -292,6 +297,82 @@ def test_balance_rows_of_a_day() -> None:
     settled = point_intervals(points, readings, days, rules, lambda *_: [])
     (row,) = balance_rows(limits, None, settled, days, rules=rules, now=T0 + timedelta(days=1))
     assert (row["state"], row["loss_rate"]) == ("high", 0.025)
+
+
+FLOAT_STEP_WH = 8
+"""A 32-bit float of kWh at 100,000 kWh: its last bit is 2^-7 kWh."""
+
+
+def _as_float(wh: int) -> int:
+    """What is read of a register of so many Wh when it comes as a 32-bit float of kWh, to the Wh."""
+    return round(float(np.float32(wh / 1000)) * 1000)
+
+
+def test_a_float_of_a_hundred_thousand_kwh_has_the_step_that_is_stated_for_it() -> None:
+    assert np.spacing(np.float32(100_000)) * 1000 <= FLOAT_STEP_WH
+    assert {_as_float(100_000_000 + n) - 100_000_000 for n in range(9)} == {0, 8}
+
+
+def test_a_fall_that_is_only_a_floats_step_is_no_decrease() -> None:
+    """Noted to the Wh by a crew, read as a float: the first reading is lower than the start register."""
+    point = Point(
+        1, "P1", "customer", 1, (Membership(to_us(T0), FOREVER_US, None),),
+        (_installed(1, T0, digits=10, start_import_wh=1_000_000_031),),
+    )  # fmt: skip
+    values = [(T0 + QUARTER, 1_000_000_000), (T0 + 2 * QUARTER, 1_000_000_064), (T0 + 3 * QUARTER, 1_000_000_064)]
+    refused = _settle([point], {1: _readings(values)})
+    assert refused.flags[0, 0] & (Flag.REGISTER_DECREASED | Flag.RESET), "a meter that counts to the Wh"
+    stated = _settle([point], {1: _readings(values, resolution_wh=64)})
+    assert not (stated.flags & (Flag.REGISTER_DECREASED | Flag.RESET)).any()
+    assert stated.import_wh[0, :3].sum() == 1_000_000_064 - 1_000_000_031, "and the energy is conserved"
+
+
+def test_the_step_of_a_day_is_the_coarsest_stated_and_holds_where_it_was_stated() -> None:
+    values = [(T0 + k * QUARTER, 10 * k) for k in range(3 * 96 + 1)]
+    readings = _readings(values)
+    steps = np.zeros(len(values), dtype=np.int64)
+    steps[100:110] = 8
+    found = _settle(
+        [_point(_installed(1, T0, multiplier_e4=20_000))], {1: replace(readings, resolution_wh=steps)}, days=3
+    )
+    assert found.resolution_wh.tolist() == [[2.0, 16.0, 2.0]]
+    steps[192] = 8  # a midnight's register belongs to both days
+    found = _settle([_point(_installed(1, T0))], {1: replace(readings, resolution_wh=steps)}, days=3)
+    assert found.resolution_wh.tolist() == [[1.0, 8.0, 8.0]]
+
+
+def _float_area(step_wh: int, stolen_wh: int = 0) -> dict[str, Any]:
+    """A day's balance of five small households at 100,000 kWh, read as floats, and an area meter that counts to the Wh.
+
+    Each used 120 Wh and stands where its float is cut off by almost one step more in the evening than in the morning.
+    """
+    used, midnight = 120, T0 + timedelta(days=1)
+    starts = [100_000_004 + 8 * house for house in range(5)]  # read as 8 more than the step below
+    points = [_point(_installed(n, T0, digits=10), number=n) for n in range(1, 6)]
+    grid = [T0 + k * QUARTER for k in range(97)]
+    readings = {
+        n: _readings([(t, _as_float(start + used * k // 96 - 1)) for k, t in enumerate(grid)], resolution_wh=step_wh)
+        for n, start in enumerate(starts, start=1)
+    }
+    points.append(_point(_installed(9, T0, phases=3), kind="area", number=9))
+    supplied = 5 * used + stolen_wh
+    readings[9] = _readings([(t, supplied * k // 96) for k, t in enumerate(grid)])
+    rules = _rules()
+    days = DayRange(rules.calendar, DAY0, DAY0)
+    settled = point_intervals(points, readings, days, rules, lambda *_: [])
+    limits = {"area_id": 5, "high_loss_rate": 0.005, "negative_loss_rate": None}
+    (row,) = balance_rows(limits, None, settled, days, rules=rules, now=midnight)
+    return row
+
+
+def test_an_area_of_float_meters_is_not_accused_of_a_loss_that_is_only_quantisation() -> None:
+    accused, stated = _float_area(0), _float_area(FLOAT_STEP_WH)
+    assert accused["loss_wh"] == stated["loss_wh"]
+    assert accused["loss_wh"] != 0, "the floats' steps"
+    assert accused["state"] != "normal", "as long as nobody says that the registers are coarse"
+    assert stated["state"] == "normal"
+    assert stated["uncertainty_wh"] > accused["uncertainty_wh"]
+    assert _float_area(FLOAT_STEP_WH, stolen_wh=100)["state"] == "high", "a loss beyond the steps is seen all the same"
 
 
 def test_stretches_of_days() -> None:

@@ -11,7 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from drivers.modbus.endpoint import parse_endpoint
 from drivers.simulator.export import truth, write_import_files, write_truth
+from drivers.simulator.scenario import ModemGateway, RtuGateway
 from drivers.simulator.state import StateDir, StateError, Uploaded, write_atomically
 from drivers.simulator.world import World
 
@@ -24,7 +26,7 @@ HEADERS = {
     "installations": "usage_point,manufacturer,serial,valid_from,valid_to,multiplier,sign,start_import_wh,"
     "start_export_wh,seal",
     "concentrators": "concentrator,area",
-    "endpoints": "manufacturer,serial,protocol,host,port,unit,concentrator",
+    "endpoints": "manufacturer,serial,protocol,host,port,unit,concentrator,bus",
     "premises": "premises,area,shared_usage_point,usage_point,label,has_production",
 }
 
@@ -67,6 +69,44 @@ def test_addresses_are_those_of_the_gateways(files: dict[str, list[dict[str, str
     assert {(r["host"], r["port"]) for r in modbus} == {("10.0.0.1", "601"), ("10.0.0.1", "602")}
     assert len({(r["port"], r["unit"]) for r in modbus}) == len(modbus)
     assert all(1 <= int(r["unit"]) <= 247 for r in modbus)
+
+
+def test_every_kind_of_gateway_is_written_as_the_import_reads_it(make_world: Make, tmp_path: Path) -> None:
+    world = make_world()
+    a, b = world.scenario.areas
+    modem = msgspec.structs.replace(a, gateway=ModemGateway(imei="861234050012348"))
+    transparent = msgspec.structs.replace(b, gateway=RtuGateway())
+    scenario = msgspec.structs.replace(world.scenario, areas=(modem, transparent))
+    write_import_files(World(scenario, world.epoch_us), tmp_path, host="10.0.0.1", ports=(601, 602))
+    with (tmp_path / "endpoints.csv").open() as lines:
+        rows = [r for r in csv.DictReader(lines) if r["protocol"] == "modbus"]
+    assert {(r["bus"], r["host"], r["port"]) for r in rows} == {
+        ("modbus+dialin://861234050012348", "", ""),
+        ("modbus+rtu+tcp://10.0.0.1:602", "", ""),
+    }
+    for row in rows:
+        assert str(parse_endpoint(row["bus"])) == row["bus"]
+
+
+def test_the_truth_says_what_is_to_be_seen(make_world: Make) -> None:
+    world = make_world(
+        '[[faults]]\nkind = "silent_meter"\narea = "A"\n'
+        '[[faults]]\nkind = "power_failure"\narea = "B"\nat_s = 60\nlasts_s = 10\n'
+        '[[faults]]\nkind = "meter_clock"\narea = "A"\nmodel = "schneider-iem3155"\n'
+        '[[faults]]\nkind = "stranger"\narea = "B"\ndevice = "shellypro3em-1"\n'
+        '[[faults]]\nkind = "stuck"\narea = "A"\nhousehold = 1\n'
+    )
+    told = truth(world)
+    silent, power, clock, stranger, stuck = told["planted"]
+    assert (silent["sign"], silent["events"]) == ("not_read", [])
+    assert silent["meter"] not in told["modbus_meters"]
+    assert len(told["modbus_meters"]) == sum(m.unit is not None for m in world.fleet.meters) - 1
+    assert (power["events"], power["begins"]) == (["power_failed", "power_restored"], "2026-11-23T05:42:00Z")
+    assert clock["events"] == ["clock_drifted"]
+    assert (stranger["sign"], stranger["meter"]) == ("discovered", "Shelly/shellypro3em-1")
+    assert (stuck["sign"], stuck["events"], stuck["begins"]) == (None, [], None)
+    assert [p["counted"] for p in told["planted"]] == [False] * 4 + [True]
+    assert all(p["energy_wh"] is None for p in told["planted"][:4])
 
 
 def test_start_registers_are_the_first_freeze(make_world: Make, files: dict[str, list[dict[str, str]]]) -> None:
@@ -122,13 +162,13 @@ def test_a_state_of_another_scenario_is_refused(make_world: Make, tmp_path: Path
         StateDir(tmp_path).world(msgspec.structs.replace(scenario, seed=99), make_world().epoch_us)
 
 
-@pytest.mark.parametrize("name", ["world.json", "registers.npz", "concentrators/C-01.json"])
+@pytest.mark.parametrize("name", ["world.json", "registers.npz", "concentrators/C-01.json", "devices.json"])
 def test_a_damaged_state_says_which_file(make_world: Make, tmp_path: Path, name: str) -> None:
     scenario, state = make_world().scenario, StateDir(tmp_path)
     state.world(scenario, make_world().epoch_us)
     write_atomically(tmp_path / name, b"{oops")
     with pytest.raises(StateError, match=name.rpartition("/")[2]):
-        (state.uploaded("C-01"), state.world(scenario, make_world().epoch_us))
+        (state.uploaded("C-01"), state.changed(), state.world(scenario, make_world().epoch_us))
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from drivers.modbus.map_file import load_models
 from drivers.mqtt.payload import MeterReadings, decode
 from drivers.simulator.days import STEP_US, US
 from drivers.simulator.live import PHASED, LiveMeters
-from drivers.simulator.mqtt_publisher import SinglePublishers
 from drivers.simulator.profile import freezes
+from drivers.simulator.self_publishing import SinglePublishers
 from drivers.simulator.world import World
 
 Make = Callable[..., World]

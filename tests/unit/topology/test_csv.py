@@ -137,6 +137,47 @@ def test_hosts_are_read_in_one_spelling(written: str, read: str) -> None:
     assert _read("endpoints.csv", f"{header}E,1,modbus,{written},502,1,\n").rows[0].values["host"] == read
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("modbus+tcp://GW-1.Example", "modbus+tcp://gw-1.example:502"),
+        ("modbus+rtu+tcp://10.0.0.1:4001", "modbus+rtu+tcp://10.0.0.1:4001"),
+        ("modbus+serial:///dev/ttyUSB0?baud=9600", "modbus+serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1"),
+        ("modbus+dialin://DTU-1", "modbus+dialin://DTU-1"),
+        ("modbus+dialin+tcp://DTU-1", "modbus+dialin+tcp://DTU-1"),
+    ],
+)
+def test_buses_are_read_in_one_spelling(written: str, read: str) -> None:
+    header = "manufacturer,serial,protocol,host,port,unit,concentrator,bus\n"
+    row = f"{header}E,1,modbus,,,1,,{written}\n"
+    assert _read("endpoints.csv", row).rows[0].values["bus"] == read
+
+
+@pytest.mark.parametrize(
+    ("bus", "says"),
+    [
+        ("10.0.0.1:502", "unknown scheme"),
+        ("modbus+rtu+tcp://10.0.0.1", "the port is missing; wanted modbus+rtu+tcp://HOST:PORT"),
+        ("modbus+serial:///dev/ttyUSB0?baud=9601", "baud = '9601': wanted one of 300"),
+        ("modbus+dialin://", "wanted modbus+dialin://MODEM-ID"),
+    ],
+)
+def test_a_bus_that_is_none_says_what_would_be_right(bus: str, says: str) -> None:
+    header = "manufacturer,serial,protocol,host,port,unit,concentrator,bus\n"
+    table = _read("endpoints.csv", f"{header}E,1,modbus,,,1,,{bus}\n")
+    assert _only_problem(table) == (2, "bus", bus)
+    assert says in table.problems[0].reason
+    assert str(table.problems[0]).startswith(f"endpoints.csv:2: bus = '{bus}': ")
+
+
+def test_a_file_from_before_there_were_buses_is_read_as_it_was() -> None:
+    old = "manufacturer,serial,protocol,host,port,unit,concentrator\n"
+    [row] = _read("endpoints.csv", f"{old}E,1,modbus,10.0.0.1,502,1,\n").rows
+    assert (row.values["host"], row.values["port"], row.values["bus"]) == ("10.0.0.1", 502, None)
+    missing = _read("endpoints.csv", "manufacturer,serial,protocol,host,port,concentrator,bus\n")
+    assert [(p.column, p.reason) for p in missing.problems] == [("unit", "missing column")]
+
+
 def test_all_bad_cells_of_a_row_are_named_and_the_rest_is_read() -> None:
     table = _read("meters.csv", METERS + "E,1,m,2,3,10\nE,2,m,3,8,10\n")
     assert [p.column for p in table.problems] == ["phases", "digits"]

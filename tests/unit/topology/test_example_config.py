@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from drivers.modbus.dialin_settings import dialin_settings
 from headend.settings import Section, Settings, load_settings
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "headend.example.toml"
@@ -27,6 +29,8 @@ def _commented(text: str) -> dict[str, set[str]]:
     for line in text.splitlines():
         if header := re.fullmatch(r"\[(\w+)\]", line.strip()):
             section = header[1]
+        elif table := re.match(r"# \[(\w+)\.(\w+)\]", line):
+            keys.setdefault(table[1], set()).add(table[2])
         elif comment := re.match(r"# (\w+) = ", line):
             keys.setdefault(section, set()).add(comment[1])
     return keys
@@ -48,6 +52,14 @@ def test_every_key_stands_there_with_its_default() -> None:
         for key in without:
             assert (key in shown[section]) != (key in commented.get(section, set())), f"{section}.{key}"
         assert commented.get(section, set()) <= without, section
+
+
+def test_the_listener_that_it_shows_is_one() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    begin = text.index("# [poll.dialin]")
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text[begin:].splitlines())
+    shown = tomllib.loads("\n".join(line.removeprefix("#") for line in lines))["poll"]["dialin"]
+    assert dialin_settings(shown).port == shown["port"]
 
 
 def test_the_program_accepts_it() -> None:

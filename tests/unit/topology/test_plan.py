@@ -138,10 +138,60 @@ def test_two_serving_meters_cannot_share_an_address(files: Files, tables: Read, 
     clash = _replaced(files, "endpoints.csv", "10.20.0.12,502,2,", "10.20.0.12,502,1,")
     made = plan(tables(clash), Topology())
     assert _told(made) == [
-        "endpoints.csv:4: unit = '1': meter Eastron/630002 has the same host, port and unit and is installed too"
+        "endpoints.csv:4: unit = '1': meter Eastron/630002 has the same bus and unit and is installed too"
     ]
     assert len(made.changes.added["endpoint"]) == 5
     assert _told(again(files, clash))[0].startswith("endpoints.csv:4: unit = '1'")
+
+
+BUS = "manufacturer,serial,protocol,host,port,unit,concentrator,bus\n"
+
+
+def _endpoint_rows(files: Files, *rows: str) -> Files:
+    """The template's endpoints, in a file with the newer column, and these."""
+    _, *old = files["endpoints.csv"].splitlines()
+    return files | {"endpoints.csv": BUS + "".join(f"{row}\n" for row in (*(f"{row}," for row in old), *rows))}
+
+
+def test_a_bus_stands_for_host_and_port(files: Files, tables: Read, again: Any) -> None:
+    by_uri = _replaced(_endpoint_rows(files), "endpoints.csv", "10.20.0.11,502,1,,", ",,1,,modbus+tcp://10.20.0.11")
+    made = again(files, by_uri)
+    assert (made.problems, bool(made.changes)) == ((), False)  # the same bus, written the other way
+    made = plan(tables(_replaced(by_uri, "endpoints.csv", "modbus+tcp://10.20.0.11", "modbus+dialin://D1")), Topology())
+    assert made.problems == ()
+    assert {(e.bus, e.unit) for e in made.changes.added["endpoint"] if e.serial == "630001"} == {
+        ("modbus+dialin://D1", 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("Chint,21060012,modbus,10.0.0.1,,1,,modbus+dialin://D", "bus = 'modbus+dialin://D': is given beside host and"),
+        ("Chint,21060012,modbus,,,1,,", "host = '': is required: a Modbus endpoint has host and port, or bus"),
+        ("Chint,21060012,modbus,10.0.0.1,,1,,", "port = '': is required: a Modbus endpoint has host and port, or bus"),
+        ("Chint,21060012,modbus,,,,,modbus+dialin://D", "unit = '': is required: a Modbus endpoint has a unit"),
+        ("Eastron,120002,mqtt,,,,,modbus+dialin://D", "bus = 'modbus+dialin://D': has no meaning: a meter on MQTT"),
+        (
+            "Chint,21060012,modbus,,,9,,modbus+rtu+tcp://10.20.0.11:502",
+            "bus = 'modbus+rtu+tcp://10.20.0.11:502': meter Eastron/630001 is reached on the same line by "
+            "modbus+tcp://10.20.0.11:502 and is installed too",
+        ),
+    ],
+)
+def test_a_bus_is_named_in_one_of_two_ways(files: Files, tables: Read, row: str, says: str) -> None:
+    made = plan(tables(_endpoint_rows(files, row)), Topology())
+    [told] = _told(made)
+    assert told.startswith("endpoints.csv:8: ")
+    assert says in told
+
+
+def test_the_same_modem_cannot_be_spoken_to_in_two_ways(files: Files, tables: Read, again: Any) -> None:
+    changed = _replaced(_endpoint_rows(files), "endpoints.csv", "10.20.0.12,502,2,,", ",,2,,modbus+dialin+tcp://D2")
+    good = _replaced(changed, "endpoints.csv", "10.20.0.12,502,1,,", ",,1,,modbus+dialin+tcp://D2")
+    assert again(files, good).problems == ()
+    bad = _replaced(changed, "endpoints.csv", "10.20.0.12,502,1,,", ",,1,,modbus+dialin://D2")
+    assert len(_told(again(files, bad))) == 1
 
 
 def test_a_meter_in_stock_may_wait_at_the_address_it_will_take_over(files: Files, tables: Read) -> None:

@@ -19,7 +19,8 @@ order by i.usage_point_id, i.valid_from
 -- All readings of some meters in a stretch, as one vector a meter and column (unordered).
 select meter_id, array_agg(ts) as ts_us, array_agg(coalesce(import_wh, %(absent)s)) as import_wh,
        array_agg(coalesce(export_wh, %(absent)s)) as export_wh,
-       array_agg(coalesce(voltage_dv::bigint, %(absent)s)) as voltage_dv, array_agg(flags) as flags
+       array_agg(coalesce(voltage_dv::bigint, %(absent)s)) as voltage_dv, array_agg(flags) as flags,
+       array_agg(coalesce(resolution_wh::bigint, 0)) as resolution_wh
 from register_reading
 where meter_id = any(%(meters)s) and ts >= %(start)s and ts < %(end)s
 group by meter_id
@@ -28,7 +29,8 @@ group by meter_id
 -- The last few readings of each meter before an instant: the near side of a gap that reaches into the stretch.
 select w.meter_id, array_agg(r.ts) as ts_us, array_agg(coalesce(r.import_wh, %(absent)s)) as import_wh,
        array_agg(coalesce(r.export_wh, %(absent)s)) as export_wh,
-       array_agg(coalesce(r.voltage_dv::bigint, %(absent)s)) as voltage_dv, array_agg(r.flags) as flags
+       array_agg(coalesce(r.voltage_dv::bigint, %(absent)s)) as voltage_dv, array_agg(r.flags) as flags,
+       array_agg(coalesce(r.resolution_wh::bigint, 0)) as resolution_wh
 from unnest(%(meters)s::integer[]) as w (meter_id), lateral (
     select * from register_reading where meter_id = w.meter_id and ts < %(start)s order by ts desc limit %(few)s) r
 group by w.meter_id
@@ -37,10 +39,20 @@ group by w.meter_id
 -- The first few readings of each meter from an instant on: the far side of a gap that reaches out of the stretch.
 select w.meter_id, array_agg(r.ts) as ts_us, array_agg(coalesce(r.import_wh, %(absent)s)) as import_wh,
        array_agg(coalesce(r.export_wh, %(absent)s)) as export_wh,
-       array_agg(coalesce(r.voltage_dv::bigint, %(absent)s)) as voltage_dv, array_agg(r.flags) as flags
+       array_agg(coalesce(r.voltage_dv::bigint, %(absent)s)) as voltage_dv, array_agg(r.flags) as flags,
+       array_agg(coalesce(r.resolution_wh::bigint, 0)) as resolution_wh
 from unnest(%(meters)s::integer[]) as w (meter_id), lateral (
     select * from register_reading where meter_id = w.meter_id and ts >= %(end)s order by ts limit %(few)s) r
 group by w.meter_id
+
+-- resolution_of --
+-- The coarsest step that the newest few readings of each meter in a stretch state; a meter without such readings is not among them.
+select w.meter_id, max(r.resolution_wh)::bigint as resolution_wh
+from unnest(%(meters)s::integer[]) as w (meter_id), lateral (
+    select resolution_wh from register_reading
+    where meter_id = w.meter_id and ts >= %(start)s and ts < %(end)s order by ts desc limit %(few)s) r
+group by w.meter_id
+having max(r.resolution_wh) is not null
 
 -- phase_readings --
 -- Per-phase registers and voltages of some meters in a stretch, one vector a meter and column (unordered).

@@ -50,3 +50,22 @@ order by abs(f.energy_wh) desc, f.finding_id
 -- What billing was told.
 select number, period_from, period_to, determinants, energy_wh, state, attempts, acknowledged_at, receipt ->> 'receipt_id' as receipt
 from billing_batch order by number
+
+-- events --
+-- Which events were heard of which meter, whoever told them.
+select m.manufacturer || '/' || m.serial as meter, e.kind, count(*) as events
+from device_event e join meter m using (meter_id)
+group by m.meter_id, e.kind order by 1, 2
+
+-- discovered --
+-- Devices that nobody has imported.
+select case kind when 'meter' then manufacturer || '/' else '' end || serial as device from discovered_device where adopted_at is null order by 1
+
+-- not_read --
+-- Polled meters that were not read the last time they were due, and why.
+select m.manufacturer || '/' || m.serial as meter, p.outcome
+from poll_meter p join meter m using (meter_id) where p.outcome <> 'ok' order by 1
+
+-- buses --
+-- How many buses there are of each kind of transport.
+select split_part(bus, '://', 1) as transport, count(*) as buses from poll_bus group by 1 order by 1

@@ -1,6 +1,6 @@
 -- copy_readings --
 -- Straight in: the cheapest way there is, refused as a whole when one row is stored already.
-copy register_reading (meter_id, ts, import_wh, export_wh, voltage_dv, flags, source, uncertainty_ms) from stdin (format binary)
+copy register_reading (meter_id, ts, import_wh, export_wh, voltage_dv, flags, source, uncertainty_ms, resolution_wh) from stdin (format binary)
 
 -- copy_phases --
 -- What few meters send.
@@ -14,7 +14,7 @@ select to_regclass('pg_temp.staged_reading') is not null
 -- Arrival order decides which of two equal keys is the first.
 create temporary table staged_reading (
     meter_id integer not null, ts timestamptz not null, import_wh bigint, export_wh bigint, voltage_dv smallint,
-    flags smallint not null, source smallint not null, uncertainty_ms integer not null, place integer not null
+    flags smallint not null, source smallint not null, uncertainty_ms integer not null, resolution_wh smallint, place integer not null
 ) on commit delete rows
 
 -- make_staging_phase --
@@ -37,8 +37,8 @@ copy staged_phase from stdin (format binary)
 -- insert_staged --
 -- What is not stored yet; returns which, so that only new rows are counted and mark a day.
 with new as (
-    insert into register_reading (meter_id, ts, import_wh, export_wh, voltage_dv, flags, source, uncertainty_ms)
-    select meter_id, ts, import_wh, export_wh, voltage_dv, flags, source, uncertainty_ms
+    insert into register_reading (meter_id, ts, import_wh, export_wh, voltage_dv, flags, source, uncertainty_ms, resolution_wh)
+    select meter_id, ts, import_wh, export_wh, voltage_dv, flags, source, uncertainty_ms, resolution_wh
     from staged_reading order by meter_id, ts, place
     on conflict (meter_id, ts) do nothing
     returning meter_id, ts)
@@ -69,7 +69,8 @@ with more as (
            or r.voltage_dv is null and s.voltage_dv is not null)
     order by s.meter_id, s.ts, s.place)
 update register_reading r
-set import_wh = coalesce(r.import_wh, m.import_wh), export_wh = coalesce(r.export_wh, m.export_wh), voltage_dv = coalesce(r.voltage_dv, m.voltage_dv)
+set import_wh = coalesce(r.import_wh, m.import_wh), export_wh = coalesce(r.export_wh, m.export_wh), voltage_dv = coalesce(r.voltage_dv, m.voltage_dv),
+    resolution_wh = greatest(r.resolution_wh, m.resolution_wh)
 from more m
 where r.meter_id = m.meter_id and r.ts = m.ts and r.ts between %(first)s and %(last)s
 returning r.meter_id, (extract(epoch from r.ts) * 1000000)::bigint, m.source

@@ -1,7 +1,7 @@
 -- submit --
--- Somebody wants a meter read now.
+-- Somebody wants a meter, or its clock, read now.
 insert into device_request (request_id, meter_id, kind, requested_at, expires_at)
-values (%(request_id)s, %(meter_id)s, 'read', %(now)s, %(expires_at)s);
+values (%(request_id)s, %(meter_id)s, %(kind)s, %(now)s, %(expires_at)s);
 
 -- find --
 -- How a request stands.
@@ -26,7 +26,7 @@ from (
     for update skip locked
 ) due
 where r.request_id = due.request_id
-returning r.request_id, r.meter_id, r.expires_at, r.taken_until;
+returning r.request_id, r.meter_id, r.kind, r.expires_at, r.taken_until;
 
 -- finish --
 -- Only whoever holds the lease answers.

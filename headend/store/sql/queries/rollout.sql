@@ -71,14 +71,14 @@ order by u.code;
 
 -- last_import --
 -- The register before an instant, as far back as anybody would compare it.
-select ts, import_wh from register_reading
+select ts, import_wh, resolution_wh from register_reading
 where meter_id = %(meter_id)s and ts <= %(at)s and ts > %(since)s and import_wh is not null
 order by ts desc
 limit 1;
 
 -- next_import --
 -- The register at an instant or after it, while the same meter still hung there.
-select ts, import_wh from register_reading
+select ts, import_wh, resolution_wh from register_reading
 where meter_id = %(meter_id)s and ts >= %(at)s and ts <= %(until)s and import_wh is not null
 order by ts
 limit 1;

@@ -16,6 +16,10 @@ join meter m on (m.manufacturer, m.serial) = (n.manufacturer, n.serial);
 select meter_id, manufacturer, serial, model, phases, digits, resolution_wh
 from meter where (manufacturer, serial) = (%(manufacturer)s, %(serial)s);
 
+-- models --
+-- What meters are of, for a person to choose from.
+select distinct model from meter order by model;
+
 -- usage_point_id --
 -- A code's number.
 select usage_point_id from usage_point where code = %(code)s;
@@ -98,28 +102,31 @@ where usage_point_id = %(usage_point_id)s and (valid_to is null or valid_to >= %
 
 -- poll_targets --
 -- Meters that serve now and are read over Modbus, by bus, area meters first.
-select e.meter_id, m.manufacturer, m.serial, m.model, e.host, e.port, e.unit, u.kind = 'area' as is_area_meter
+select e.meter_id, m.manufacturer, m.serial, m.model, e.bus, e.unit, u.kind = 'area' as is_area_meter, a.code as area
 from endpoint e
 join meter m using (meter_id)
 join installation i using (meter_id)
 join usage_point u using (usage_point_id)
+left join area_membership h on h.usage_point_id = u.usage_point_id and h.valid_from <= %(now)s and (h.valid_to is null or h.valid_to > %(now)s)
+left join area a using (area_id)
 where e.protocol = 'modbus' and i.valid_from <= %(now)s and (i.valid_to is null or i.valid_to > %(now)s)
-order by e.host, e.port, u.kind <> 'area', e.unit, e.meter_id;
+order by e.bus, u.kind <> 'area', e.unit, e.meter_id;
 
 -- poll_fingerprint --
 -- Another value when poll_targets would answer otherwise; one row instead of all of them.
 select count(*) as targets,
-       coalesce(sum(hashtextextended(concat_ws('|', e.meter_id, m.manufacturer, m.serial, m.model, e.host, e.port, e.unit,
-                                               u.kind), 0)), 0) as digest
+       coalesce(sum(hashtextextended(concat_ws('|', e.meter_id, m.manufacturer, m.serial, m.model, e.bus, e.unit,
+                                               u.kind, h.area_id), 0)), 0) as digest
 from endpoint e
 join meter m using (meter_id)
 join installation i using (meter_id)
 join usage_point u using (usage_point_id)
+left join area_membership h on h.usage_point_id = u.usage_point_id and h.valid_from <= %(now)s and (h.valid_to is null or h.valid_to > %(now)s)
 where e.protocol = 'modbus' and i.valid_from <= %(now)s and (i.valid_to is null or i.valid_to > %(now)s);
 
 -- poll_target_of --
 -- Where one meter is read, installed or not: a live read comes before commissioning.
-select e.meter_id, m.manufacturer, m.serial, m.model, e.host, e.port, e.unit, false as is_area_meter
+select e.meter_id, m.manufacturer, m.serial, m.model, e.bus, e.unit, false as is_area_meter, null as area
 from endpoint e
 join meter m using (meter_id)
 where e.protocol = 'modbus' and e.meter_id = %(meter_id)s;

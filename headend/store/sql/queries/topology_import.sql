@@ -42,7 +42,7 @@ select c.code as concentrator, a.code as area from concentrator c join area a us
 
 -- load_endpoint --
 -- How each meter is reached.
-select m.manufacturer, m.serial, e.protocol, e.host, e.port, e.unit, c.code as concentrator
+select m.manufacturer, m.serial, e.protocol, e.bus, e.unit, c.code as concentrator
 from endpoint e
 join meter m using (meter_id)
 left join concentrator c using (concentrator_id);
@@ -163,20 +163,20 @@ where c.code = n.code;
 
 -- add_endpoint --
 -- How new meters are reached.
-insert into endpoint (meter_id, protocol, host, port, unit, concentrator_id)
-select m.meter_id, n.protocol, n.host, n.port, n.unit, c.concentrator_id
-from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(protocol)s::text[], %(host)s::text[], %(port)s::integer[],
+insert into endpoint (meter_id, protocol, bus, unit, concentrator_id)
+select m.meter_id, n.protocol, n.bus, n.unit, c.concentrator_id
+from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(protocol)s::text[], %(bus)s::text[],
             %(unit)s::smallint[], %(concentrator)s::text[])
-     as n (manufacturer, serial, protocol, host, port, unit, concentrator)
+     as n (manufacturer, serial, protocol, bus, unit, concentrator)
 left join meter m on (m.manufacturer, m.serial) = (n.manufacturer, n.serial)
 left join concentrator c on c.code = n.concentrator;
 
 -- change_endpoint --
 -- The poller notices by itself.
-update endpoint e set host = n.host, port = n.port, unit = n.unit, concentrator_id = c.concentrator_id
-from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(protocol)s::text[], %(host)s::text[], %(port)s::integer[],
+update endpoint e set bus = n.bus, unit = n.unit, concentrator_id = c.concentrator_id
+from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(protocol)s::text[], %(bus)s::text[],
             %(unit)s::smallint[], %(concentrator)s::text[])
-     as n (manufacturer, serial, protocol, host, port, unit, concentrator)
+     as n (manufacturer, serial, protocol, bus, unit, concentrator)
 join meter m on (m.manufacturer, m.serial) = (n.manufacturer, n.serial)
 left join concentrator c on c.code = n.concentrator
 where (e.meter_id, e.protocol) = (m.meter_id, n.protocol);

@@ -244,7 +244,7 @@ order by manufacturer;
 
 -- readings --
 -- Raw registers of one meter as it showed them, oldest first.
-select r.ts, r.import_wh, r.export_wh, r.voltage_dv, r.flags, r.source, r.uncertainty_ms,
+select r.ts, r.import_wh, r.export_wh, r.voltage_dv, r.flags, r.source, r.uncertainty_ms, r.resolution_wh,
        p.import_l1_wh, p.import_l2_wh, p.import_l3_wh, p.export_l1_wh, p.export_l2_wh, p.export_l3_wh,
        p.voltage_l1_dv, p.voltage_l2_dv, p.voltage_l3_dv, p.current_l1_ma, p.current_l2_ma, p.current_l3_ma, p.power_w
 from register_reading r
@@ -308,7 +308,7 @@ limit %(limit)s::int;
 
 -- stock_meters --
 -- Meters never installed that an area's gateways and concentrators reach: what a crew can take there.
-select m.manufacturer, m.serial, m.model, e.host, e.port, e.unit, c.code as concentrator
+select m.manufacturer, m.serial, m.model, e.bus, e.unit, c.code as concentrator
 from endpoint e
 join meter m using (meter_id)
 left join concentrator c using (concentrator_id)
@@ -317,7 +317,7 @@ where not exists (select from installation i where i.meter_id = e.meter_id)
        or exists (select from endpoint near
                   join installation i using (meter_id)
                   join area_membership h using (usage_point_id)
-                  where near.protocol = 'modbus' and e.protocol = 'modbus' and near.host = e.host and near.port = e.port
+                  where near.protocol = 'modbus' and e.protocol = 'modbus' and near.bus = e.bus
                     and h.area_id = %(area)s::int and h.valid_from <= %(now)s::timestamptz
                     and (h.valid_to is null or h.valid_to > %(now)s::timestamptz)
                     and i.valid_from <= %(now)s::timestamptz and (i.valid_to is null or i.valid_to > %(now)s::timestamptz)))
