@@ -38,9 +38,7 @@ MQTT_TAKEOVERS = Counter(
     ["outcome"],
 )
 MODBUS_READS = Counter("headend_modbus_reads_total", "Meter reads over Modbus", ["outcome"])
-MODBUS_STATUS_READS = Counter(
-    "headend_modbus_status_reads_total", "Reads of meters' status registers", ["outcome"]
-)
+MODBUS_STATUS_READS = Counter("headend_modbus_status_reads_total", "Reads of meters' status registers", ["outcome"])
 MODBUS_ROUND_SECONDS = Histogram(
     "headend_modbus_round_seconds",
     "One polling round of one bus",

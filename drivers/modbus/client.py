@@ -145,9 +145,11 @@ class ModbusLink:
             raise ConnectionFailed("not connected", peer=peer)
         try:
             answered, sent_us, span_us = await self._exchange(self._channel, unit, pdu, count, timeout_s)
+        except asyncio.CancelledError:
+            await self._close_out_of_step()
+            raise
         except _Silent as error:
-            if self._framing.out_of_step(bytes(self._received)):
-                await self.close()  # the rest of an answer, if it comes at all, would stand before the next one
+            await self._close_out_of_step()
             raise ResponseTimeout(f"no answer within {timeout_s:g} s to {asked}{error}", peer=peer) from error
         except _BrokenFrame as error:
             await self.close()
@@ -159,6 +161,11 @@ class ModbusLink:
         if answer[0] & EXCEPTION_BIT:
             raise _refusal(answer[1], asked, peer)
         return answer, sent_us, span_us
+
+    async def _close_out_of_step(self) -> None:
+        """The question is given up: the rest of an answer, if it comes at all, would stand before the next one."""
+        if self._framing.out_of_step(bytes(self._received)):
+            await self.close()
 
     async def _exchange(
         self, channel: Channel, unit: int, pdu: bytes, count: int, timeout_s: float

@@ -150,14 +150,19 @@ def _tcp(parts: SplitResult) -> TcpEndpoint:
         port = MODBUS_PORT
     if port == 0:
         _fail(parts, "port 0 is none")
-    return TcpEndpoint(_host(parts.hostname), port, rtu)
+    return TcpEndpoint(_host(parts, parts.hostname), port, rtu)
 
 
-def _host(host: str) -> str:
+def _host(parts: SplitResult, host: str) -> str:
     try:
         return str(ip_address(host))
     except ValueError:
-        return host  # a name, in lower case already
+        pass
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        _fail(parts, f"{host!r} is no host name")
+    return host  # in lower case already
 
 
 def _serial(parts: SplitResult) -> SerialEndpoint:

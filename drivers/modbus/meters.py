@@ -49,8 +49,8 @@ class KnownMeter:
     """Blocks that it answered, where that matters: on links without numbers."""
     no_padding: set[AddressRange] = field(default_factory=set)
     """Registers that it refused when they were read only to make a question longer."""
-    doubted: dict[tuple[str, AddressRange], int] = field(default_factory=dict)
-    """(model id, registers) → UTC µs when it seemed to refuse them, where the refusal may have been another's."""
+    doubted: dict[tuple[str, AddressRange], None] = field(default_factory=dict)
+    """(model id, registers) that it seemed to refuse, where the refusal may have been another question's; in order."""
 
     def answered_for(self, where: AddressRange) -> None:
         """It has all of these registers."""
@@ -61,6 +61,12 @@ class KnownMeter:
     def has_answered(self, where: AddressRange) -> bool:
         """Whether it is known to have all of these registers."""
         return any(r.table is where.table and r.first <= where.first and where.last <= r.last for r in self.answered)
+
+    def undoubt(self, model_id: str, where: AddressRange) -> None:
+        """These registers were not refused after all, or are asked for once more."""
+        for of, seemed in [d for d in self.doubted if d[0] == model_id and d[1].table is where.table]:
+            if where.first <= seemed.first and seemed.last <= where.last:
+                del self.doubted[of, seemed]
 
     def heard(self, answered: bool) -> None:
         """A question was answered, or was not."""

@@ -90,10 +90,11 @@ class RtuFraming:
             return at + len(self._sent) if self._echoed else None
         if self._question.function in _COPIES:
             return 0
-        if received.startswith(self._sent):
+        at = received.find(self._sent)  # not always first: a line that changes hands makes a byte or two of noise
+        if at >= 0 and find_answer(received[:at], self._question) is None:
             self._echoes = self._echoed = True
-            return len(self._sent)
-        return None if self._sent.startswith(received) else 0
+            return at + len(self._sent)
+        return None if self._sent.startswith(received) or received.endswith(self._sent[:-1]) else 0
 
     def out_of_step(self, received: bytes) -> bool:  # noqa: ARG002 - the checksum finds the next answer anywhere
         """See `Framing.out_of_step`."""

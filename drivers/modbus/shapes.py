@@ -2,7 +2,7 @@
 
 There an answer tells only its unit, function and length. An answer that comes late, or a second time, fits any question
 of the same shape; so for as long as one may come, no such question is asked: it is made a register or two longer where
-the model's limits allow, or waits.
+the model's limits allow, or waits. An exception has no length: whose it is can be told only where no other may come.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ Shape = tuple[int, ...]
 """All that an answer repeats of its question: unit, function and count; of a write, what it echoes."""
 _LAST_ADDRESS: Final = 0xFFFF
 _SWEEP_AT: Final = 256
+
+
+def exception_to(shape: Shape) -> Shape:
+    """All that an exception repeats of its question: unit and function."""
+    return shape[:2]
 
 
 class ShapesAsked:

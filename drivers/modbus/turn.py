@@ -28,7 +28,7 @@ from drivers.modbus.meters import KnownMeter, KnownMeters
 from drivers.modbus.plan import Block
 from drivers.modbus.plan_book import PlanBook
 from drivers.modbus.register_map import AddressRange
-from drivers.modbus.shapes import Shape, longer
+from drivers.modbus.shapes import Shape, exception_to, longer
 from drivers.modbus.snapshot import Snapshot
 from drivers.modbus.visit import REFUSING, Visit
 from drivers.modbus.wire import Wire, write_shape
@@ -70,6 +70,8 @@ class Turn:
         self._stats = stats
         self._brought = False
         self._silent = False
+        self.exception_certain = True
+        """Whether an exception to the last question could be to none before it."""
 
     @property
     def peer(self) -> str:
@@ -108,7 +110,7 @@ class Turn:
 
     async def visit(self, quantities: frozenset[Quantity] | None = None) -> Snapshot:
         """Read the wanted quantities that the model has (all for None); see `ModbusBus.visit`."""
-        return await Visit(self, self._plans, self._settings, self._clock, self._stats).run(quantities)
+        return await Visit(self, self._plans, self._clock, self._stats).run(quantities)
 
     async def ask(
         self, block: Block, *, closed: Collection[AddressRange] = (), timeout_s: float | None = None
@@ -193,9 +195,9 @@ class Turn:
         candidates = longer(block, self.address.model, (*closed, *self.meter.no_padding))
         return next((b for b in candidates if not self._wire.wait_s(self._shape(b))), None)
 
-    async def _wait_out(self, shape: Shape) -> None:
+    async def _wait_out(self, *shapes: Shape) -> None:
         """Let the time pass in which a late answer could come. Others have the bus meanwhile, unless a person waits."""
-        while (wait_s := self._wire.wait_s(shape)) > 0:
+        while (wait_s := max(map(self._wire.wait_s, shapes))) > 0:
             self._stats.waited_out += 1
             if self.address.priority is Priority.COMMAND:
                 await self._clock.sleep(wait_s)
@@ -212,6 +214,7 @@ class Turn:
 
     async def _ask_once(self, block: Block, repeated: bool, timeout_s: float | None) -> Answer:
         meter = self.meter
+        self.exception_certain = not self._wire.wait_s(exception_to(self._shape(block)))
         self._stats.probes += self.probing
         meter.last_count = block.count
         behind_s = self._wire.gateway_busy_s()
@@ -235,7 +238,8 @@ class Turn:
 
     async def _write_once(self, function: int, address: int, words: tuple[int, ...]) -> Answer:
         await self._my_turn()
-        await self._wait_out(write_shape(self.address.unit, function, address, words))
+        shape = write_shape(self.address.unit, function, address, words)
+        await self._wait_out(shape, exception_to(shape))  # a refusal of another write would say that this one was none
         self._stats.probes += self.probing
         # Relays and memories take their time, and a write given up too early cannot be tried again.
         wait_s = self._settings.timeout_s + self._wire.gateway_busy_s()

@@ -1,8 +1,8 @@
 """A visit: one meter's wanted registers in the fewest requests, whatever it refuses.
 
 The rules it keeps: an address that is refused inside a block is found by halving, and the rest is read in the same
-visit; a refusal is remembered only when it was said twice, so that a busy device is not misjudged; once its remembrance
-is over it is asked once more. What came before a silence stands.
+visit; a refusal is remembered only when it was said twice, so that a busy device is not misjudged, and can be no other
+question's; once its remembrance is over it is asked once more. What came before a silence stands.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from drivers.base import Quantity
 from drivers.errors import DeviceException, DriverConfigError, IllegalAddress, PeerError, ResponseTimeout
-from drivers.modbus.bus_settings import BusSettings, BusStats
+from drivers.modbus.bus_settings import BusStats
 from drivers.modbus.clock import Clock
 from drivers.modbus.codec import decode
 from drivers.modbus.gate import Priority
@@ -27,19 +27,16 @@ if TYPE_CHECKING:
 
 REFUSING: Final = frozenset({2, 3})
 """Exception codes that speak of the addresses asked for; 3 is what some meters say to a block across a hole."""
-_DOUBTED_US: Final = 86_400_000_000
-"""A refusal that may have been another question's, and was not seen again for so long, was."""
 
 
 class Visit:
     """One meter's snapshot in the making."""
 
-    def __init__(self, turn: Turn, plans: PlanBook, settings: BusSettings, clock: Clock, stats: BusStats) -> None:
+    def __init__(self, turn: Turn, plans: PlanBook, clock: Clock, stats: BusStats) -> None:
         self._turn = turn
         self._meter = turn.meter
         self._model = turn.address.model
         self._plans = plans
-        self._late_us = round(settings.late_s * 1e6)
         self._clock = clock
         self._stats = stats
         self._answers: list[tuple[Block, Answer]] = []
@@ -58,6 +55,7 @@ class Visit:
             raise DriverConfigError(f"model {self._model.id} has none of the wanted quantities: {names}")
         ended_by: PeerError | None = None
         try:
+            await self._settle_a_doubt()
             while await self._go_through(frozenset(wanted) - self._answered - self._refused):
                 pass
             await self._ask_again_what_is_due()
@@ -102,6 +100,7 @@ class Visit:
         if asked.specs:
             self._answers.append(answered)
         self._answered.update(s.quantity for s in asked.specs)
+        self._meter.undoubt(self._model.id, asked.range)
         if self._firmware is not None and self._tells_firmware(asked):
             self._firmware_asked = True
             told = decode(self._firmware, asked.words_of(self._firmware, answer.words))
@@ -139,21 +138,31 @@ class Visit:
         return all(both)
 
     def _remember(self, refused: AddressRange) -> None:
-        """Remember it; on a link without numbers once it was found twice, further apart than an answer may be late.
-
-        There an exception tells its unit and function alone, and may be one to an earlier question.
-        """
-        now_us = self._clock.now_us()
+        """Remember it; on a link without numbers not before it is sure: see `_settle_a_doubt`."""
         if not self._turn.numbered:
-            key = (self._model.id, refused)
-            doubted_us = self._meter.doubted.get(key)
-            if doubted_us is None or now_us - doubted_us > _DOUBTED_US:
-                self._meter.doubted[key] = doubted_us = now_us
-            if now_us - doubted_us <= self._late_us:
-                return
-            del self._meter.doubted[key]
-        self._plans.remember(self._meter, self._model, refused, now_us)
+            self._meter.doubted[self._model.id, refused] = None
+            return
+        self._plans.remember(self._meter, self._model, refused, self._clock.now_us())
         self._stats.refusals_found += 1
+
+    async def _settle_a_doubt(self) -> None:
+        """Ask alone, before all else, for registers that an earlier visit seemed to be refused without a number.
+
+        An exception there tells unit and function, and may be one to a question before. A person who waits is not kept.
+        """
+        doubts = (where for model_id, where in self._meter.doubted if model_id == self._model.id)
+        where = next(doubts, None)
+        if where is None or self._turn.probing or self._turn.address.priority is Priority.COMMAND:
+            return
+        self._meter.undoubt(self._model.id, where)
+        self._closed = self._plans.refused(self._meter, self._model)
+        if await self._try(self._block_of(where)):
+            return
+        if self._turn.exception_certain:
+            self._plans.remember(self._meter, self._model, where, self._clock.now_us())
+            self._stats.refusals_found += 1
+        else:
+            self._meter.doubted[self._model.id, where] = None
 
     async def _learn_firmware(self) -> bool:
         """Where the meter can tell its firmware and has not: ask, because others of that firmware may have been refused
@@ -175,16 +184,21 @@ class Visit:
         due = next((r.range for r in known if r.until_us <= now_us), None)
         if due is None:
             return
-        specs = tuple(s for s in self._model.registers if due.overlaps(s.table, s.address, s.last))
-        block = cover(specs, self._model.limits) if specs else Block(due.table, due.first, due.last - due.first + 1, ())
         try:
-            refused = not await self._try(block)
+            refused = not await self._try(self._block_of(due))
         except ResponseTimeout:
             refused = True  # some meters say nothing where others refuse
         if refused:
             self._plans.remember(self._meter, self._model, due, now_us)
         else:
             self._plans.forget(self._meter, self._model, due)
+
+    def _block_of(self, where: AddressRange) -> Block:
+        """One quantity's registers, or what lies between two."""
+        specs = tuple(s for s in self._model.registers if where.overlaps(s.table, s.address, s.last))
+        if specs:
+            return cover(specs, self._model.limits)
+        return Block(where.table, where.first, where.last - where.first + 1, ())
 
     def _all_refused(self) -> IllegalAddress:
         ranges = ", ".join(map(str, self._closed))

@@ -13,7 +13,7 @@ from drivers.errors import ConnectionFailed, DeviceException, MalformedResponse,
 from drivers.modbus.bus_settings import BusSettings, BusStats
 from drivers.modbus.clock import Clock
 from drivers.modbus.link import Answer, Link
-from drivers.modbus.shapes import Shape, ShapesAsked
+from drivers.modbus.shapes import Shape, ShapesAsked, exception_to
 
 _MULTIPLE: Final = 16
 _MOST_DOUBLINGS: Final = 16
@@ -82,10 +82,10 @@ class Wire:
     async def _exchange(self, question: Awaitable[Answer], shape: Shape, silence_expected: bool) -> Answer:
         self._stats.requests += 1
         asked_at = self._clock.monotonic()
-        heard, given_up = False, True
+        heard, answered, given_up = False, False, True
         try:
             answer = await question
-            heard = True
+            heard = answered = True
         except ResponseTimeout:
             self._stats.timeouts += 1
             self._silent += not silence_expected
@@ -115,6 +115,8 @@ class Wire:
                 self._gateway_busy_until = max(self._gateway_busy_until, asked_at) + self._settings.timeout_s
             if not self._link.numbered:
                 self._shapes.ended(shape, now)
+                if not answered:
+                    self._shapes.ended(exception_to(shape), now)
         return answer
 
     async def _ready(self) -> None:

@@ -125,13 +125,9 @@ class MqttClient:
             (t for t in threading.enumerate() if t.name == f"paho-mqtt-client-{self._broker.client_id}"), None
         )
 
-    def stop(self, *, end_session: bool = False) -> None:
-        """Send what is queued, say goodbye, end the thread. The session stays at the broker, or ends with it."""
-        properties = None
-        if end_session:
-            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = 0
-        self._client.disconnect(properties=properties)
+    def stop(self) -> None:
+        """Send what is queued, say goodbye, end the thread. The session stays at the broker."""
+        self._client.disconnect()
         self._client.loop_stop()
 
     @property

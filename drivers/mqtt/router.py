@@ -31,7 +31,7 @@ class Subscription:
     """0: some of the messages bear no instant and are stamped when they arrive; a broker that kept them for us while we
     were away would make old registers new ones."""
     shareable: bool = True
-    """False: the decoder remembers earlier messages, so all of them must come to the same worker ($share is wrong)."""
+    """False: the decoder remembers earlier messages, or they are retained: all must come to one worker, unshared."""
 
 
 class Router:
@@ -68,7 +68,8 @@ class Router:
 
     def subscriptions(self) -> tuple[Subscription, ...]:
         """What an ingest listens to."""
-        found = {f: Subscription(f) for f in topics.subscriptions(self._prefix)}
+        # States are retained, and a broker sends nothing retained to who shares a subscription (MQTT 5.0 §3.3.1.3).
+        found = {f: Subscription(f, shareable=not f.endswith("/state")) for f in topics.subscriptions(self._prefix)}
         for rule in (rule for map_ in self._maps for rule in map_.messages if rule.ignore is None):
             name = rule.topic.filter
             before = found.get(name, Subscription(name))

@@ -29,7 +29,7 @@ class Gateway:
         """`silent_s`: how long a gateway that speaks Modbus TCP waits for a meter before it says that it is silent."""
         self._bus, self._rtu, self._silent_s = bus, rtu, silent_s
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def requests(self) -> int:
@@ -45,12 +45,16 @@ class Gateway:
         """Close the port and every connection."""
         if self._server is not None:
             self._server.close()
-            for writer in list(self._writers):
+            serving = list(self._serving)
+            for writer in self._serving.values():
                 writer.close()
+            await asyncio.gather(*serving)  # each ends by itself once its connection is closed
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+        me = asyncio.current_task()
+        assert me is not None
+        self._serving[me] = writer
         questions = RtuQuestions() if self._rtu else TcpQuestions()
         try:
             await converse(reader, writer, questions, self._bus, silent_s=None if self._rtu else self._silent_s)
@@ -59,7 +63,7 @@ class Gateway:
         except ConnectionError:
             pass  # the other end hung up: that is how a connection ends
         finally:
-            self._writers.discard(writer)
+            del self._serving[me]
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()

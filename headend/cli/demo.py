@@ -37,8 +37,8 @@ def demo(
     """Start everything on this machine with a simulated neighbourhood: no root, no docker, nothing else to install.
 
     An embedded PostgreSQL and MQTT broker, a simulated neighbourhood of three transformer areas that speaks real Modbus
-    TCP and MQTT, a billing import endpoint, and the head-end with all its roles. Ctrl-C stops everything; the next
-    start goes on where it was.
+    (TCP, RTU over TCP, a modem that dials in) and MQTT, a billing import endpoint, and the head-end with all its roles.
+    Ctrl-C stops everything; the next start goes on where it was.
     """
     from rich.console import Console
 

@@ -28,6 +28,7 @@ Origin = Annotated[str | None, typer.Option(help="Only origins (topics, bus addr
 @contextmanager
 def _opened(config: Path | None) -> Iterator[Quarantine]:
     settings = settings_of(config)
+    from drivers.errors import DriverConfigError
     from headend.domain.clock import system_clock
     from headend.ingest.quarantine import Quarantine
     from headend.store.errors import StoreError
@@ -36,6 +37,8 @@ def _opened(config: Path | None) -> Iterator[Quarantine]:
     try:
         with Store(settings.database.dsn, pool_max=2, prepare=settings.database.prepare) as store:
             yield Quarantine(store, settings, system_clock)
+    except DriverConfigError as error:
+        fail(f"payload maps: {error}")
     except StoreError as error:
         fail(f"database: {error}")
 

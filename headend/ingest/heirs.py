@@ -2,9 +2,10 @@
 
 A broker keeps what a process had not acknowledged in that process's session, and Mosquitto goes on giving it its share
 of new messages, until the session expires and all of them are lost with it (seen with 2.0). So whoever finds another
-member of its group offline for a while connects under that member's name, ends its subscriptions, handles what its
-session still holds, and ends the session. Two that try at once are parted by the broker, which lets one connection
-have a session; so is an heir from an owner that comes back. Handling a message twice changes nothing.
+member of its group offline for a while connects under that member's name, ends its share and handles what its session
+still holds. What only the owner subscribed to goes on waiting there for it. Two that try at once are parted by the
+broker, which lets one connection have a session; so is an heir from an owner that comes back. Handling a message twice
+changes nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Heir:
         self._nothing_there = False
         self._moved = threading.Event()
         self._on_message = on_message
-        self._filters = [wanted.filter for wanted in listening(mqtt, router)]
+        of_the_group = ("$share/", state_topic(mqtt, "+"))
+        self._filters = [w.filter for w in listening(mqtt, router) if w.filter.startswith(of_the_group)]
         self.client = MqttClient(
             broker_of(mqtt, client_id=owner),
             [],
@@ -144,7 +146,7 @@ class Heirs:
         return True
 
     async def look_after(self, now_s: float) -> list[tuple[str, bool]]:
-        """Begin and end what is due; whose sessions were left, and whether they were empty and are no more."""
+        """Begin and end what is due; whose sessions were left, and whether they were empty."""
         for owner in self._due(now_s):
             _log.warning("taking over the messages of another process", owner=owner)
             self._heirs[owner] = Heir(self._mqtt, self._router, owner, self._on_message, now_s=now_s)
@@ -175,7 +177,7 @@ class Heirs:
         self._heirs.clear()
 
     def _finish(self, heir: Heir, empty: bool) -> None:
-        heir.client.stop(end_session=empty)
+        heir.client.stop()
         metrics.MQTT_TAKEOVERS.labels("emptied" if empty else "left").inc()
         _log.info("done with the session of another process", owner=heir.owner, emptied=empty)
         if empty:

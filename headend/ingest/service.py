@@ -122,7 +122,7 @@ class IngestService:
 
     def _take(self, message: Message) -> None:
         arrived = Arrived(message, to_us(self._clock()), time.monotonic())
-        if not self._window.offer(arrived):
+        if not self._window.offer(arrived, wait_s=self._settings.mqtt.keepalive_s / 3):
             metrics.MQTT_OVERFLOW.labels(str(message.qos)).inc()
             return
         metrics.UNACKED_MESSAGES.inc()
@@ -284,6 +284,7 @@ class IngestService:
 
     def _goodbye(self) -> None:
         """Say that we go, and give back what was taken over."""
+        self._window.close()
         if self._heirs is not None:
             self._heirs.stop()
         self._say(mqtt_session.OFFLINE)

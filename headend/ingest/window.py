@@ -1,7 +1,9 @@
 """Messages that arrived and are not written yet: bounded, filled by the network thread, emptied by the writer.
 
-What the broker may send un-acknowledged bounds it (receive-maximum); a broker that sends more, or QoS 0, meets the hard
-bound here: such a message is not taken. With QoS 1 it is sent again after `MqttClient.renew`.
+What the broker may send un-acknowledged bounds it (receive-maximum). A broker that sends more (Mosquitto 2.0.11 answers
+each acknowledgement with receive-maximum messages more), or QoS 0, meets the hard bound here: the network thread waits
+a while for room, which the broker feels as a full line; then the message is not taken. With QoS 1 it is sent again
+after `MqttClient.renew`.
 """
 
 from __future__ import annotations
@@ -31,16 +33,24 @@ class Window:
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._closed = False
         self._queue: deque[Arrived] = deque()
         self._bytes = 0
         self._last_s = 0.0
         self._overflowed = False
 
-    def offer(self, arrived: Arrived) -> bool:
-        """Take a message. False: it is full, the message was not taken."""
+    def offer(self, arrived: Arrived, *, wait_s: float = 0.0) -> bool:
+        """Take a message, waiting for room so long at the most. False: it is full, the message was not taken."""
         with self._lock:
             size = len(arrived.message.payload)
-            if len(self._queue) >= self._capacity or (self._queue and self._bytes + size > self._capacity_bytes):
+
+            def fits() -> bool:
+                return len(self._queue) < self._capacity and (
+                    not self._queue or self._bytes + size <= self._capacity_bytes
+                )
+
+            if not self._room.wait_for(lambda: fits() or self._closed, wait_s) or not fits():
                 self._overflowed |= arrived.message.qos > 0
                 return False
             self._queue.append(arrived)
@@ -61,7 +71,14 @@ class Window:
                 return None
             arrived = self._queue.popleft()
             self._bytes -= len(arrived.message.payload)
+            self._room.notify()
             return arrived
+
+    def close(self) -> None:
+        """Nobody takes anything any more: nobody is to wait for room."""
+        with self._lock:
+            self._closed = True
+            self._room.notify_all()
 
     def drop_sent_again(self, session: str = "") -> int:
         """Forget what a session that stands will send again over its new connection; how many that were.
@@ -73,6 +90,7 @@ class Window:
             dropped = len(self._queue) - len(kept)
             self._queue = deque(kept)
             self._bytes = sum(len(a.message.payload) for a in kept)
+            self._room.notify_all()
             return dropped
 
     def overflowed(self) -> bool:

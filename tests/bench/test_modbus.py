@@ -81,7 +81,7 @@ async def bare(port: int, meters: list[Meter]) -> tuple[float, int]:
 
 async def by_bus(port: int, meters: list[Meter]) -> tuple[float, int]:
     """The same by the bus, with every answer decoded and checked."""
-    bus = open_bus(f"modbus+tcp://127.0.0.1:{port}", BusSettings(timeout_s=2, retries=0))
+    bus = open_bus(f"modbus+tcp://127.0.0.1:{port}", BusSettings(timeout_s=2, timeout_min_s=2, retries=0))
     await bus.read_meter(*meters[0], POLLED)  # connects
     before, started = bus.stats.requests, time.perf_counter()
     for unit, model in meters:

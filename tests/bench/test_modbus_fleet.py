@@ -84,7 +84,7 @@ async def bare(gateway: int, port: int, meters: int) -> int:
 
 async def by_bus(gateway: int, port: int, meters: int) -> int:
     """The bus, with every answer checked and decoded."""
-    bus = open_bus(f"modbus+tcp://{host(gateway)}:{port}", BusSettings(timeout_s=5, retries=0))
+    bus = open_bus(f"modbus+tcp://{host(gateway)}:{port}", BusSettings(timeout_s=5, timeout_min_s=5, retries=0))
     for unit in range(1, meters + 1):
         reading = await bus.read_meter(unit, MODEL)
         assert reading.import_wh is not None

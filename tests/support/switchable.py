@@ -141,8 +141,12 @@ class SwitchableMeter:
     """Accepts, and does nothing."""
     refuses: ExcCodes | None = None
     """What it says to writes."""
+    obeys_anyway: bool = False
+    """It does what it refuses: it was asked twice by its gateway, and speaks of the second time."""
     answers_write_after_s: float = 0.0
     """It obeys at once, and says so late."""
+    silent_until_it_is_told: bool = False
+    """It answers nothing while this is so."""
     silent_after_write_s: float = 0.0
     """After a write it answers nothing for so long; the write itself neither."""
     tariff: int = 1
@@ -186,6 +190,8 @@ class SwitchableMeter:
     ) -> ExcCodes | None:
         while (silent_s := self._silent_until - time.monotonic()) > 0:
             await asyncio.sleep(silent_s)
+        while self.silent_until_it_is_told:
+            await asyncio.sleep(0.02)
         if values is not None:
             return await self._written(function, address, tuple(int(v) for v in values))
         self._move()
@@ -208,6 +214,8 @@ class SwitchableMeter:
             self._unlocked = words == (0x1234,)
             return None
         if self.refuses is not None:
+            if self.obeys_anyway:
+                self._obey(address, words)
             return self.refuses
         if not self.lies:
             self._obey(address, words)

@@ -41,6 +41,8 @@ _MOST: Final = 16
 _MOST_TRIES: Final = 20
 """A command that was sent is taken over so often, in case that concluding it fails by a mistake of ours."""
 _TELL_AGAIN_S: Final = 5.0
+_MOST_AHEAD_S: Final = 5.0
+"""Clocks of two processes differ by less, or somebody has to look after them: a time-to-live is no longer what it says."""
 _RELAY_EVENTS: Final = {"open": EventKind.RELAY_OPENED, "closed": EventKind.RELAY_CLOSED}
 _log = get_logger(__name__)
 
@@ -128,6 +130,12 @@ class CommandExecutor:
             raise CannotBeDone("the meter has no Modbus endpoint")
         if (model := self._models.get(target.model)) is None:
             raise CannotBeDone(f"no register map for model {target.model!r}")
+        ahead_s = (held.requested_at - self._clock()).total_seconds()
+        if held.state is CommandState.TAKEN and ahead_s > _MOST_AHEAD_S:
+            raise CannotBeDone(
+                f"asked for by a clock that is {ahead_s:.0f} s ahead of this process's: when it is too late to do it "
+                "cannot be told"
+            )
         if held.state is CommandState.TAKEN and not allowed(self._settings, held.kind):
             raise CannotBeDone(f"not allowed by the settings of the polling process: commands.{held.kind} = false")
         try:

@@ -45,8 +45,9 @@ _OVERTIME_S: Final = 30.0
 _CONCLUDE_AGAIN_S: Final = 2.0
 _CONCLUDE_TIMES: Final = 10
 _ON_BUS: Final = (Do.LOOK, Do.MARK, Do.WRITE, Do.READ_BACK)
-_DID_NOTHING: Final = {1, 2, 3, 6, 7, 8}
-"""Exception codes by which a device says that it did not obey; 4, 5, 10 and 11 leave it open whether it did."""
+_DID_NOTHING: Final = {1, 2, 3, 7, 8}
+"""Exception codes by which a device says that it did not obey. 4, 5, 10 and 11 leave it open whether it did; so does 6:
+what keeps it busy may be this very write, put to it twice by its gateway."""
 _PASSING: Final = {5, 6, 10, 11}
 """... and those that may be gone at the next look."""
 _log = get_logger(__name__)

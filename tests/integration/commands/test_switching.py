@@ -140,6 +140,21 @@ def test_an_exception_that_leaves_it_open_is_read_back(load: Any, running: Any, 
     assert scene(run, load, refuses=ExcCodes.DEVICE_FAILURE).writes == [WRITE_OPEN]
 
 
+@pytest.mark.parametrize("says", [ExcCodes.ACKNOWLEDGE, ExcCodes.DEVICE_BUSY])
+def test_a_meter_that_says_that_it_is_at_work_may_be_at_work_on_this(
+    says: ExcCodes, load: Any, running: Any, submit: Any, done: Any, events: Any
+) -> None:
+    async def run(meter: SwitchableMeter) -> None:
+        async with running():
+            command, life = await done(submit("120001", "relay", "open"))
+        assert (command.state, command.detail) == (CommandState.CONFIRMED, "read back as open")
+        written = next(s for s in life if s.step is S.WRITTEN)
+        assert f"exception {says.value}" in written.detail
+        assert [e["kind"] for e in events()] == ["relay_opened"]
+
+    assert scene(run, load, refuses=says, obeys_anyway=True).writes == [WRITE_OPEN]
+
+
 def test_an_answer_that_comes_too_late_is_read_back_and_never_written_again(
     load: Any, running: Any, submit: Any, done: Any
 ) -> None:
@@ -246,6 +261,49 @@ def test_one_at_a_time_at_a_meter_and_in_their_order(load: Any, running: Any, su
 
     meter = scene(run, load, motor_s=0.3)
     assert [w[2] for w in meter.writes] == [(0xAAAA,), (0x5555,), (0xAAAA,)]
+
+
+def test_the_last_word_counts_though_an_earlier_one_waits_for_its_meter(
+    load: Any, running: Any, submit: Any, look: Any, done: Any
+) -> None:
+    """Disconnect, think better of it, reconnect: whenever the meter is back, the supply stays on."""
+
+    async def run(meter: SwitchableMeter) -> None:
+        meter.silent_until_it_is_told = True
+        opening = submit("120001", "relay", "open", ttl_s=600)
+        setting = submit("120001", "clock", "now", ttl_s=600)
+        async with running():
+            while look(opening)[0].not_before is None or look(setting)[0].not_before is None:
+                await asyncio.sleep(0.02)
+            closing = submit("120001", "relay", "closed", ttl_s=600)
+            meter.silent_until_it_is_told = False
+            last, _ = await done(closing)
+            first, life = await done(opening)
+            other, _ = await done(setting)
+        assert (last.state, last.detail) == (CommandState.CONFIRMED, "it was closed already: nothing was written")
+        assert (first.state, first.sent_at) == (CommandState.EXPIRED, None)
+        assert first.detail.startswith("never sent: a later one of its kind was first; ")
+        assert life[-1].step is S.EXPIRED
+        assert other.state is CommandState.CONFIRMED  # of another kind
+
+    assert scene(run, load).writes == []
+
+
+def test_a_command_from_a_clock_that_is_ahead_is_refused(
+    load: Any, running: Any, submit: Any, done: Any, clock: Any
+) -> None:
+    """Its time-to-live would be so much longer than whoever asked for it meant."""
+
+    async def run(meter: SwitchableMeter) -> None:
+        clock.by += timedelta(minutes=5)
+        command_id = submit("120001", "relay", "open")
+        clock.by -= timedelta(minutes=5)
+        async with running():
+            command, _ = await done(command_id)
+        assert command.state is CommandState.REFUSED
+        assert "asked for by a clock that is 300 s ahead" in command.detail
+
+    assert scene(run, load).writes == []
 
 
 def test_what_was_asked_and_what_became_of_it_is_never_rewritten(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -127,6 +128,42 @@ def test_nobody_there_is_a_connection_error() -> None:
         client = ModbusTcpClient("127.0.0.1", port)
         with pytest.raises(ConnectionFailed, match="not connected"):
             await read(client, 0)
+
+    run(scene())
+
+
+def test_of_a_name_with_two_addresses_one_that_swallows_everything_hides_not_the_other(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        assert host == "gateway.example"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in ("127.0.0.2", "127.0.0.1")]
+
+    async def scene() -> None:
+        async with bench.serving([bench.device(3, tables(bench))]) as port:
+            with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+                deaf.bind(("127.0.0.2", port))
+                deaf.listen(0)
+                for caller in (first, second):  # the queue is full: whoever calls now hears nothing
+                    caller.setblocking(False)
+                    caller.connect_ex(("127.0.0.2", port))
+                monkeypatch.setattr(socket, "getaddrinfo", two)
+                client = ModbusTcpClient("gateway.example", port)
+                await client.connect(4 * SHORT_S)
+                assert await read(client, 4) == right(4)
+                await client.close()
+
+    run(scene())
+
+
+def test_a_name_that_nobody_knows_is_a_connection_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    async def scene() -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        with pytest.raises(ConnectionFailed, match=r"gateway\.example:502: no connection within 0\.25 s: .*not known"):
+            await ModbusTcpClient("gateway.example").connect(SHORT_S)
 
     run(scene())
 

@@ -266,3 +266,29 @@ def test_last_will_and_return_of_a_concentrator_are_events(
         ("communication_lost", None, "mqtt"),
         ("communication_restored", "0.1.52.29", "mqtt"),
     ]
+
+
+def test_a_broker_that_sends_more_than_receive_maximum_is_slowed_down_and_nothing_is_sent_twice(
+    field_store: Store, mosquitto: Callable[..., Mosquitto], run_ingest: Callable[..., Any], kit: Any
+) -> None:
+    """Mosquitto 2.0.11 answers each acknowledgement with as many messages as receive-maximum allows in all."""
+    broker = mosquitto()
+    ingest = run_ingest(field_store, kit.settings_for(field_store.dsn, broker.port, mqtt={"receive_maximum": 20}))
+    broker.publish(f"{PREFIX}/meter/Acme/58/reading", [reading(0)])
+    kit.wait_until(lambda: rows(field_store, kit) == 1, "a subscription")
+    overflowed = kit.count("headend_mqtt_overflow_total", qos="1")
+    received = kit.count("headend_readings_received_total", source="mqtt")
+    write, go_on = ingest.service._writer.write, threading.Event()
+
+    def held(items: Any) -> Any:
+        result = write(items)
+        go_on.wait(8.0)  # the acknowledgements of this batch come when the broker has much more to send
+        return result
+
+    ingest.service._writer.write = held
+    broker.publish(f"{PREFIX}/meter/Acme/1/reading", [reading(n) for n in range(3000)])
+    go_on.set()
+    kit.wait_until(lambda: rows(field_store, kit) == 3001, "all of them")
+    assert kit.count("headend_mqtt_overflow_total", qos="1") == overflowed
+    assert kit.count("headend_readings_received_total", source="mqtt") == received + 3000
+    assert ingest.service._client._connection == 1, "over one connection"

@@ -49,6 +49,8 @@ def test_ids_of_modems_keep_their_case() -> None:
         ("modbus+tcp://me@h", r"wanted modbus\+tcp://HOST"),
         ("modbus+tcp://h?unit=3", r"wanted modbus\+tcp://HOST"),
         ("modbus+tcp://h#1", r"wanted modbus\+tcp://HOST"),
+        ("modbus+tcp://gateway..example", r"'gateway\.\.example' is no host name; wanted modbus\+tcp://HOST"),
+        (f"modbus+tcp://{'a' * 64}", r"is no host name"),
         ("modbus+rtu+tcp://h", r"the port is missing; wanted modbus\+rtu\+tcp://HOST:PORT"),
         ("modbus+rtu+tcp://:4001", r"wanted modbus\+rtu\+tcp://HOST:PORT"),
         (SERIAL, r"baud is missing; wanted modbus\+serial:///dev/DEVICE\?baud=9600&parity=N&stop=1"),

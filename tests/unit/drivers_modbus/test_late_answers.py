@@ -222,6 +222,45 @@ def test_an_exception_that_comes_again_makes_nobody_remember_a_refusal(make_spec
     assert run(bus.visit(ModbusAddress(1, model))).missing == ()
 
 
+def test_where_every_exception_comes_twice_only_what_is_missing_is_remembered(make_spec: Any, make_limits: Any) -> None:
+    """A gateway that repeats itself does so in every round: seeing the same twice proves nothing."""
+
+    class Repeating(SpoiltLine):
+        async def read(self, *, unit: int, function: int, address: int, count: int, timeout_s: float) -> Any:
+            missing = any((unit, a) in self.missing for a in range(address, address + count))
+            self.fates = iter([Fate(0.05, again_s=(0.2,)) if missing else Fate(0.3)])
+            return await super().read(unit=unit, function=function, address=address, count=count, timeout_s=timeout_s)
+
+    clock, memory = FakeClock(), RefusalsInMemory()
+    link = Repeating(clock, iter([]), missing=frozenset({(1, 1)}))
+    bus = ModbusBus(link, BusSettings(timeout_s=0.5, late_s=LATE_S), clock=clock, refusals=memory)
+    specs = [make_spec(quantity=q, address=i, count=1) for i, q in enumerate(QUANTITIES[:3])]
+    model = model_of(specs, make_limits())
+    for _ in range(6):
+        last = run(bus.visit(ModbusAddress(1, model)))
+        clock.elapsed_s += 900
+    assert [r.range for r in memory.known(MeterKey("line", 1, "test"))] == [AddressRange(Table.INPUT, 1, 1)]
+    assert last.missing == (QUANTITIES[1],)
+    assert bus.stats.refusals_found == 1
+
+
+def test_a_doubted_refusal_is_over_once_the_registers_answer(make_spec: Any, make_limits: Any) -> None:
+    clock, memory = FakeClock(), RefusalsInMemory()
+    link = SpoiltLine(clock, iter([Fate(0.05), Fate(0.05), Fate(0.05), Fate(0.05, exception=2)]))
+    bus = ModbusBus(link, BusSettings(timeout_s=0.5, late_s=LATE_S), clock=clock, refusals=memory)
+    model = model_of([make_spec(quantity=Quantity.POWER_W, address=7, count=1)], make_limits())
+    here = ModbusAddress(1, model)
+    link.missing = frozenset({(1, 7)})
+    with pytest.raises(PeerError):
+        run(bus.visit(here))
+    link.missing = frozenset()
+    clock.elapsed_s += 900
+    assert run(bus.visit(here)).missing == ()
+    clock.elapsed_s += 900
+    assert run(bus.visit(here)).missing == ()  # it was refused once, and again in another mood, and has it for all that
+    assert memory.known(MeterKey("line", 1, "test")) == ()
+
+
 def test_others_have_the_bus_while_a_question_waits_for_late_answers(make_spec: Any, make_limits: Any) -> None:
     clock = FakeClock()
     link = SpoiltLine(clock, iter([]))

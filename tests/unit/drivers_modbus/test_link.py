@@ -207,6 +207,26 @@ def test_modbus_tcp_may_address_the_gateway_itself_as_0() -> None:
     run(play())
 
 
+@pytest.mark.parametrize("came", [0, 4, 9])
+def test_a_question_cancelled_within_its_answer_leaves_nothing_to_the_next(came: int) -> None:
+    async def play() -> None:
+        scene = Scene(MbapFraming(), None)
+        answer = b"\0\x01\0\0\0\x05\x01\x03\x02\0\x07"
+        scene.transport.reply = lambda data: scene.says(answer[:came])
+        await scene.link.connect(1)
+        reading = asyncio.create_task(scene.read(timeout_s=5))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert scene.link.connected is (came == 0)
+        await scene.link.connect(1)
+        scene.transport.reply = lambda data: scene.says(data[:2] + answer[2:])
+        assert await scene.read() == (7,)
+
+    run(play())
+
+
 def test_two_questions_at_once_are_a_mistake_of_ours() -> None:
     async def play() -> None:
         scene = Scene()

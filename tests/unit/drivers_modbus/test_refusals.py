@@ -226,6 +226,19 @@ def test_a_hole_that_is_over_is_asked_again_too(remembering: Any) -> None:
     assert len(link.asked) == 3
 
 
+def test_a_hole_that_answers_again_makes_no_reading_of_nothing(remembering: Any) -> None:
+    clock, link, bus, memory = remembering()
+    me = MeterKey("gateway:502", 3, "eastron-sdm630")
+    link.meters[3] = memory_of(SDM630)
+    memory.remember(me, AddressRange(Table.INPUT, 0x20, 0x21), clock.now_us() - round(2 * DAY_S * 1e6), me)
+    for quantity in ENERGY:
+        memory.remember(me, SDM630.by_quantity[quantity].range, clock.now_us(), me)
+    with pytest.raises(IllegalAddress, match="known to be refused"):
+        run(bus.read_meter(3, SDM630, ENERGY))
+    assert link.asked == [(3, 4, 0x20, 2)]
+    assert len(memory.known(me)) == 2
+
+
 def test_a_meter_that_falls_silent_at_a_refused_register_is_left_alone_with_it(remembering: Any) -> None:
     clock, link, bus, _ = remembering(retries=0)
     link.meters[1] = memory_without(SDM230, 0x46, 0x47)

@@ -107,6 +107,35 @@ def test_a_write_is_given_all_the_time_there_is(setup: Any) -> None:
     run(scene())
 
 
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (ResponseTimeout("silent", peer="x"), True),
+        (DeviceException("busy", peer="x", exception_code=6), True),
+        (None, False),
+    ],
+)
+def test_a_refusal_of_one_write_is_not_taken_for_that_of_the_next(
+    error: PeerError | None, waits: bool, setup: Any
+) -> None:
+    """On a link without numbers an exception tells unit and function alone."""
+    clock, link, bus = setup(late_s=5.0)
+    link.meters[1], link.numbered = memory_of(SDM230), False
+
+    async def scene() -> None:
+        async with bus.turn(COMMAND) as turn:
+            link.fault = lambda *_: error
+            outcome_of_first = await outcome(turn.write(WriteTarget(function=6, address=0x10), (1,)))
+            assert outcome_of_first is error or error is None
+            link.fault = lambda *_: None
+            await turn.write(WriteTarget(function=16, address=0x30), (1,))  # of another function
+            assert clock.slept == []
+            await turn.write(RELAY, (1,))
+            assert clock.slept == ([pytest.approx(5.0 - 0.05)] if waits else [])
+
+    run(scene())
+
+
 def test_the_echo_of_a_write_is_not_taken_for_that_of_the_next(setup: Any) -> None:
     clock, link, bus = setup(late_s=5.0)
     link.meters[1], link.numbered = memory_of(SDM230), False

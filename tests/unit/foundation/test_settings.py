@@ -111,7 +111,7 @@ def test_a_whole_installation_from_the_environment(monkeypatch: pytest.MonkeyPat
     [
         ("HEADEND_WEB__PORT", "99999", "HEADEND_WEB__PORT = '99999'"),
         ("HEADEND_WEB__PROT", "80", "HEADEND_WEB__PROT: unknown key; known are host, port"),
-        ("HEADEND_WEBB__PORT", "80", "HEADEND_WEBB__PORT: unknown section; known are BILLING, CLOCK, COMMANDS, DATABASE"),
+        ("HEADEND_WEBB__PORT", "80", "HEADEND_WEBB__PORT: unknown section; known are BILLING, CLOCK, COMMANDS"),
         ("HEADEND_DATABASE", f"password={SECRET}", '"database"'),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from drivers.mqtt.client import Message
+import threading
+
+from drivers.mqtt.broker import Message
 from headend.ingest.window import Arrived, Window
 
 
@@ -44,3 +46,38 @@ def test_what_is_sent_again_is_forgotten() -> None:
     assert window.state() == (3, 3, 3.0, 5.0)
     assert window.drop_sent_again() == 2
     assert window.state()[:3] == (1, 1, 4.0)
+
+
+def test_who_waits_for_room_gets_it_as_soon_as_something_is_taken() -> None:
+    window = Window(1, 100)
+    window.offer(arrived("a"))
+    done: list[bool] = []
+    waiting = threading.Thread(target=lambda: done.append(window.offer(arrived("b"), wait_s=20.0)))
+    waiting.start()
+    first = window.take()
+    waiting.join(20)
+    assert done == [True]
+    second = window.take()
+    assert first is not None
+    assert second is not None
+    assert (first.message.topic, second.message.topic) == ("a", "b")
+    assert not window.overflowed()
+
+
+def test_nobody_waits_for_a_window_that_is_closed() -> None:
+    window = Window(1, 100)
+    window.offer(arrived("a"))
+    done: list[bool] = []
+    waiting = threading.Thread(target=lambda: done.append(window.offer(arrived("b"), wait_s=3600.0)))
+    waiting.start()
+    window.close()
+    waiting.join(20)
+    assert done == [False]
+
+
+def test_only_the_session_that_stands_is_sent_again() -> None:
+    window = Window(10, 100)
+    for session in ("mine", "inherited", "mine"):
+        window.offer(Arrived(Message("t", b"x", 1, 1, 1, session=session), 0, 0.0))
+    assert window.drop_sent_again("mine") == 2
+    assert window.state()[0] == 1

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from drivers.modbus.dialin_settings import dialin_settings
-from headend.settings import Section, Settings, load_settings
+from headend.settings import Settings, load_settings
+from headend.settings.sections import Section
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "headend.example.toml"
 

@@ -34,13 +34,20 @@ insert into device_command_step (command_id, at, step, state, words, detail)
 values (%(command_id)s, %(at)s, %(step)s, %(state)s, %(words)s, %(detail)s);
 
 -- expire --
--- Never sent and out of time; one that is being executed keeps its lease.
+-- Never sent and out of time, or overtaken: the last word on a relay or a tariff counts, and an earlier one that waited for
+-- its meter must not undo it. One that is being executed keeps its lease.
 with over as (
-    update device_command
+    update device_command c
     set state = 'expired', done_at = %(now)s, taken_until = null,
-        detail = case when detail = '' then 'never sent: nobody took it in time' else 'never sent: ' || detail end
-    where state in ('queued', 'taken') and expires_at <= %(now)s and (state = 'queued' or taken_until <= %(now)s)
-    returning command_id, kind, detail
+        detail = 'never sent: ' || case when c.expires_at > %(now)s then 'a later one of its kind was first; ' else '' end
+                 || case when c.detail = '' then 'nobody took it in time' else c.detail end
+    where (c.state in ('queued', 'taken') and c.expires_at <= %(now)s and (c.state = 'queued' or c.taken_until <= %(now)s))
+       or (c.state = 'queued' and c.kind <> 'clock' and exists (
+           select from device_command later
+           where later.meter_id = c.meter_id and later.kind = c.kind
+             and (later.requested_at, later.command_id) > (c.requested_at, c.command_id)
+             and (later.sent_at is not null or later.state = 'confirmed')))
+    returning c.command_id, c.kind, c.detail
 ), noted as (
     insert into device_command_step (command_id, at, step, detail)
     select command_id, %(now)s, 'expired', detail from over
@@ -48,8 +55,8 @@ with over as (
 select command_id, kind from over;
 
 -- take --
--- The oldest of each meter that has none under way (one that waits for its moment lets others pass); of a dead holder,
--- whatever it held: a sent one for reading back only, its time-to-live over or not.
+-- The oldest of each meter that has none under way (one that waits for its moment lets others pass, and is overtaken by a
+-- later one of its kind); of a dead holder, whatever it held: a sent one for reading back only, its time over or not.
 update device_command c
 set state = case when c.state = 'sent' then 'sent' else 'taken' end, taken_until = %(taken_until)s, tries = c.tries + 1
 from (
@@ -59,7 +66,9 @@ from (
                            where o.meter_id = d.meter_id and o.command_id <> d.command_id
                              and (o.state in ('taken', 'sent')
                                   or (o.state = 'queued' and (o.not_before is null or o.not_before <= %(now)s)
-                                      and (o.requested_at, o.command_id) < (d.requested_at, d.command_id)))))
+                                      and (o.requested_at, o.command_id) < (d.requested_at, d.command_id))
+                                  or (o.kind = d.kind and d.kind <> 'clock' and (o.sent_at is not null or o.state = 'confirmed')
+                                      and (o.requested_at, o.command_id) > (d.requested_at, d.command_id)))))
        or (d.state = 'taken' and d.expires_at > %(now)s and d.taken_until <= %(now)s)
        or (d.state = 'sent' and d.taken_until <= %(now)s)
     order by d.requested_at
