@@ -18,6 +18,8 @@ from typing import Any, Final, NoReturn, TypeVar
 from drivers.errors import DriverConfigError
 
 _E = TypeVar("_E", bound=StrEnum)
+_LEAST, _MOST = Decimal("1E-30"), Decimal("1E+30")
+"""What a person means by a number lies between; as a fraction, 1E+999999999 alone would fill the memory."""
 _HEADER: Final = re.compile(r"\s*\[\[?\s*([^\[\],{}=]+?)\s*\]\]?\s*(?:#.*)?")
 _PIECE: Final = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _KEY: Final = re.compile(rf"\s*({_PIECE}(?:\s*\.\s*{_PIECE})*)\s*=")
@@ -126,7 +128,7 @@ class Part:
 
     def fail(self, key: str, message: str) -> NoReturn:
         """Raise the file's error for `key` of this table (empty: for the table itself)."""
-        self._file.fail(message, line=self._line(key), key=".".join(p for p in (self._called(), key) if p) or None)
+        self._file.fail(message, line=self.line(key), key=".".join(p for p in (self._called(), key) if p) or None)
 
     def _called(self) -> str:
         if self._holder is not None:
@@ -134,8 +136,11 @@ class Part:
             return f"{holder._called()}.{name}".strip(".")
         return self._table if self._index is None or not self._table else f"{self._table}[{self._index + 1}]"
 
-    def _line(self, key: str) -> int | None:
-        """The line of `key`, else of the table's header, else of the key of the table that holds this one inline."""
+    def line(self, key: str) -> int | None:
+        """The line of `key` (empty: of the table itself), for whoever has something to say of it later.
+
+        Else that of the table's header, else of the key of the table that holds this one inline.
+        """
         line = self._line_of_key(key) if key else None
         if line is None and key:  # given as a table of its own
             line = self._file.line_of(f"{self._table}.{key}".strip("."), 0)
@@ -143,7 +148,7 @@ class Part:
             line = self._file.line_of(self._table, self._index or 0)
         if line is None and self._holder is not None:
             holder, name = self._holder
-            line = holder._line(name)
+            line = holder.line(name)
         return line
 
     def _line_of_key(self, key: str) -> int | None:
@@ -248,8 +253,10 @@ class Part:
         value = self._data.get(key)
         if value is None:
             return default
-        if not isinstance(value, (int, Decimal)) or isinstance(value, bool) or not 0 < value < Decimal("Infinity"):
+        if not isinstance(value, (int, Decimal)) or isinstance(value, bool) or not value > 0:
             self.fail(key, f"{value!s}: wanted a number greater than 0")
+        if not _LEAST < value < _MOST:
+            self.fail(key, f"{value!s}: wanted a number between {_LEAST} and {_MOST}")
         return Fraction(value)
 
     def bits(self, key: str, count: int) -> list[int]:

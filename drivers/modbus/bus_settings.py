@@ -94,5 +94,7 @@ class BusStats:
     """Register ranges newly remembered as refused."""
     reshaped: int = 0
     """Questions made longer so that a late answer to another one cannot fit."""
+    doubted: int = 0
+    """Answers with the very words of an earlier one of their shape: asked again once no copy can come any more."""
     waited_out: int = 0
     """Questions held back until no late answer could come any more."""

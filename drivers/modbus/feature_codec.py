@@ -16,6 +16,7 @@ from drivers.modbus.register_map import WordOrder
 FIRST_YEAR: Final = 2000
 """A clock that says an earlier year was never set."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_H: Final = 24
 _NEVER: Final = 0xFFFF_FFFF
 """Of `unix`: erased memory."""
 
@@ -73,22 +74,21 @@ def _told(form: ClockFormat, words: Sequence[int], zone: tzinfo) -> datetime | N
         return None if seconds == _NEVER else (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=zone)
     if form.encoding == "iec870":
         year, date, time, milliseconds = words
-        return datetime(
-            form.year_base + (year & 0x7F), date >> 8 & 0xF, date & 0x1F, time >> 8 & 0x1F, time & 0x3F,
-            milliseconds // 1000, milliseconds % 1000 * 1000, tzinfo=zone,
-        )  # fmt: skip
+        day = datetime(form.year_base + (year & 0x7F), date >> 8 & 0xF, date & 0x1F, tzinfo=zone)
+        return _on(day, time >> 8 & 0x1F, time & 0x3F, milliseconds // 1000, milliseconds % 1000 * 1000)
     parts = _fields(form, words)
     if parts is None:
         return None
-    return datetime(
-        parts[ClockField.YEAR] + form.year_base,
-        parts[ClockField.MONTH],
-        parts[ClockField.DAY],
-        parts.get(ClockField.HOUR, 0),
-        parts.get(ClockField.MINUTE, 0),
-        parts.get(ClockField.SECOND, 0),
-        tzinfo=zone,
-    )
+    day = datetime(parts[ClockField.YEAR] + form.year_base, parts[ClockField.MONTH], parts[ClockField.DAY], tzinfo=zone)
+    clock = (parts.get(field, 0) for field in (ClockField.HOUR, ClockField.MINUTE, ClockField.SECOND))
+    return _on(day, *clock)
+
+
+def _on(day: datetime, hour: int, minute: int, second: int, microsecond: int = 0) -> datetime:
+    """That time of the day; 24:00:00 is the end of it, as ISO 8601 has it and meters that freeze a day write it."""
+    if hour == _DAY_H and not (minute or second or microsecond):
+        return day + timedelta(days=1)
+    return day.replace(hour=hour, minute=minute, second=second, microsecond=microsecond)
 
 
 def _packed(form: ClockFormat, there: datetime) -> tuple[int, ...]:

@@ -37,6 +37,8 @@ _PROFILE_KEYS: Final = {
     "registers", "empty",
 }  # fmt: skip
 _ENCODINGS: Final = ("unix", "word_fields", "byte_fields", "iec870")
+_MOST_WRITTEN: Final = 123
+"""By function 16 (Modbus Application Protocol V1.1b3, section 6.12)."""
 _ONE: Final = Fraction(1)
 _DATE: Final = (ClockField.YEAR, ClockField.MONTH, ClockField.DAY)
 _TIME: Final = (ClockField.HOUR, ClockField.MINUTE, ClockField.SECOND)
@@ -72,6 +74,8 @@ def _clock(top: Part, limits: Limits) -> ClockSpec:
         write=_write(part, "write", (16,)) if part.given("write") else None,
     )
     _readable(part, spec.range, limits)
+    if spec.write is not None:
+        _writable(part, "write", spec.write.address, made.count)
     return spec
 
 
@@ -122,7 +126,9 @@ def _write(holder: Part, key: str, functions: tuple[int, ...]) -> WriteTarget:
     unlock = []
     for item in part.items("unlock"):
         step = part.inline("unlock", item, {"address", "words"})
-        unlock.append((step.integer("address", 0, 0xFFFF), tuple(_words(step, "words"))))
+        target, words = step.integer("address", 0, 0xFFFF), tuple(_words(step, "words"))
+        _writable(step, "words", target, len(words))
+        unlock.append((target, words))
     function: Any = part.one_of("function", functions)
     return WriteTarget(function=function, address=part.integer("address", 0, 0xFFFF), unlock=tuple(unlock))
 
@@ -142,6 +148,7 @@ def _switch(top: Part, key: str, names: tuple[str, ...], limits: Limits) -> Swit
         part.fail("writes", f"function {write.function} writes exactly one register")
     if write.function == 5 and any(words[0] not in (0x0000, 0xFF00) for words in writes.values()):
         part.fail("writes", "function 5 writes 0x0000 (off) or 0xFF00 (on)")
+    _writable(part, "writes", write.address, max(map(len, writes.values())))
     for one, other in combinations(writes, 2):
         if writes[one] == writes[other]:
             part.fail("writes", f"{one} and {other} write the same: a command says which state it wants")
@@ -281,6 +288,14 @@ def _readable(part: Part, wanted: AddressRange, limits: Limits) -> None:
     for closed in limits.forbidden:
         if closed.overlaps(wanted.table, wanted.first, wanted.last):
             part.fail("address", f"{wanted} lies in {closed}, which must not be asked for")
+
+
+def _writable(part: Part, key: str, address: int, count: int) -> None:
+    """Fail where these registers cannot be written at once."""
+    if count > _MOST_WRITTEN:
+        part.fail(key, f"{count} registers: one write takes {_MOST_WRITTEN} at the most")
+    if address + count > 0x10000:
+        part.fail(key, f"{count} registers from 0x{address:04X} end behind the last one, 0xFFFF")
 
 
 def _address(part: Part, count: int) -> int:

@@ -1,8 +1,9 @@
 """Keeps questions that look alike apart on links whose answers carry no number (RTU). Pure; time is handed in.
 
-There an answer tells only its unit, function and length. An answer that comes late, or a second time, fits any question
-of the same shape; so for as long as one may come, no such question is asked: it is made a register or two longer where
-the model's limits allow, or waits. An exception has no length: whose it is can be told only where no other may come.
+There an answer tells only its unit, function and length. An answer that comes late fits any question of the same shape;
+so for as long as one may come, no such question is asked: it is made a register or two longer where the model's limits
+allow, or waits. An answer that comes a second time is known word by word: only the very same words are doubted. An
+exception has no length: whose it is can be told only where no other may come.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from drivers.modbus.register_map import AddressRange
 
 Shape = tuple[int, ...]
 """All that an answer repeats of its question: unit, function and count; of a write, what it echoes."""
+Words = tuple[int, ...]
 _LAST_ADDRESS: Final = 0xFFFF
 _SWEEP_AT: Final = 256
 
@@ -31,17 +33,28 @@ class ShapesAsked:
 
     def __init__(self, late_s: float) -> None:
         self._late_s = late_s
-        self._until: dict[Shape, float] = {}
+        self._until: dict[Shape, dict[Words | None, float]] = {}
 
-    def ended(self, shape: Shape, now: float) -> None:
-        """A question of this shape was answered or given up just now: an answer may come, or come again."""
+    def ended(self, shape: Shape, now: float, words: Words | None = None) -> None:
+        """A question of this shape was answered with `words`, which may come again, or nobody knows what may come."""
         if len(self._until) >= _SWEEP_AT:
-            self._until = {s: until for s, until in self._until.items() if until > now}
-        self._until[shape] = now + self._late_s
+            self._until = {s: open_ for s in self._until if (open_ := self._open(s, now))}
+        self._until.setdefault(shape, {})[words] = now + self._late_s
 
     def wait_s(self, shape: Shape, now: float) -> float:
-        """How long until no answer to an earlier question of this shape can come; 0: it may be asked now."""
-        return max(0.0, self._until.get(shape, now) - now)
+        """How long until no unknown answer to an earlier question of this shape can come; 0: it may be asked now."""
+        return max(0.0, self._until.get(shape, {}).get(None, now) - now)
+
+    def clear(self, shape: Shape, now: float) -> bool:
+        """Whether no answer to an earlier question of this shape can come at all."""
+        return not self._open(shape, now)
+
+    def may_be_again(self, shape: Shape, words: Words, now: float) -> bool:
+        """Whether this answer may be an earlier one that came a second time: it has the very same words."""
+        return words in self._open(shape, now)
+
+    def _open(self, shape: Shape, now: float) -> dict[Words | None, float]:
+        return {words: until for words, until in self._until.get(shape, {}).items() if until > now}
 
 
 def longer(block: Block, model: MeterModel, closed: Collection[AddressRange]) -> Iterator[Block]:

@@ -180,20 +180,28 @@ class Turn:
                 else:
                     break  # the padding or the block? Only the block alone can tell
             else:
+                if self._wire.doubtful:
+                    break
                 self._stats.reshaped += asked.count != block.count
                 self.meter.answered_for(asked.range)
                 return asked, answer
-        await self._wait_out(self._shape(block))
-        answer = await self._ask_once(block, repeated, timeout_s)
-        self.meter.answered_for(block.range)
-        return block, answer
+        while True:
+            await self._wait_out(self._shape(block))
+            answer = await self._ask_once(block, repeated, timeout_s)
+            if not self._wire.doubtful:
+                self.meter.answered_for(block.range)
+                return block, answer
 
     def _apart(self, block: Block, closed: Collection[AddressRange]) -> Block | None:
-        """The block itself, or the least of it with registers around it that looks like nothing lately asked for."""
-        if not self._wire.wait_s(self._shape(block)):
+        """The block itself, or the least of it with registers around it that looks like nothing lately asked for.
+
+        Where none does, the block itself once more if only answers can come again whose words are known.
+        """
+        if self._wire.clear(self._shape(block)):
             return block
         candidates = longer(block, self.address.model, (*closed, *self.meter.no_padding))
-        return next((b for b in candidates if not self._wire.wait_s(self._shape(b))), None)
+        known = None if self._wire.wait_s(self._shape(block)) else block
+        return next((b for b in candidates if self._wire.clear(self._shape(b))), known)
 
     async def _wait_out(self, *shapes: Shape) -> None:
         """Let the time pass in which a late answer could come. Others have the bus meanwhile, unless a person waits."""
@@ -231,7 +239,7 @@ class Turn:
         except PeerError as error:
             self._failed(error)
             raise
-        certain = behind_s == 0 and (self._wire.numbered or not repeated)
+        certain = behind_s == 0 and (self._wire.numbered or not (repeated or self._wire.doubtful))
         meter.patience.answered(block.count, answer.span_us / 1e6, certain=certain)
         self._answered()
         return answer

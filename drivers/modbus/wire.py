@@ -13,7 +13,7 @@ from drivers.errors import ConnectionFailed, DeviceException, MalformedResponse,
 from drivers.modbus.bus_settings import BusSettings, BusStats
 from drivers.modbus.clock import Clock
 from drivers.modbus.link import Answer, Link
-from drivers.modbus.shapes import Shape, ShapesAsked, exception_to
+from drivers.modbus.shapes import Shape, ShapesAsked, Words, exception_to
 
 _MULTIPLE: Final = 16
 _MOST_DOUBLINGS: Final = 16
@@ -34,6 +34,8 @@ class Wire:
         self._connect_again_at = float("-inf")
         self._quiet_until = float("-inf")
         self._gateway_busy_until = float("-inf")
+        self.doubtful = False
+        """Whether the last answer may be an earlier one that came a second time."""
 
     @property
     def peer(self) -> str:
@@ -57,8 +59,12 @@ class Wire:
         return max(0.0, self._gateway_busy_until - self._clock.monotonic())
 
     def wait_s(self, shape: Shape) -> float:
-        """How long until a question of this shape cannot be answered by an answer to an earlier one."""
+        """How long until a question of this shape cannot be answered by an unknown answer to an earlier one."""
         return 0.0 if self._link.numbered else self._shapes.wait_s(shape, self._clock.monotonic())
+
+    def clear(self, shape: Shape) -> bool:
+        """Whether a question of this shape can be answered by no answer to an earlier one, not even one come again."""
+        return self._link.numbered or self._shapes.clear(shape, self._clock.monotonic())
 
     async def read(
         self, unit: int, function: int, address: int, count: int, timeout_s: float, *, silence_expected: bool = False
@@ -72,20 +78,23 @@ class Wire:
         """One write; see `Link.write`."""
         await self._ready()
         question = self._link.write(unit=unit, function=function, address=address, words=words, timeout_s=timeout_s)
-        return await self._exchange(question, write_shape(unit, function, address, words), silence_expected=False)
+        return await self._exchange(question, write_shape(unit, function, address, words), False, echoes=True)
 
     async def close(self) -> None:
         """Give the connection up; the next question makes it anew."""
         await self._link.close()
         self._silent = 0
 
-    async def _exchange(self, question: Awaitable[Answer], shape: Shape, silence_expected: bool) -> Answer:
+    async def _exchange(
+        self, question: Awaitable[Answer], shape: Shape, silence_expected: bool, *, echoes: bool = False
+    ) -> Answer:
         self._stats.requests += 1
         asked_at = self._clock.monotonic()
-        heard, answered, given_up = False, False, True
+        heard, answered, given_up, words = False, False, True, None
         try:
             answer = await question
             heard = answered = True
+            words = None if echoes else answer.words  # the echo of a write says the same of every write like it
         except ResponseTimeout:
             self._stats.timeouts += 1
             self._silent += not silence_expected
@@ -114,10 +123,16 @@ class Wire:
             elif given_up:
                 self._gateway_busy_until = max(self._gateway_busy_until, asked_at) + self._settings.timeout_s
             if not self._link.numbered:
-                self._shapes.ended(shape, now)
+                self._note(shape, words, now)
                 if not answered:
                     self._shapes.ended(exception_to(shape), now)
         return answer
+
+    def _note(self, shape: Shape, words: Words | None, now: float) -> None:
+        """What may still come for this shape: this answer again, or nobody knows what (`words` None)."""
+        self.doubtful = words is not None and self._shapes.may_be_again(shape, words, now)
+        self._stats.doubted += self.doubtful
+        self._shapes.ended(shape, now, None if self.doubtful else words)
 
     async def _ready(self) -> None:
         if not self._link.connected:

@@ -34,7 +34,7 @@ from drivers.mqtt.payload_map import (
     Template,
     ValueRule,
 )
-from drivers.mqtt.topic_pattern import TopicPattern, parse_pattern
+from drivers.mqtt.topic_pattern import parse_pattern
 
 _T = TypeVar("_T")
 
@@ -142,7 +142,9 @@ def _rule(part: Part, encoding: Encoding, templates: Mapping[str, Template | Non
         for key in sorted(_RULE_KEYS | {q.value for q in QUANTITIES}):
             if part.given(key):
                 part.fail(key, "an ignored message is not read; leave it out")
-        return MessageRule(topic=topic, encoding=encoding, when=when, ignore=part.text("ignore"))
+        return MessageRule(
+            topic=topic, encoding=encoding, when=when, ignore=part.text("ignore"), line=part.line("topic")
+        )
     of: Any = part.choice("of", ("meter", "concentrator"), default="meter")
     identity = _template(part, "serial") if part.given("serial") else templates[of]
     if identity is None:
@@ -159,6 +161,7 @@ def _rule(part: Part, encoding: Encoding, templates: Mapping[str, Template | Non
         values=MappingProxyType(values),
         without_energy=part.text("without_energy") if part.given("without_energy") else None,
         events=tuple(_event(part.inline("events", item, _EVENT_KEYS)) for item in part.items("events")),
+        line=part.line("topic"),
     )
     _check_rule(part, rule)
     return rule
@@ -189,8 +192,8 @@ def _check_names(part: Part, key: str, template: Template, rule: MessageRule) ->
 
 def _check_reachable(part: Part, rule: MessageRule, before: Iterable[MessageRule]) -> None:
     for earlier in before:
-        if not earlier.when and earlier.topic.text == rule.topic.text:
-            part.fail("topic", "an earlier rule takes every message of this topic; give that one a when")
+        if not earlier.when and earlier.topic.covers(rule.topic):
+            part.fail("topic", f"an earlier rule ({earlier.topic.text}) takes every message of it; give that one a when")
         if earlier.encoding is not rule.encoding and earlier.topic.overlaps(rule.topic) and earlier.when:
             part.fail("encoding", f"{earlier.topic.text} overlaps and is read as {earlier.encoding.value}")
 
@@ -241,9 +244,12 @@ def _names(part: Part) -> dict[str, tuple[Path, ...]]:
 def _condition(entry: Part) -> Condition:
     if entry.given("is") == entry.given("given"):
         entry.fail("at", "wanted either is = a value (or several), or given = true or false")
+    values = tuple(_constants(entry, "is"))
+    if entry.given("is") and not values:
+        entry.fail("is", "an empty list holds for nothing; wanted a value, or several")
     return Condition(
         at=_parsed(entry, "at", entry.text("at"), parse_path),
-        values=tuple(_constants(entry, "is")),
+        values=values,
         given=entry.flag("given", default=True),
     )
 
@@ -308,12 +314,12 @@ def _parsed(part: Part, key: str, text: str, parse: Callable[[str], _T]) -> _T:
         part.fail(key, f"{text!r}: {error}")
 
 
-def overlapping(maps: Sequence[PayloadMap]) -> tuple[TopicPattern, PayloadMap, TopicPattern, PayloadMap] | None:
-    """Two topics of different maps that some topic fits both, where there are any."""
+def overlapping(maps: Sequence[PayloadMap]) -> tuple[MessageRule, PayloadMap, MessageRule, PayloadMap] | None:
+    """Two rules of different maps whose topics some topic fits both, where there are any."""
     for place, one in enumerate(maps):
         for other in maps[place + 1 :]:
             for mine in one.messages:
                 for theirs in other.messages:
                     if mine.topic.overlaps(theirs.topic):
-                        return mine.topic, one, theirs.topic, other
+                        return mine, one, theirs, other
     return None

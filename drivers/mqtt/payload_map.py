@@ -175,6 +175,8 @@ class MessageRule:
     without_energy: str | None = None
     """Why a message without a register is nothing for us; None: it is an error."""
     events: tuple[EventRule, ...] = ()
+    line: int | None = field(default=None, compare=False)
+    """Where its topic stands in the map's file."""
 
     @cached_property
     def arrives(self) -> bool:

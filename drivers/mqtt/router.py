@@ -49,8 +49,10 @@ class Router:
         if (twice := overlapping(maps)) is not None:
             one, first, other, second = twice
             raise PayloadMapError(
-                f"topic {other.text} of {second.map_id} overlaps {one.text} of {first.map_id}: whose is a message?",
+                f"topic {other.topic.text} of {second.map_id} overlaps {one.topic.text} of {first.map_id} ({first.file}:"
+                f"{one.line}): whose is a message?",
                 file=second.file,
+                line=other.line,
                 key="topic",
             )
         for map_ in maps:
@@ -59,6 +61,7 @@ class Router:
                     raise PayloadMapError(
                         f"topic {rule.topic.text} overlaps the own format's below {prefix}/",
                         file=map_.file,
+                        line=rule.line,
                         key="topic",
                     )
         self._prefix = prefix

@@ -34,6 +34,14 @@ class Level:
         ends = sorted((self.after, other.after), key=len)
         return starts[1].startswith(starts[0]) and ends[1].endswith(ends[0])
 
+    def covers(self, other: Level) -> bool:
+        """Whether every text that fits the other fits this one."""
+        if self.name is None:
+            return other.name is None and other.before == self.before
+        if other.name is None:
+            return self.fits(other.before)
+        return other.before.startswith(self.before) and other.after.endswith(self.after)
+
     def fits(self, text: str) -> bool:
         """Whether the level can read so."""
         if self.name is None:
@@ -77,6 +85,12 @@ class TopicPattern:
             mine.compatible(theirs) for mine, theirs in zip(self.levels, other.levels, strict=True)
         )
 
+    def covers(self, other: TopicPattern) -> bool:
+        """Whether every topic that fits the other fits this one."""
+        return len(self.levels) == len(other.levels) and all(
+            mine.covers(theirs) for mine, theirs in zip(self.levels, other.levels, strict=True)
+        )
+
     def below(self, prefix: str) -> bool:
         """Whether some topic of the pattern lies below the prefix."""
         fixed = [Level(text) for text in prefix.split("/")]
@@ -95,6 +109,8 @@ def parse_pattern(text: str) -> TopicPattern:
                 f"{part!r} is no level; wanted a text with at most one {{name}} in it, without + and #"
             )
         levels.append(Level(found["before"], found["name"], found["after"] or ""))
+    if text.startswith("$"):
+        raise TopicPatternError("topics that begin with $ are the broker's own; no device publishes there")
     names = [level.name for level in levels if level.name is not None]
     if len(set(names)) != len(names):
         raise TopicPatternError("a name stands twice; wanted each once")

@@ -16,9 +16,8 @@ REGISTRATION = [{"id": "imei"}]
 HEARTBEATS = [{"hex": "FE"}]
 """What the neighbourhood's modems say first, and what they say now and then."""
 
-POLLING = {"breaker_failures": 2, "late_s": 0.2}
-"""A silent meter rests after the fewest visits that there may be, so that it is soon to be seen; and no answer of a
-neighbourhood on this machine is late by more than a tenth of a second."""
+POLLING = {"breaker_failures": 2}
+"""A silent meter rests after the fewest visits that there may be, so that it is soon to be seen."""
 
 TomlValue = str | int | float | list[dict[str, str]]
 

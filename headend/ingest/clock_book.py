@@ -76,7 +76,7 @@ class ClockBook:
         command_id: UUID | None = None,
     ) -> ClockReading:
         """Keep a reading, and tell a drift that began; `command_id`: the command that set the clock just before."""
-        previous = clocks.latest(connection, target.meter_id)
+        previous = clocks.latest(connection, target.meter_id, now=now)
         drifting = previous is not None and previous.drifted and command_id is None
         reading = ClockReading(
             at=offset.at,

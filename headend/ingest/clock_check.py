@@ -103,7 +103,8 @@ class ClockCheck:
                 return False
             every_us = self._every_s * US_PER_S
             self._due_us = {meter: to_us(at) + every_us for meter, at in known.items()}
-        return self._due_us.get(target.meter_id, 0) <= to_us(self._clock())
+        wait_us = self._due_us.get(target.meter_id, 0) - to_us(self._clock())
+        return not 0 < wait_us <= self._every_s * US_PER_S  # longer: it was read while our own clock was ahead
 
     async def _look(self, target: PollTarget) -> bool:
         """Read and keep one meter's clock; say whether it could be."""

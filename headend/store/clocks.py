@@ -38,9 +38,9 @@ def add(connection: Connection, meter_id: int, reading: ClockReading) -> None:
     connection.execute(load("clocks")["add"], values)
 
 
-def latest(connection: Connection, meter_id: int) -> ClockReading | None:
-    """The last reading of a meter's clock; None: it never was read."""
-    found = row(connection, load("clocks")["latest"], {"meter_id": meter_id})
+def latest(connection: Connection, meter_id: int, *, now: datetime) -> ClockReading | None:
+    """The last reading of a meter's clock; None: it never was read. One from when our own clock was ahead is none."""
+    found = row(connection, load("clocks")["latest"], {"meter_id": meter_id, "now": now})
     return None if found is None else ClockReading(**found)
 
 

@@ -42,7 +42,7 @@ _MOST_TRIES: Final = 20
 """A command that was sent is taken over so often, in case that concluding it fails by a mistake of ours."""
 _TELL_AGAIN_S: Final = 5.0
 _MOST_AHEAD_S: Final = 5.0
-"""Clocks of two processes differ by less, or somebody has to look after them: a time-to-live is no longer what it says."""
+"""Clocks of two processes differ by less; else a time-to-live is not what it says."""
 _RELAY_EVENTS: Final = {"open": EventKind.RELAY_OPENED, "closed": EventKind.RELAY_CLOSED}
 _log = get_logger(__name__)
 

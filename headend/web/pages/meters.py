@@ -215,6 +215,7 @@ def _question(
             code="command-model-cannot",
             detail=f"{wanted!r} is none of the states that can be wanted: {', '.join(offer.states)}",
         )
+    taken = refusal is not None and refusal.code == "command-id-taken"
     return page(
         request,
         "meter_command.html",
@@ -223,13 +224,13 @@ def _question(
         kind=kind,
         wanted=wanted,
         deed=meter_words.deed(kind, wanted),
-        latest_clock=clocks.latest(connection, stored.meter_id),
+        latest_clock=clocks.latest(connection, stored.meter_id, now=parts.clock()),
         longest_step_s=parts.calendar.interval_s - 2 * parts.settings.clock.guard_s,
         entered=entered,
         faults=faults or {},
         refusal=refusal,
         ttls=TTLS if any(entered.get("ttl_s") == str(s) for s, _ in TTLS) else ((_ttl(entered), "as set"), *TTLS),
-        command_id=entered.get("command_id") or str(uuid4()),
+        command_id=str(uuid4()) if taken else entered.get("command_id") or str(uuid4()),
         last_digits=_LAST_DIGITS,
     )
 

@@ -214,6 +214,35 @@ def test_clocks_are_read_after_the_round_and_a_drift_is_told_once(
     assert right.writes == wrong.writes == []  # clock.set = never
 
 
+def test_what_was_read_while_our_own_clock_was_ahead_keeps_nobody_from_reading_again(
+    load: Any, running: Any, clock: Any, settings: Settings, readings: Any, events: Any
+) -> None:
+    days = timedelta(0)
+    meter = SwitchableMeter(3, 120001, now=lambda: clock() - days)
+
+    async def run() -> None:
+        nonlocal days
+        async with served(meter) as port:
+            load(("120001", 3, port))
+            days = timedelta(days=40)
+            clock.by += days
+            async with running(with_clock(settings)):
+                await until(lambda: len(readings()) == 1)
+            clock.by -= days
+            days = timedelta(0)
+            async with running(with_clock(settings)):
+                await until(lambda: len(readings()) == 2)
+            meter.clock_off_s = -30.0
+            clock.by += timedelta(hours=25)
+            async with running(with_clock(settings)):
+                await until(lambda: len(readings()) == 3)
+
+    asyncio.run(run())
+    told = [e["value"] for e in events() if e["kind"] == "clock_drifted"]
+    assert told == [pytest.approx(-40 * 86_400, abs=5), pytest.approx(-30, abs=1)]
+    assert [r.drifted for r in sorted(readings(), key=lambda r: r.at)] == [False, True, True]
+
+
 def test_the_policy_sets_what_has_drifted_by_a_command_like_any_other(
     store: Store, load: Any, running: Any, clock: Any, settings: Settings, readings: Any, events: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -121,6 +122,42 @@ def test_a_form_is_a_command_once(allowing: TestClient) -> None:
     assert (found["state"], found["requested_by"], found["wanted"]) == ("queued", "Test", "open")
     assert [s["step"] for s in found["steps"]] == ["requested"]
     assert "waits for the process that owns the meter’s bus" in page_of(allowing, METER)
+
+
+def test_a_form_sent_again_with_another_content_says_so_and_may_become_another_command(allowing: TestClient) -> None:
+    """Back in the browser, the reason changed: it is no repetition, and the operator decides."""
+    form = {
+        "command_id": str(uuid4()), "kind": "relay", "wanted": "open", "by": "Test", "reason": "a test", "note": "",
+        "ttl_s": "300", "last_digits": "1003",
+    }  # fmt: skip
+    allowing.post(f"{METER}/command", data=form, headers=HTML, follow_redirects=False)
+    changed = form | {"reason": "another"}
+    answer = allowing.post(f"{METER}/command", data=changed, headers=HTML, follow_redirects=False)
+    assert answer.status_code == 409
+    assert "was sent before with another content" in answer.text
+    assert "Sent again, this form asks for another command." in answer.text
+    (offered,) = re.findall(r'name="command_id" value="([^"]+)"', answer.text)
+    answer = allowing.post(
+        f"{METER}/command", data=changed | {"command_id": offered}, headers=HTML, follow_redirects=False
+    )
+    assert answer.status_code == 303
+    newest = allowing.get(f"{API}/commands").json()["items"][:2]
+    assert sorted(c["reason"] for c in newest) == ["a test", "another"]
+
+
+def test_what_cannot_be_known_of_the_door_is_not_promised(allowing: TestClient, seeded_store: Store) -> None:
+    question = f"{METER}/command?kind=relay&wanted=open"
+    assert "makes sure that this very meter answers" in page_of(allowing, question)
+    tells = b"update meter_model set tells_serial = %s where model = 'chint-ddsu666'"
+    with seeded_store.transaction() as connection:
+        connection.execute(tells, [False])
+    try:
+        page = page_of(allowing, question)
+    finally:
+        with seeded_store.transaction() as connection:
+            connection.execute(tells, [True])
+    assert "makes sure that this very meter answers" not in page
+    assert "whatever meter answers at this address is commanded" in page
 
 
 @pytest.mark.parametrize(

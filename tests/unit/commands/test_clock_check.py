@@ -115,6 +115,12 @@ def test_what_is_not_read_is_tried_again_after_an_hour_and_said_once(
     assert [meter for meter, _, _ in played.kept] == [1]
 
 
+def test_what_was_read_while_our_own_clock_was_ahead_is_read_again(played: Played) -> None:
+    played.known = {1: played.now + timedelta(days=40), 2: played.now - timedelta(hours=1)}
+    assert played.after(target(1), target(2)) == [1]
+    assert played.after(target(1), target(2)) == []
+
+
 def test_while_the_database_is_away_nobody_is_asked(played: Played) -> None:
     played.away = True
     assert played.after(target(1)) == []

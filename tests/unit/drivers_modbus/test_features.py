@@ -214,6 +214,19 @@ def test_all_tables_are_read_whole() -> None:
         ),
         ("words = [1, 2]", "words = []", "write =", "clock.write.unlock.words: .*wanted a list of registers"),
         ("words = [1, 2]", "word = [1, 2]", "write =", "clock.write.unlock.word: unknown key"),
+        (
+            "words = [1, 2]",
+            f"words = {[0] * 124}",
+            "write =",
+            "clock.write.unlock.words: 124 registers: one write takes",
+        ),
+        (
+            "{ address = 0x30,",
+            "{ address = 0xFFFF,",
+            "write =",
+            "clock.write.unlock.words: 2 registers from 0xFFFF end",
+        ),
+        ("16, address = 0x3C,", "16, address = 0xFFFE,", "write =", "clock.write: 3 registers from 0xFFFE end behind"),
         # relay
         ("mask = 0x0003", "mask = 0", "mask =", "relay.mask: 0: wanted a whole number 1..65535"),
         ("mask = 0x0003", "mask = 0x0001", "states = { open", "relay.states: .*lies within the mask 0x0001"),
@@ -251,6 +264,7 @@ def test_all_tables_are_read_whole() -> None:
             "write.address",
             "tariff.write.address: -1: wanted a whole number",
         ),
+        ("2 = [0, 2]", f"2 = {[0] * 124}", "[tariff.writes]", "tariff.writes: 124 registers: one write takes 123"),
         # status
         ("bit = 15", "bit = 16", "bits = [\n", r"status\[2\].bits.bit: 16: wanted a whole number 0..15"),
         ("bit = 15", "bit = 1", "bits = [\n", r"status\[2\].bits: bit 1 is given twice"),
@@ -433,6 +447,9 @@ def test_no_registers_break_it(form: ClockFormat, words: list[int]) -> None:
         (FORMATS[6], (0x0010, 0x081E, 0x060A, 0x000D), datetime(2016, 8, 30, 6, 10, 0, 13_000, tzinfo=LOCAL)),
         # Computed: 1,600,000,000 s = 0x5F5E1000 are 2020-09-13 12:26:40, here of local time, low word first.
         (FORMATS[1], (0x1000, 0x5F5E), datetime(2020, 9, 13, 12, 26, 40, tzinfo=LOCAL)),
+        # The end of a day as its hour 24.
+        (FORMATS[2], (2023, 12, 31, 24, 0, 0), datetime(2024, 1, 1, tzinfo=LOCAL)),
+        (FORMATS[6], (0x0018, 0x021D, 0x1800, 0x0000), datetime(2024, 3, 1, tzinfo=LOCAL)),
         # Computed: digits of 59 s, 58 min, 23 h, weekday 5, day 10, month 6, year 22.
         (FORMATS[5], (0x5958, 0x2305, 0x1006, 0x2200), datetime(2022, 6, 10, 23, 58, 59, tzinfo=LOCAL)),
     ],
@@ -448,6 +465,8 @@ def test_registers_say_an_instant(form: ClockFormat, words: tuple[int, ...], loc
         (FORMATS[0], (0xFFFF, 0xFFFF)),
         (FORMATS[2], (0, 0, 0, 0, 0, 0)),
         (FORMATS[2], (2024, 2, 30, 0, 0, 0)),
+        (FORMATS[2], (2024, 2, 29, 24, 0, 1)),
+        (FORMATS[2], (2024, 2, 29, 25, 0, 0)),
         (FORMATS[2], (1999, 12, 31, 0, 0, 0)),
         (FORMATS[3], (0x000A, 0x0001, 0x2024, 0, 0, 0)),
         (FORMATS[4], (0xFFFF, 0xFFFF, 0xFFFF)),

@@ -47,7 +47,24 @@ def test_overlaps(one: str, other: str, overlaps: bool) -> None:
     assert parse_pattern(other).overlaps(parse_pattern(one)) is overlaps
 
 
-@pytest.mark.parametrize("text", ["a//b", "", "a/+", "a/#", "{x}/{y}", "a/{x}{y}", "a/{X}", "a/{x}/{x}", "a/{x", "a/}"])
+@pytest.mark.parametrize(
+    ("one", "other", "covers"),
+    [
+        ("a/{x}", "a/b", True),
+        ("a/{x}", "a/{y}", True),
+        ("a/b", "a/{x}", False),
+        ("a/p{x}", "a/pq{y}", True),
+        ("a/pq{x}", "a/p{y}", False),
+        ("a/{x}s", "a/{y}ts", True),
+        ("a/p{x}", "a/p", False),
+        ("a/{x}", "a/b/c", False),
+    ],
+)
+def test_covers(one: str, other: str, covers: bool) -> None:
+    assert parse_pattern(one).covers(parse_pattern(other)) is covers
+
+
+@pytest.mark.parametrize("text", ["$SYS/{x}", "$share/g/{x}", "a//b", "", "a/+", "a/#", "{x}/{y}", "a/{x}{y}", "a/{X}", "a/{x}/{x}", "a/{x", "a/}"])
 def test_a_pattern_that_cannot_be_read(text: str) -> None:
     with pytest.raises(TopicPatternError, match="wanted"):
         parse_pattern(text)

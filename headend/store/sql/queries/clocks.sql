@@ -7,7 +7,7 @@ on conflict (meter_id, at) do nothing;
 -- latest --
 -- How far a meter's clock was off when it was read last.
 select at, offset_ms, uncertainty_ms, drifted, command_id
-from clock_reading where meter_id = %(meter_id)s
+from clock_reading where meter_id = %(meter_id)s and at <= %(now)s
 order by at desc limit 1;
 
 -- recent --
