@@ -55,14 +55,16 @@ def _fresh(server_dsn: str, name: str, template: str | None = None) -> str:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(server_dsn: str) -> str | None:
+def migrated_template(server_dsn: str) -> Iterator[str | None]:
     """Name of a migrated database to copy; None where TimescaleDB's workers would hold it open."""
     name = f"headend_template_{os.getpid()}"
     dsn = _fresh(server_dsn, name)
     migrate(dsn)
     with psycopg.connect(dsn) as connection:
         timescale = connection.execute("select from pg_extension where extname = 'timescaledb'").fetchone()
-    return None if timescale is not None else name
+    yield None if timescale is not None else name
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(f'drop database if exists "{name}" with (force)'.encode())
 
 
 @pytest.fixture

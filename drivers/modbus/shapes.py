@@ -39,7 +39,7 @@ class ShapesAsked:
         """A question of this shape was answered with `words`, which may come again, or nobody knows what may come."""
         if len(self._until) >= _SWEEP_AT:
             self._until = {s: open_ for s in self._until if (open_ := self._open(s, now))}
-        self._until.setdefault(shape, {})[words] = now + self._late_s
+        self._until[shape] = self._open(shape, now) | {words: now + self._late_s}
 
     def wait_s(self, shape: Shape, now: float) -> float:
         """How long until no unknown answer to an earlier question of this shape can come; 0: it may be asked now."""

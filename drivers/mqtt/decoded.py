@@ -11,6 +11,7 @@ from drivers.events import DeviceEvent
 REASONS: Final = frozenset(
     {
         "unknown_topic",
+        "too_large",
         "bad_name",
         "not_json",
         "not_sparkplug",

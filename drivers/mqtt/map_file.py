@@ -193,7 +193,7 @@ def _check_names(part: Part, key: str, template: Template, rule: MessageRule) ->
 def _check_reachable(part: Part, rule: MessageRule, before: Iterable[MessageRule]) -> None:
     for earlier in before:
         if not earlier.when and earlier.topic.covers(rule.topic):
-            part.fail("topic", f"an earlier rule ({earlier.topic.text}) takes every message of it; give that one a when")
+            part.fail("topic", f"an earlier rule ({earlier.topic.text}) takes all its messages; give that one a when")
         if earlier.encoding is not rule.encoding and earlier.topic.overlaps(rule.topic) and earlier.when:
             part.fail("encoding", f"{earlier.topic.text} overlaps and is read as {earlier.encoding.value}")
 

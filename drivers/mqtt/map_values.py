@@ -153,22 +153,22 @@ def instant(document: Any, rules: tuple[StampRule, ...], received_us: int, site:
     Raises PayloadError `bad_timestamp` when a field is there and no rule can read it, or none is there and none is for
     the arrival.
     """
-    refused = "no instant is given"
-    there = False
+    refused: dict[str, dict[str, None]] = {}
+    """What stands where → why it is no instant, by each rule that looked."""
     for rule in rules:
         if rule.at is None:
-            if there:
+            if refused:
                 break
             return Instant(received_us, rule.uncertainty_ms, arrived=True)
         leaf = rule.at.find(document, topic)
         if leaf is None or any(same_constant(leaf, a) for a in rule.absent):
             continue
-        there = True
         found = _instant(leaf, rule, received_us, site)
         if isinstance(found, int):
             return Instant(found, rule.uncertainty_ms, arrived=False)
-        refused = f"{rule.at.text}: {str(leaf)[:40]!r} {found}"
-    raise PayloadError(refused, peer=topic, reason="bad_timestamp")
+        refused.setdefault(f"{rule.at.text}: {str(leaf)[:40]!r}", {})[found] = None
+    told = "; ".join(f"{there} {', '.join(why)}" for there, why in refused.items())
+    raise PayloadError(told or "no instant is given", peer=topic, reason="bad_timestamp")
 
 
 def _instant(leaf: Any, rule: StampRule, received_us: int, site: tzinfo) -> int | str:

@@ -19,6 +19,11 @@ from drivers.mqtt.map_decode import Matched, decode_mapped
 from drivers.mqtt.map_file import PayloadMapError, overlapping
 from drivers.mqtt.payload_map import Encoding, PayloadMap
 
+MAX_OWN_BYTES: Final = 16 * 1024 * 1024
+"""Of the own format: four weeks of quarter-hours of 300 meters are 10 MB."""
+MAX_MAPPED_BYTES: Final = 1024 * 1024
+"""Of a payload map. Decoded, a message takes up to fifty times its length of memory: MQTT's longest, 256 MB, would be the
+end of the process, which would get it again."""
 BESIDE: Final = "a topic that a payload map's filter takes along without meaning it"
 
 
@@ -49,8 +54,8 @@ class Router:
         if (twice := overlapping(maps)) is not None:
             one, first, other, second = twice
             raise PayloadMapError(
-                f"topic {other.topic.text} of {second.map_id} overlaps {one.topic.text} of {first.map_id} ({first.file}:"
-                f"{one.line}): whose is a message?",
+                f"topic {other.topic.text} of {second.map_id} overlaps {one.topic.text} of {first.map_id} "
+                f"({first.file}:{one.line}): whose is a message?",
                 file=second.file,
                 line=other.line,
                 key="topic",
@@ -89,7 +94,11 @@ class Router:
         `retained`: the broker had kept it and gave it to us because we subscribed (MQTT's retain flag); then nothing
         can be stamped with its arrival, and such a message is Ignored. Raises PayloadError.
         """
-        if topic.startswith(f"{self._prefix}/"):
+        ours = topic.startswith(f"{self._prefix}/")
+        most = MAX_OWN_BYTES if ours else MAX_MAPPED_BYTES
+        if len(payload) > most:
+            raise PayloadError(f"{len(payload):,} bytes; at most {most:,} are read", peer=topic, reason="too_large")
+        if ours:
             return own.decode(topic, payload, prefix=self._prefix, received_us=received_us)
         matched = self._matched(topic)
         if matched is None:

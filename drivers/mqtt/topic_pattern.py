@@ -110,7 +110,7 @@ def parse_pattern(text: str) -> TopicPattern:
             )
         levels.append(Level(found["before"], found["name"], found["after"] or ""))
     if text.startswith("$"):
-        raise TopicPatternError("topics that begin with $ are the broker's own; no device publishes there")
+        raise TopicPatternError("what begins with $ is the broker's own; wanted a topic that a device publishes to")
     names = [level.name for level in levels if level.name is not None]
     if len(set(names)) != len(names):
         raise TopicPatternError("a name stands twice; wanted each once")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from drivers.base import ABSENT_DV, MeterIdentity, ReadingBatch
+from drivers.base import ABSENT, ABSENT_DV, MeterIdentity, ReadingBatch
 from headend.domain.calendar import from_us
 from headend.ingest.identity import Directory
 from headend.ingest.item import Item
@@ -86,7 +86,11 @@ def _phases(batch: ReadingBatch, index: int) -> int | None:
     if not (batch.rows["meter"] == index).any():
         return None
     own = batch.phases[batch.phases["meter"] == index]
-    return 3 if own.size and ((own["voltage_dv"] != ABSENT_DV).sum(axis=1) > 1).any() else 1
+    measured = [
+        own["voltage_dv"] != ABSENT_DV,
+        *(own[name] != ABSENT for name in ("import_wh", "export_wh", "current_ma")),
+    ]
+    return 3 if any((values.sum(axis=1) > 1).any() for values in measured) else 1
 
 
 def _sighting(device: Device, what: _Seen) -> Sighting:

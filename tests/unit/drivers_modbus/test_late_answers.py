@@ -355,6 +355,15 @@ def test_a_shape_is_free_again_once_its_time_is_over() -> None:
     assert len(shapes._until) < 300  # what is over is swept out
 
 
+def test_words_that_cannot_come_again_are_not_kept() -> None:
+    shapes = ShapesAsked(5.0)
+    for second in range(2000):  # one meter, read every second, whose register counts
+        shapes.ended((1, 4, 2), float(second), (0, second))
+    assert shapes.may_be_again((1, 4, 2), (0, 1999), 2000.0)
+    assert not shapes.may_be_again((1, 4, 2), (0, 1), 2000.0)
+    assert len(shapes._until[1, 4, 2]) <= 6
+
+
 @st.composite
 def _maps(draw: Any) -> tuple[list[tuple[int, int]], dict[str, Any], list[tuple[int, int]], int]:
     align = draw(st.sampled_from([1, 2]))

@@ -302,6 +302,21 @@ def test_instants_that_are_none(mapped: Mapped, rule: str, stamps: list[Any]) ->
         refused(decode, b'{"e":1,"t":%s}' % number, "bad_timestamp")
 
 
+def test_an_instant_that_nothing_reads_says_what_each_rule_missed(mapped: Mapped) -> None:
+    decode = mapped(
+        MESSAGE + 'timestamps = [{ at = "epoch", format = "unix_s", uncertainty_ms = 1 },\n'
+        '{ at = "t", format = "local", zone = "Europe/Vienna", uncertainty_ms = 1 },\n'
+        '{ at = "t", format = "unix_s", uncertainty_ms = 1 }, { at = "t", format = "unix_ms", uncertainty_ms = 1 }]\n'
+        + ENERGY
+    )  # fmt: skip
+    refused(
+        decode, {"e": 1, "epoch": 8, "t": "2026-03-29T02:30:00"}, "bad_timestamp",
+        "epoch: '8' is outside 2000 to 2099; t: '2026-03-29T02:30:00' does not exist in Europe/Vienna: the clocks went "
+        "forward, is no number of seconds or milliseconds",
+    )  # fmt: skip
+    refused(decode, {"e": 1}, "bad_timestamp", "no instant is given")
+
+
 def test_an_hour_that_happens_twice_is_the_one_nearer_to_the_arrival(mapped: Mapped) -> None:
     text = (
         MESSAGE

@@ -13,7 +13,7 @@ from drivers.errors import PayloadError
 from drivers.mqtt.decoded import ConcentratorState, Ignored, MeterReadings
 from drivers.mqtt.map_file import PayloadMapError, load_maps, parse_map
 from drivers.mqtt.messages import MAX_REGISTER_WH
-from drivers.mqtt.router import Router, Subscription
+from drivers.mqtt.router import MAX_MAPPED_BYTES, MAX_OWN_BYTES, Router, Subscription
 from support.decoding import TOPICS, check
 from support.mapped import HEAD, NOW_US
 
@@ -31,6 +31,28 @@ def test_the_own_format_comes_first() -> None:
     assert decoded == ConcentratorState("C1", online=True)
     with pytest.raises(PayloadError, match="no topic of ours; known below headend/v1/"):
         router.decode("headend/v1/nothing", b"", NOW_US)
+
+
+@pytest.mark.parametrize(
+    ("topic", "limit"),
+    [
+        ("headend/v1/meter/A/1/reading", MAX_OWN_BYTES),
+        ("headend/v1/concentrator/C1/profile", MAX_OWN_BYTES),
+        ("a/1", MAX_MAPPED_BYTES),
+        ("of/nobody", MAX_MAPPED_BYTES),
+    ],
+)
+def test_what_is_too_large_to_be_a_message_is_not_looked_into(topic: str, limit: int) -> None:
+    router = Router("headend/v1", [map_of("a/{serial}")])
+
+    def reason(size: int) -> str:
+        with pytest.raises(PayloadError) as error:
+            router.decode(topic, b"x" * size, NOW_US)
+        return error.value.reason
+
+    assert reason(limit + 1) == "too_large"
+    if topic != "a/1":  # ignored unread
+        assert reason(limit) in ("not_json", "unknown_topic")
 
 
 def test_a_topic_of_nobody() -> None:

@@ -64,7 +64,10 @@ def test_covers(one: str, other: str, covers: bool) -> None:
     assert parse_pattern(one).covers(parse_pattern(other)) is covers
 
 
-@pytest.mark.parametrize("text", ["$SYS/{x}", "$share/g/{x}", "a//b", "", "a/+", "a/#", "{x}/{y}", "a/{x}{y}", "a/{X}", "a/{x}/{x}", "a/{x", "a/}"])
+@pytest.mark.parametrize(
+    "text",
+    ["$SYS/{x}", "$share/g/{x}", "a//b", "", "a/+", "a/#", "{x}/{y}", "a/{x}{y}", "a/{X}", "a/{x}/{x}", "a/{x", "a/}"],
+)
 def test_a_pattern_that_cannot_be_read(text: str) -> None:
     with pytest.raises(TopicPatternError, match="wanted"):
         parse_pattern(text)
