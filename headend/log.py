@@ -31,7 +31,7 @@ def configure_logging(level: str = "info", style: str = "json") -> None:
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a logger made before follows; few lines are written where speed counts
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

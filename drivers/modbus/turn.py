@@ -108,6 +108,21 @@ class Turn:
             await self._write_once(_UNLOCK, address, unlocking)
         return await self._write_once(target.function, target.address, words)
 
+    async def make_way(self, target: WriteTarget, words: tuple[int, ...]) -> None:
+        """Let pass whatever would hold up `write` with these, or with others that look like them: see `write_waits`."""
+        await self._my_turn()
+        await self._wait_out(*self._answers_to(target, words))
+
+    def write_waits(self, target: WriteTarget, words: tuple[int, ...]) -> bool:
+        """Whether `write` would not leave at once: for a connection, or for late answers."""
+        return not self._wire.connected or any(map(self._wire.wait_s, self._answers_to(target, words)))
+
+    def _answers_to(self, target: WriteTarget, words: tuple[int, ...]) -> list[Shape]:
+        """All that can look like an answer to a write, and to what unlocks it."""
+        steps = [(_UNLOCK, *step) for step in target.unlock] + [(target.function, target.address, words)]
+        echoes = [write_shape(self.address.unit, *step) for step in steps]
+        return [*echoes, *map(exception_to, echoes)]
+
     async def visit(self, quantities: frozenset[Quantity] | None = None) -> Snapshot:
         """Read the wanted quantities that the model has (all for None); see `ModbusBus.visit`."""
         return await Visit(self, self._plans, self._clock, self._stats).run(quantities)

@@ -47,6 +47,11 @@ class Wire:
         """Whether an answer tells its question by number."""
         return self._link.numbered
 
+    @property
+    def connected(self) -> bool:
+        """Whether a question would leave without a new connection."""
+        return self._link.connected
+
     def down_s(self) -> float:
         """How long until the next attempt to connect, after one that failed."""
         return max(0.0, self._connect_again_at - self._clock.monotonic())

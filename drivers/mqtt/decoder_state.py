@@ -26,14 +26,25 @@ class Metric:
 
 @dataclass(slots=True)
 class Births:
-    """What the births of one edge node declared, its devices included: an alias is unique within the node."""
+    """What the births of one edge node declared, its devices included ("" is the node itself).
 
-    by_alias: dict[int, Metric] = field(default_factory=dict)
+    The standard wants an alias to be unique within the node; who has it so within each device is understood as well.
+    """
+
+    session: int | None = None
+    """The node's own number of its session (bdSeq); None: not said."""
+    by_alias: dict[tuple[str, int], Metric] = field(default_factory=dict)
+    """By device and alias."""
     datatypes: dict[tuple[str, str], int] = field(default_factory=dict)
-    """By device ("" is the node itself) and metric name."""
+    """By device and metric name."""
 
     def __len__(self) -> int:
         return len(self.by_alias) + len(self.datatypes)
+
+    def forget(self, device: str) -> None:
+        """It is born anew: what it declared before holds no more."""
+        self.by_alias = {key: metric for key, metric in self.by_alias.items() if key[0] != device}
+        self.datatypes = {key: kind for key, kind in self.datatypes.items() if key[0] != device}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,10 @@ class DecoderState:
         total = sum(map(len, self.births.values()))
         while total > MAX_METRICS:
             total -= len(self.births.pop(next(iter(self.births))))
+
+    def forget_births(self) -> None:
+        """Births may have passed by unheard: an alias may mean something else by now."""
+        self.births.clear()
 
     def see_flag(self, key: tuple[str, ...], seen: FlagSeen) -> FlagSeen | None:
         """Remember a flag; how it was seen before. Beyond MAX_FLAGS those seen longest ago are forgotten."""

@@ -27,6 +27,7 @@ from drivers.mqtt.strict_json import decode_document
 from drivers.mqtt.topics import check_name
 
 RETAINED: Final = "a retained message does not say when it was true"
+OVERTAKEN: Final = "the end of a session that a newer one has replaced"
 UNCHANGED: Final = "a state that has not changed"
 
 _PHASES: Final = (1, 2, 3)
@@ -68,6 +69,8 @@ def decode_mapped(
         if rule.encoding not in read:
             read[rule.encoding] = _read(rule.encoding, topic, payload, state)
         found = read[rule.encoding]
+        if not found:
+            return Ignored(OVERTAKEN)
         if all(_holds(condition, found[0].value, topic) for condition in rule.when):
             if rule.ignore is not None:
                 return Ignored(rule.ignore)

@@ -22,8 +22,8 @@ from drivers.mqtt.payload_map import Encoding, PayloadMap
 MAX_OWN_BYTES: Final = 16 * 1024 * 1024
 """Of the own format: four weeks of quarter-hours of 300 meters are 10 MB."""
 MAX_MAPPED_BYTES: Final = 1024 * 1024
-"""Of a payload map. Decoded, a message takes up to fifty times its length of memory: MQTT's longest, 256 MB, would be the
-end of the process, which would get it again."""
+"""Of a payload map. Decoded, a message takes up to fifty times its length of memory: MQTT's longest, 256 MB, would be
+the end of the process, which would get it again."""
 BESIDE: Final = "a topic that a payload map's filter takes along without meaning it"
 
 
@@ -87,6 +87,10 @@ class Router:
                 shareable=before.shareable and not rule.events and rule.encoding is not Encoding.SPARKPLUG_B,
             )
         return tuple(found.values())
+
+    def missed(self) -> None:
+        """Messages may have passed by unheard, as while the connection was away: what only they told is forgotten."""
+        self._state.forget_births()
 
     def decode(self, topic: str, payload: bytes, received_us: int, *, retained: bool = False) -> Decoded:
         """What a message says; `received_us` is when it arrived [µs UTC].

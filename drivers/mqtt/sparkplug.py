@@ -110,6 +110,8 @@ def parse_topic(topic: str) -> SparkplugTopic:
 def documents(topic: str, payload: bytes, state: DecoderState) -> list[Document]:
     """The live document, always and first, and one per instant of what is historical; a birth is remembered in `state`.
 
+    None at all: the death of a session that is over. The broker tells that it misses one, perhaps after the node has
+    come back with the next (chapter 5, Edge Node Session Termination: only the bdSeq of the last birth counts).
     Raises PayloadError `not_sparkplug`, `unknown_alias`, `missing_key`, `duplicate_key`, `unknown_topic`.
     """
     where = parse_topic(topic)
@@ -131,12 +133,21 @@ def _read(message: Any, where: SparkplugTopic, topic: str, state: DecoderState) 
         if isinstance(metric.name, bytes) or isinstance(metric.string_value, bytes):
             raise PayloadError(f"metrics[{place}]: a text is not UTF-8", peer=topic, reason="not_sparkplug")
     if where.type in _BIRTHS:
-        births = Births() if where.type == "NBIRTH" else state.births.get(node, Births())
+        session = _session(message.metrics)
+        births = Births(session) if where.type == "NBIRTH" else state.births.get(node, Births())
+        births.forget(where.device)
         _declare(births, where.device, message.metrics)
         state.keep_births(node, births)
     elif where.type == "NDEATH":
+        session, born = _session(message.metrics), state.births.get(node, Births()).session
+        if session is not None and born is not None and session != born:
+            return []
         state.births.pop(node, None)
     return _documents(message, where, state.births.get(node, Births()), topic)
+
+
+def _session(metrics: Iterable[Any]) -> int | None:
+    return next((m.long_value or m.int_value for m in metrics if m.name == "bdSeq" and m.WhichOneof("value")), None)
 
 
 def _declare(births: Births, device: str, metrics: Iterable[Any]) -> None:
@@ -144,7 +155,7 @@ def _declare(births: Births, device: str, metrics: Iterable[Any]) -> None:
         if metric.HasField("name"):
             births.datatypes[device, metric.name] = metric.datatype
             if metric.HasField("alias"):
-                births.by_alias[metric.alias] = Metric(metric.name, metric.datatype)
+                births.by_alias[device, metric.alias] = Metric(metric.name, metric.datatype)
 
 
 def _documents(message: Any, where: SparkplugTopic, births: Births, topic: str) -> list[Document]:
@@ -169,7 +180,7 @@ def _declared(metric: Any, device: str, births: Births, where: str, topic: str) 
         return Metric(metric.name, metric.datatype or births.datatypes.get((device, metric.name), 0))
     if not metric.HasField("alias"):
         raise PayloadError(f"{where} has neither name nor alias", peer=topic, reason="missing_key")
-    found = births.by_alias.get(metric.alias)
+    found = births.by_alias.get((device, metric.alias))
     if found is None:
         raise PayloadError(
             f"{where}: alias {metric.alias} was not declared by a birth that we heard; the next birth will, or ask the "

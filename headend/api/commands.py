@@ -102,7 +102,7 @@ class Command(BaseModel):
     state: CommandState = Field(
         description="queued, taken, sent; then for good: confirmed (the state read back is the wanted one), "
         "unconfirmed (it may have been written, and could not be confirmed), refused (by the meter, its model or the "
-        "rules), expired (never written)"
+        "rules), expired (never written: out of time, or a later one of its kind was first)"
     )
     sent_at: datetime | None = Field(description="committed just before the write; null: nothing was written")
     done_at: datetime | None

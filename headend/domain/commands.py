@@ -46,7 +46,7 @@ class CommandState(StrEnum):
     REFUSED = "refused"
     """By the meter, by what its model can do, or by what is allowed."""
     EXPIRED = "expired"
-    """Its time was over before it was written; it never will be."""
+    """Its time was over before it was written, or a later one of its kind came first; it never will be."""
 
     @property
     def done(self) -> bool:

@@ -35,7 +35,7 @@ def item_of(
             batch = decoded.batch
             upload = Upload(decoded.concentrator, decoded.seq, decoded.backlog)
         case ConcentratorState():
-            presence = Presence(decoded.concentrator, decoded.online)
+            presence = Presence(decoded.concentrator, decoded.online, kept=retained)
         case Events():
             told = (Told(decoded.device, decoded.events),)
         case Ignored():

@@ -41,6 +41,8 @@ class Presence:
 
     concentrator: str
     online: bool
+    kept: bool = False
+    """The broker had kept the word: who knows since when; nothing was heard just now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from headend.ingest.heirs import Heirs
 from headend.ingest.intake import item_of
 from headend.ingest.item import Item, refused
 from headend.ingest.payloads import router_of
+from headend.ingest.rebirths import Rebirths
 from headend.ingest.window import Arrived, Window
 from headend.ingest.writer import ReadingWriter
 from headend.log import get_logger
@@ -84,6 +85,9 @@ class IngestService:
             on_problem=self._on_problem,
             will=mqtt_session.will_of(settings.mqtt),
         )
+        self._rebirths = Rebirths(lambda topic, payload: self._client.publish(topic, payload, qos=0))
+        self._decoded_of = 0
+        """The connection of our own session whose messages are decoded just now, none missing; 0: begin anew."""
         self._connected = False
         self._connected_s = 0.0
         self._cut_short = 0
@@ -124,6 +128,7 @@ class IngestService:
         arrived = Arrived(message, to_us(self._clock()), time.monotonic())
         if not self._window.offer(arrived, wait_s=self._settings.mqtt.keepalive_s / 3):
             metrics.MQTT_OVERFLOW.labels(str(message.qos)).inc()
+            self._decoded_of = 0  # what it would have told the decoder is missed
             return
         metrics.UNACKED_MESSAGES.inc()
         self._wake()
@@ -204,6 +209,9 @@ class IngestService:
             if arrived is None:
                 break
             message = arrived.message
+            if message.session == self._client_id and message.connection != self._decoded_of:
+                self._decoded_of = message.connection
+                self._router.missed()
             item = item_of(
                 message.topic,
                 message.payload,
@@ -263,6 +271,7 @@ class IngestService:
             if self._heirs is None or not self._heirs.acknowledge(message):
                 self._client.ack(message)
         metrics.UNACKED_MESSAGES.dec(len(batch.messages))
+        self._rebirths.ask(batch.items, now_s=time.monotonic(), now_us=to_us(self._clock()))
         confirmed: dict[str, list[int]] = {}
         for item in batch.items:
             if item.upload is not None:

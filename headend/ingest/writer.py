@@ -215,7 +215,8 @@ class ReadingWriter:
                     heard[number] = concentrators.Heard(number, item.upload.seq, item.upload.backlog, seen_at)
             if item.presence is not None:
                 number = self._number(item.presence.concentrator)
-                presence[number] = concentrators.Presence(number, item.presence.online, seen_at)
+                word = item.presence
+                presence[number] = concentrators.Presence(number, word.online, seen_at, heard=not word.kept)
         return concentrators.note(connection, list(heard.values()), list(presence.values()))
 
     def _number(self, code: str) -> int:

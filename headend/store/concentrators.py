@@ -33,6 +33,8 @@ class Presence:
     concentrator_id: int
     online: bool
     seen_at: datetime
+    heard: bool
+    """From itself, just then; else the broker had kept the word."""
 
 
 def ids(connection: Connection, codes: Sequence[str]) -> dict[str, int]:
@@ -90,6 +92,7 @@ def note(connection: Connection, heard: Sequence[Heard], presence: Sequence[Pres
                 "concentrator_id": [p.concentrator_id for p in presence],
                 "online": [p.online for p in presence],
                 "seen_at": [p.seen_at for p in presence],
+                "heard": [p.heard for p in presence],
             },
         )
         noted.expect(cursor)

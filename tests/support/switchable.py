@@ -15,6 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from pymodbus.constants import ExcCodes
+from pymodbus.framer import FramerType
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -247,9 +248,10 @@ class SwitchableMeter:
 
 
 @asynccontextmanager
-async def served(*meters: SwitchableMeter) -> AsyncIterator[int]:
-    """Serve meters on a free port of this machine; yields the port."""
-    server = ModbusTcpServer([m.device() for m in meters], address=("127.0.0.1", 0))
+async def served(*meters: SwitchableMeter, rtu: bool = False) -> AsyncIterator[int]:
+    """Serve meters on a free port of this machine, RTU frames or Modbus TCP; yields the port."""
+    framer = FramerType.RTU if rtu else FramerType.SOCKET
+    server = ModbusTcpServer([m.device() for m in meters], address=("127.0.0.1", 0), framer=framer)
     await server.serve_forever(background=True)
     try:
         yield server.transport.sockets[0].getsockname()[1]  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from drivers.events import EventKind
 from drivers.modbus.bus import Turn
 from drivers.modbus.codec import CodecError
 from drivers.modbus.feature_codec import encode_clock
-from drivers.modbus.features import ClockSpec, SwitchSpec
+from drivers.modbus.features import ClockSpec, SwitchSpec, WriteTarget
 from drivers.modbus.link import Answer
 from headend.domain.calendar import US_PER_S, LocalCalendar, from_us, to_us
 from headend.domain.clock import Clock
@@ -82,6 +82,10 @@ class Action(Protocol):
         """What will be written; None: only known in the moment of writing."""
         ...
 
+    async def make_way(self, turn: Turn) -> None:
+        """Let pass what would hold up the write later, when it has to leave at once. Raises PeerError."""
+        ...
+
     async def look(self, turn: Turn) -> Look:
         """Read the state. Raises PeerError."""
         ...
@@ -118,6 +122,10 @@ class Switching:
         """As the map gives them."""
         return self._spec.writes[self._wanted]
 
+    async def make_way(self, turn: Turn) -> None:
+        """For the words of the wanted state."""
+        await turn.make_way(self._spec.write, self._spec.writes[self._wanted])
+
     async def look(self, turn: Turn) -> Look:
         """Read the state register. Raises PeerError."""
         answer = await turn.read(self._spec.state.range)
@@ -135,8 +143,9 @@ class Switching:
         return None
 
     async def write(self, turn: Turn, look: Look) -> tuple[tuple[int, ...], Answer]:  # noqa: ARG002
-        """Write the words of the wanted state. Raises PeerError."""
+        """Write the words of the wanted state. Raises PeerError, TooLate."""
         words = self._spec.writes[self._wanted]
+        _refuse_to_wait(turn, self._spec.write, words)
         return words, await turn.write(self._spec.write, words)
 
     def event(self) -> EventKind:
@@ -183,6 +192,10 @@ class ClockSetting:
         """Not known before the moment is."""
         return None
 
+    async def make_way(self, turn: Turn) -> None:
+        """For any time: the answer does not repeat it."""
+        await turn.make_way(self._target, (0,) * self._spec.format.count)
+
     async def look(self, turn: Turn) -> Look:
         """Read the clock. Raises PeerError."""
         offset = await clock_in_turn(turn, self._spec, self._calendar.zone)
@@ -225,6 +238,7 @@ class ClockSetting:
             await self._sleep(rest_us / US_PER_S)
         if to_us(self._clock()) - leave_us > _MOST_LATE_US:
             raise TooLate("this process was held up in the moment of writing")
+        _refuse_to_wait(turn, self._target, words)
         return words, await turn.write(self._target, words)
 
     def event(self) -> EventKind:
@@ -270,6 +284,12 @@ class ClockSetting:
 
     def _grid(self, at_us: int) -> IntervalGrid:
         return grid_at(self._calendar, from_us(at_us))
+
+
+def _refuse_to_wait(turn: Turn, target: WriteTarget, words: tuple[int, ...]) -> None:
+    """What was decided for now must not be written seconds later. Raises TooLate."""
+    if turn.write_waits(target, words):
+        raise TooLate("the connection ended in the moment of writing")
 
 
 def _offset(look: Look) -> ClockOffset:

@@ -151,6 +151,7 @@ class CommandRun:
         try:
             async with asyncio.timeout(_LOOK_S):
                 await check_identity(turn, self._site.target, self._site.model)
+                await self._action.make_way(turn)
                 look = await self._action.look(turn)
         except TimeoutError:
             return self._life.not_now(f"the meter did not tell its state within {_LOOK_S:g} s")

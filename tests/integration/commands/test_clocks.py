@@ -184,6 +184,30 @@ def test_a_clock_that_ignores_being_set_is_unconfirmed(
     assert len(meter.writes) == 1
 
 
+def test_a_write_that_an_earlier_one_holds_up_still_tells_the_right_time(
+    store: Store, load: Any, running: Any, submit: Any, done: Any, clock: Any
+) -> None:
+    """Without numbers on the line nothing is written while a late answer could be taken for the next one's."""
+    meter = SwitchableMeter(3, 120001, now=clock, clock_off_s=12.0, silent_after_write_s=0.5)
+
+    async def run() -> None:
+        async with served(meter, rtu=True) as port:
+            load(("120001", 3, port))
+            with store.transaction() as connection:
+                connection.execute(b"update endpoint set bus = replace(bus, 'modbus+tcp:', 'modbus+rtu+tcp:')")
+            async with running():
+                first, _ = await done(submit("120001", "clock", "now"))
+                meter.silent_after_write_s, meter.clock_off_s = 0.0, 12.0
+                second, life = await done(submit("120001", "clock", "now"))
+        assert (first.state, second.state) == (CommandState.CONFIRMED, CommandState.CONFIRMED)
+        sent, written = (next(s.at for s in life if s.step is step) for step in (S.SENT, S.WRITTEN))
+        assert written - sent < timedelta(seconds=2)
+
+    asyncio.run(run())
+    assert len(meter.writes) == 2
+    assert abs(meter.clock_off_s) < 0.3
+
+
 def test_clocks_are_read_after_the_round_and_a_drift_is_told_once(
     load: Any, running: Any, clock: Any, settings: Settings, readings: Any, events: Any
 ) -> None:

@@ -292,6 +292,11 @@ def test_concentrator_bookkeeping(desk: Desk) -> None:
     assert book() == [(6, 8, False, NOW)]  # a will is not the concentrator's own word
     desk.write(item(upload=Upload("C1", 7, None), received_us=later, quarantine=(QuarantineEntry("not_json", ""),)))
     assert book() == [(7, 8, True, NOW + MINUTE)]
+    hour = to_us(NOW + 60 * MINUTE)
+    desk.write(item(presence=Presence("C1", True, kept=True), received_us=hour))
+    assert book() == [(7, 8, True, NOW + MINUTE)]  # retained since who knows when: we heard the broker, not it
+    desk.write(item(presence=Presence("C1", True), received_us=hour))
+    assert book() == [(7, 8, True, NOW + 60 * MINUTE)]
     assert desk.rows("select online from concentrator where code = 'C2'") == [(None,)]
 
 

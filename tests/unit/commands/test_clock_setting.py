@@ -34,6 +34,8 @@ class Scene:
         self.now_us, self.off_us, self.form, self.transit_us = now_us, off_us, form, transit_us
         self.arrived: tuple[int, tuple[int, ...]] | None = None
         self.held_up_us = 0
+        self.waits = False
+        """A write would not leave at once."""
 
     def clock(self) -> datetime:
         return from_us(self.now_us)
@@ -46,6 +48,12 @@ class Scene:
         words = encode_clock(self.form, from_us(sent + self.transit_us + self.off_us), ZONE)
         self.now_us += 2 * self.transit_us
         return Answer(words, sent, 2 * self.transit_us)
+
+    async def make_way(self, target: WriteTarget, words: tuple[int, ...]) -> None:
+        assert (target.function, len(words)) == (16, self.form.count)
+
+    def write_waits(self, target: WriteTarget, words: tuple[int, ...]) -> bool:
+        return self.waits
 
     async def write(self, target: WriteTarget, words: tuple[int, ...]) -> Answer:
         self.now_us += 2 * self.transit_us * len(target.unlock)
@@ -152,6 +160,14 @@ def test_what_comes_too_late_is_not_written(
     scene.then_us, scene.held_up_us = then_us, held_up_us  # type: ignore[attr-defined]
     with pytest.raises(TooLate, match=why):
         look_and_write(scene, scene.setting(until_us=until_us))
+    assert scene.arrived is None
+
+
+def test_a_time_that_would_leave_only_over_a_new_connection_is_not_written() -> None:
+    scene = Scene(NOON + 400 * S, 1 * S)
+    scene.waits = True
+    with pytest.raises(TooLate, match="the connection ended in the moment of writing"):
+        look_and_write(scene, scene.setting())
     assert scene.arrived is None
 
 

@@ -136,6 +136,29 @@ def test_a_refusal_of_one_write_is_not_taken_for_that_of_the_next(
     run(scene())
 
 
+def test_way_can_be_made_before_a_write_that_has_to_leave_at_once(setup: Any) -> None:
+    """What waits within the write would write a clock's time when it is no longer true."""
+    clock, link, bus = setup(late_s=5.0)
+    link.meters[1], link.numbered = memory_of(SDM230), False
+    target = WriteTarget(function=16, address=0x20, unlock=((0x30, (1,)),))
+
+    async def scene() -> None:
+        async with bus.turn(COMMAND) as turn:
+            link.fault = lambda *_: ResponseTimeout("silent", peer="x")
+            assert isinstance(await outcome(turn.write(target, (1, 2))), ResponseTimeout)
+            link.fault = lambda *_: None
+            assert turn.write_waits(target, (3, 4))
+            await turn.make_way(target, (3, 4))
+            assert clock.slept == [pytest.approx(5.0)]
+            assert not turn.write_waits(target, (3, 4))
+            await turn.write(target, (3, 4))
+            assert len(clock.slept) == 1
+            link.connected = False
+            assert turn.write_waits(WriteTarget(function=6, address=0x40), (1,))
+
+    run(scene())
+
+
 def test_the_echo_of_a_write_is_not_taken_for_that_of_the_next(setup: Any) -> None:
     clock, link, bus = setup(late_s=5.0)
     link.meters[1], link.numbered = memory_of(SDM230), False

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from drivers.base import ReadingFlag
 from drivers.errors import PayloadError
 from drivers.mqtt import decoder_state
-from drivers.mqtt.decoded import MeterReadings
+from drivers.mqtt.decoded import Events, Ignored, MeterReadings
 from drivers.mqtt.decoder_state import DecoderState, FlagSeen
 from drivers.mqtt.map_file import load_maps, parse_map
 from drivers.mqtt.router import Router
@@ -122,6 +122,57 @@ def test_aliases_are_those_of_the_last_birth() -> None:
     live(message(), "spBv1.0/North/NBIRTH/gw1", state)  # the node is born anew: nothing of before holds
     with pytest.raises(PayloadError):
         live(data, state=state)
+
+
+def test_an_alias_is_its_devices_own() -> None:
+    """Unique within the node by the standard; where it is not, nobody's current is taken for another's register."""
+    state = DecoderState()
+    for device, name in (("m", "import_wh"), ("other", "voltage_l1_v")):
+        birth = message({"name": name, "alias": 1, "datatype": 8, "long_value": 0})
+        live(birth, f"spBv1.0/North/DBIRTH/gw1/{device}", state)
+    assert live(message({"alias": 1, "long_value": 7}), state=state)["metrics"] == {"import_wh": 7}
+    with pytest.raises(PayloadError, match="alias 1 was not declared"):
+        live(message({"alias": 1, "long_value": 7}), "spBv1.0/North/DDATA/gw1/third", state)
+
+
+def test_a_device_that_is_born_anew_declares_all_anew() -> None:
+    state = DecoderState()
+    topic = "spBv1.0/North/DBIRTH/gw1/m"
+    live(message({"name": "import_wh", "alias": 1, "datatype": 8}, {"name": "power_w", "alias": 2}), topic, state)
+    live(message({"name": "import_wh", "alias": 2, "datatype": 8}), topic, state)
+    assert live(message({"alias": 2, "long_value": 7}), state=state)["metrics"] == {"import_wh": 7}
+    with pytest.raises(PayloadError, match="alias 1 was not declared"):
+        live(message({"alias": 1, "long_value": 7}), state=state)
+
+
+def test_the_late_death_of_an_earlier_session_ends_nothing() -> None:
+    """The broker misses the old connection when the node has long come back over a new one."""
+    router = Router("headend/v1", load_maps())
+
+    def session(number: int) -> dict[str, Any]:
+        return {"name": "bdSeq", "datatype": 4, "long_value": number}
+
+    router.decode("spBv1.0/North/NBIRTH/gw1", message(session(0)), NOW_US)
+    router.decode("spBv1.0/North/NBIRTH/gw1", message(session(1)), NOW_US)
+    named = {"name": "import_wh", "alias": 5, "datatype": 8, "long_value": 1}
+    router.decode("spBv1.0/North/DBIRTH/gw1/m", message(named), NOW_US)
+    late = router.decode("spBv1.0/North/NDEATH/gw1", message(session(0)), NOW_US)
+    assert late == Ignored("the end of a session that a newer one has replaced")
+    assert isinstance(router.decode(DDATA, message({"alias": 5, "long_value": 7}), NOW_US), MeterReadings)
+    assert isinstance(router.decode("spBv1.0/North/NDEATH/gw1", message(session(1)), NOW_US), Events)
+    with pytest.raises(PayloadError):
+        router.decode(DDATA, message({"alias": 5, "long_value": 7}), NOW_US)
+
+
+def test_after_a_gap_no_alias_is_believed() -> None:
+    """A birth that we did not hear may have given the numbers to others."""
+    router = Router("headend/v1", load_maps())
+    named = {"name": "import_wh", "alias": 5, "datatype": 8, "long_value": 1}
+    router.decode("spBv1.0/North/DBIRTH/gw1/m", message(named), NOW_US)
+    router.missed()
+    with pytest.raises(PayloadError) as unknown:
+        router.decode(DDATA, message({"alias": 5, "long_value": 7}), NOW_US)
+    assert unknown.value.reason == "unknown_alias"
 
 
 def test_a_death_forgets() -> None:

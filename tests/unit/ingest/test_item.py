@@ -8,7 +8,7 @@ import pytest
 from drivers.base import MeterIdentity, ReadingFlag, RegisterReading, Source
 from drivers.mqtt.router import Router
 from headend.ingest.intake import item_of
-from headend.ingest.item import Upload, polled, polled_again
+from headend.ingest.item import Presence, Upload, polled, polled_again
 
 FULL = RegisterReading(
     instant_us=1_795_410_900_000_000,
@@ -50,3 +50,10 @@ def test_an_upload_that_cannot_be_read_keeps_its_number() -> None:
     assert (item.upload, item.batch) == (Upload("C1", 9, None), None)
     assert [entry.reason for entry in item.quarantine] == ["not_json"]
     assert (item.payload, item.origin) == (b'{"seq":9,', topic)
+
+
+@pytest.mark.parametrize("retained", [True, False])
+def test_a_word_that_the_broker_had_kept_is_told_from_one_just_said(retained: bool) -> None:
+    topic = "headend/v1/concentrator/C1/state"
+    item = item_of(topic, b"online", router=Router("headend/v1"), prefix="headend/v1", received_us=7, retained=retained)
+    assert item.presence == Presence("C1", online=True, kept=retained)

@@ -22,11 +22,13 @@ where c.concentrator_id = n.concentrator_id
 returning c.concentrator_id, c.online, n.seen_at, before.online is false and c.online as changed
 
 -- state --
--- It came, or its last will says that it went: that is not hearing from it. A word older than the last one changes nothing.
+-- It came, or its last will says that it went: that is not hearing from it, nor is a word that the broker had kept. A word
+-- older than the last one changes nothing.
 update concentrator c
 set online = n.online, state_at = n.seen_at,
-    last_seen_at = case when n.online then greatest(c.last_seen_at, n.seen_at) else c.last_seen_at end
-from unnest(%(concentrator_id)s::integer[], %(online)s::boolean[], %(seen_at)s::timestamptz[]) as n (concentrator_id, online, seen_at)
+    last_seen_at = case when n.online and n.heard then greatest(c.last_seen_at, n.seen_at) else c.last_seen_at end
+from unnest(%(concentrator_id)s::integer[], %(online)s::boolean[], %(seen_at)s::timestamptz[], %(heard)s::boolean[])
+         as n (concentrator_id, online, seen_at, heard)
 join concentrator before using (concentrator_id)
 where c.concentrator_id = n.concentrator_id and (before.state_at is null or n.seen_at >= before.state_at)
 returning c.concentrator_id, c.online, n.seen_at, before.online = not c.online as changed
