@@ -61,7 +61,7 @@ def settings(dsn: str, models_dir: Path) -> Settings:
     """One round at the start, impatient time-outs, everything allowed."""
     return Settings(
         database=Database(dsn=dsn),
-        poll=Poll(period_s=3600, timeout_s=0.3, retries=0, reload_s=0.05, request_check_s=0.02, models_dir=models_dir),
+        poll=Poll(period_s=3600, timeout_s=0.5, retries=0, reload_s=0.05, request_check_s=0.02, models_dir=models_dir),
         commands=Commands(relay=True, settle_s=1.5),
         clock=Clock(guard_s=1),
     )
