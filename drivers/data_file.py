@@ -46,6 +46,20 @@ def read_text(source: Traversable | Path, error: type[DataFileError] = DataFileE
         raise error(f"cannot be read: {failure}", file=str(source)) from failure
 
 
+def data_files(
+    shipped: Traversable, extra_dir: Path | None, error: type[DataFileError], what: str
+) -> list[Traversable | Path]:
+    """The `*.toml` of a shipped folder and of a utility's own directory, each by name. Raises `error`."""
+    found: list[Traversable | Path] = sorted(
+        (f for f in shipped.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name
+    )
+    if extra_dir is not None:
+        if not extra_dir.is_dir():
+            raise error(f"no such directory; it should hold {what} (*.toml)", file=str(extra_dir))
+        found += sorted(extra_dir.glob("*.toml"))
+    return found
+
+
 class DataFile:
     """A TOML file's content, and the lines in which its keys stand."""
 

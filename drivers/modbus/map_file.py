@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from fractions import Fraction
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeVar
 
 from drivers.base import Quantity
-from drivers.data_file import DataFile, DataFileError, Part, read_text
+from drivers.data_file import DataFile, DataFileError, Part, data_files, read_text
 from drivers.modbus.map_features import FEATURE_KEYS, read_features
 from drivers.modbus.model import Manual, MeterModel
 from drivers.modbus.plan import PlanError, plan
@@ -59,14 +58,7 @@ def load_models(extra_dir: Path | None = None) -> Mapping[str, MeterModel]:
 
     Raises `RegisterMapError` for the first map that is wrong, for an id met twice, or if `extra_dir` is no directory.
     """
-    sources: list[Traversable | Path] = sorted(
-        (f for f in files("drivers.modbus").joinpath("maps").iterdir() if f.name.endswith(".toml")),
-        key=lambda f: f.name,
-    )
-    if extra_dir is not None:
-        if not extra_dir.is_dir():
-            raise RegisterMapError("no such directory; it should hold register maps (*.toml)", file=str(extra_dir))
-        sources += sorted(extra_dir.glob("*.toml"))
+    sources = data_files(files("drivers.modbus").joinpath("maps"), extra_dir, RegisterMapError, "register maps")
     models: dict[str, MeterModel] = {}
     origin: dict[str, str] = {}
     for source in sources:

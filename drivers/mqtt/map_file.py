@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from drivers.base import Quantity
-from drivers.data_file import DataFile, DataFileError, Part, read_text
+from drivers.data_file import DataFile, DataFileError, Part, data_files, read_text
 from drivers.events import EventKind
 from drivers.modbus.register_map import ENERGIES, dimension
 from drivers.mqtt.document import Path, parse_path
@@ -61,14 +60,7 @@ def load_maps(directory: FilePath | None = None, *, only: Sequence[str] | None =
     Raises PayloadMapError for the first map that is wrong, for an id met twice, an id of `only` that there is not, or
     if `directory` is none.
     """
-    sources: list[Traversable | FilePath] = sorted(
-        (f for f in files("drivers.mqtt").joinpath("payloads").iterdir() if f.name.endswith(".toml")),
-        key=lambda f: f.name,
-    )
-    if directory is not None:
-        if not directory.is_dir():
-            raise PayloadMapError("no such directory; it should hold payload maps (*.toml)", file=str(directory))
-        sources += sorted(directory.glob("*.toml"))
+    sources = data_files(files("drivers.mqtt").joinpath("payloads"), directory, PayloadMapError, "payload maps")
     maps: dict[str, PayloadMap] = {}
     for source in sources:
         read = parse_map(read_text(source, PayloadMapError), file=str(source))
