@@ -33,6 +33,7 @@ from headend.settlement.service import SettlementService
 from headend.store.errors import SchemaError
 from headend.store.migrate import pending
 from headend.store.pool import Store
+from headend.upkeep.service import UpkeepService
 from headend.web.app import create_app
 
 FIRST_PAUSE_S = 1.0
@@ -93,6 +94,7 @@ ROLES: dict[str, Callable[[Store, Settings, Clock], Role]] = {
     "poll": PollService,
     "settle": SettlementService,
     "billing": BillingService,
+    "upkeep": UpkeepService,
     "web": WebRole,
 }
 """Every role by name; each needs only the store, the settings and a clock."""

@@ -90,4 +90,5 @@ HTTP_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 ROLLOUT_REFUSED = Counter("headend_rollout_steps_refused_total", "Rollout steps refused", ["reason"])
+CHORES = Counter("headend_chores_total", "Chores of the role upkeep, by how they ended", ["chore", "outcome"])
 ROLE_FAILURES = Counter("headend_role_failures_total", "A role's loop failed and was started again", ["role"])

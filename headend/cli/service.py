@@ -16,8 +16,8 @@ from headend.cli.common import Config, fail, settings_of
 def run(
     config: Config = None,
     roles: Annotated[
-        str, typer.Option(help="Which parts run in this process, of ingest, poll, settle, billing, web.")
-    ] = "ingest,poll,settle,billing,web",
+        str, typer.Option(help="Which parts run in this process, of ingest, poll, settle, billing, upkeep, web.")
+    ] = "ingest,poll,settle,billing,upkeep,web",
     ready_file: Annotated[Path | None, typer.Option(help="Written once everything has been started.")] = None,
 ) -> None:
     """Run the head-end against a PostgreSQL/TimescaleDB and an MQTT broker: the production start."""

@@ -28,7 +28,7 @@ from headend.store.migrate import migrate
 from headend.store.pool import Store
 from headend.store.progress import progress
 
-SERVICE_PROCESSES = {"reader": "ingest,poll", "settler": "settle,billing", "web": "web"}
+SERVICE_PROCESSES = {"reader": "ingest,poll", "settler": "settle,billing,upkeep", "web": "web"}
 """The service, as a larger installation would split it: one process a line."""
 
 STARTERS = 6

@@ -15,20 +15,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from headend.settings.errors import SettingsError
-from headend.settings.sections import (
-    Billing,
-    Clock,
-    Commands,
-    Database,
-    Events,
-    Ingest,
-    Log,
-    Metrics,
-    Mqtt,
-    Poll,
-    Settlement,
-    Web,
-)
+from headend.settings.field import Clock, Commands, Poll
+from headend.settings.sections import Billing, Database, Events, Ingest, Log, Metrics, Mqtt, Settlement, Web
+from headend.settings.upkeep import Upkeep
 
 __all__ = [
     "Billing",
@@ -44,6 +33,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Settlement",
+    "Upkeep",
     "Web",
     "load_settings",
 ]
@@ -65,6 +55,7 @@ class Settings(BaseSettings):
     clock: Clock = Clock()
     settlement: Settlement = Settlement()
     billing: Billing = Billing()
+    upkeep: Upkeep = Upkeep()
     web: Web = Web()
     metrics: Metrics = Metrics()
     log: Log = Log()

@@ -1,0 +1,1 @@
+"""Role *upkeep*: what the store needs from time to time, and what somebody should be told about it."""
