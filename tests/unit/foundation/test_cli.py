@@ -85,7 +85,7 @@ def refused(done: Any, *told: str, status: int = 1) -> None:
 def test_an_unknown_role_is_named_with_those_there_are(headend: Headend, config: Path) -> None:
     refused(
         headend("run", "--config", config, "--roles", "ingest,polling"),
-        "--roles: polling is not one of ingest, poll, settle, billing, web",
+        "--roles: polling is not one of ingest, poll, settle, billing, upkeep, web",
     )
     refused(headend("run", "--config", config, "--roles", " , "), "--roles: none is named, of ingest")
 
