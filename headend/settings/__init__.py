@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from headend.settings.errors import SettingsError
 from headend.settings.field import Clock, Commands, Poll
 from headend.settings.sections import Billing, Database, Events, Ingest, Log, Metrics, Mqtt, Settlement, Web
-from headend.settings.upkeep import Upkeep
+from headend.settings.upkeep import Objectives, Quarantine, Storage, Upkeep
 
 __all__ = [
     "Billing",
@@ -29,10 +29,13 @@ __all__ = [
     "Log",
     "Metrics",
     "Mqtt",
+    "Objectives",
     "Poll",
+    "Quarantine",
     "Settings",
     "SettingsError",
     "Settlement",
+    "Storage",
     "Upkeep",
     "Web",
     "load_settings",
@@ -56,9 +59,23 @@ class Settings(BaseSettings):
     settlement: Settlement = Settlement()
     billing: Billing = Billing()
     upkeep: Upkeep = Upkeep()
+    storage: Storage = Storage()
+    quarantine: Quarantine = Quarantine()
+    objectives: Objectives = Objectives()
     web: Web = Web()
     metrics: Metrics = Metrics()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _kept_as_long_as_needed(self) -> Self:
+        self.storage.check(
+            {
+                "ingest.oldest_days": self.ingest.oldest_days,
+                "settlement.window_days + grace_days": self.settlement.window_days + self.settlement.grace_days,
+                "objectives.back_days": self.objectives.back_days,
+            }
+        )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -106,6 +123,8 @@ def _unknown_sections() -> list[str]:
 def _complaint(path: Path | None, error: Any) -> str:
     """One line: where, key, value, what would be right. A value that may hold a secret is not shown."""
     names = [str(part) for part in error["loc"]]
+    if not names:  # several sections that do not fit together; the words name the keys
+        return f"{path or 'environment'}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "missing" and len(names) == 1:  # a whole section: what it cannot do without
         names += [key for key, field in _section(names).model_fields.items() if field.is_required()][:1]
     key, value = ".".join(names), error["input"]

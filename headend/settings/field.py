@@ -61,8 +61,22 @@ class Poll(Section):
     request_check_s: float = Field(
         0.5, gt=0, le=60, description="how often live reads that somebody wants are looked for"
     )
+    spool_dir: Path | None = Field(
+        None,
+        description="what was read lies here until the database has it; unset: a directory of the service's own state. "
+        "Each process that polls needs one of its own",
+    )
+    spool_mb: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="of so many MB at the most; 1000 hold 50,000 meters at 15 min for 4 days. When it is full, "
+        "readings between others are given up first",
+    )
     hold_readings: int = Field(
-        200_000, ge=1, description="readings kept in memory while the database is away; beyond them polling pauses"
+        200_000,
+        ge=1,
+        description="readings kept in memory while database and spool both fail; beyond them polling pauses",
     )
 
     @model_validator(mode="after")

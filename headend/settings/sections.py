@@ -251,6 +251,12 @@ class Metrics(Section):
         le=65535,
         description="/metrics of this process on the loopback address; unset: only where role web runs",
     )
+    most_series: int = Field(
+        1000,
+        ge=0,
+        le=100_000,
+        description="areas, and concentrators, that have series of their own: where there are more, the worst so many",
+    )
 
 
 class Log(Section):

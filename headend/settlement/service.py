@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 
 from headend.domain.clock import Clock
+from headend.domain.processes import Fact
 from headend.log import get_logger
 from headend.metrics import SETTLED_DAYS, STORE_ERRORS
 from headend.settings import Settings
@@ -46,19 +47,30 @@ class SettlementService:
         self._swept: datetime | None = None
         self._finalised: datetime | None = None
         self._reconciler = Reconciler(store, settings, clock, started=self._started, engine=engine)
+        self._settled_days = 0
+        self._settled_at: datetime | None = None
+        self._store_failures = 0
+
+    def health(self) -> Mapping[str, Fact]:
+        """What was settled since this process began; how much waits stands in the store."""
+        settled = self._settled_at
+        return {
+            "settled_area_days": self._settled_days,
+            "last_settled_age_s": None if settled is None else round((self._clock() - settled).total_seconds(), 1),
+            "store_failures_in_row": self._store_failures,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. The store being away is waited for; what was in hand is done again."""
-        failures = 0
         while not stop.is_set():
             pause = _IDLE_S
             try:
                 if await asyncio.to_thread(self.step):
                     pause = 0.0
-                failures = 0
+                self._store_failures = 0
             except (StoreUnavailable, StoreConflict) as error:
-                pause = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
-                failures += 1
+                pause = _BACK_OFF_S[min(self._store_failures, len(_BACK_OFF_S) - 1)]
+                self._store_failures += 1
                 STORE_ERRORS.labels(kind=type(error).__name__).inc()
                 _log.warning("settlement waits for the store", error=str(error), pause_s=pause)
             with suppress(TimeoutError):
@@ -96,6 +108,8 @@ class SettlementService:
             outcome = settle_area(connection, area_id, [m.day for m in marks], self._rules, now)
             dirty.clear(connection, area_id, marks)
         SETTLED_DAYS.inc(outcome.days)
+        self._settled_days += outcome.days
+        self._settled_at = now
         seconds = time.perf_counter() - began
         _log.info(
             "area settled", area=code, days=outcome.days, points=outcome.points, changed=outcome.changed,

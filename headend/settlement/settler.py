@@ -20,18 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from headend.domain.calendar import from_us
+from headend.domain.calendar import GAP_DAYS, from_us
+from headend.log import get_logger
 from headend.settlement.balances import balance_rows
 from headend.settlement.grid import DayRange, stretches
 from headend.settlement.intervals import FAR, PointIntervals, point_intervals
 from headend.settlement.rules import REFERENCE_SPAN_DAYS, Rules
 from headend.settlement.topology import load_points
-from headend.store import balances, dirty, intervals
+from headend.store import balances, dirty, intervals, storage
 from headend.store.pool import Connection
 from reconciliation.registers import NO_VALUE, IntervalQuality
 from reconciliation.validation import RULES_VERSION
 
 _LONGEST_GAP_DAYS = 400
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,34 @@ def settle_area(connection: Connection, area_id: int, days: Sequence[date], rule
     """Settle some days of an area within the caller's transaction; `days` sorted. The caller holds the area's lock."""
     done = [
         _settle_stretch(connection, area_id, DayRange(rules.calendar, first, last), rules, now)
-        for first, last in stretches(list(days))
+        for first, last in stretches(_open_days(connection, area_id, days, rules))
     ]
     return Outcome(
         sum(o.days for o in done), max((o.points for o in done), default=0), sum(o.intervals for o in done),
         sum(o.changed for o in done),
     )  # fmt: skip
+
+
+def _open_days(connection: Connection, area_id: int, days: Sequence[date], rules: Rules) -> list[date]:
+    """Days that rest on readings that are kept, back over the longest gap; others stay as they were settled."""
+    kept_from = storage.kept_from(connection)
+    if kept_from is None:
+        return list(days)
+    starts = {day: rules.calendar.bounds(day)[0] for day in days}
+    closed = {day for day, start in starts.items() if start - timedelta(days=GAP_DAYS) < kept_from}
+    beyond = {
+        day: start
+        for day, start in starts.items()
+        if day not in closed and start - timedelta(days=_LONGEST_GAP_DAYS) < kept_from
+    }
+    if beyond:
+        closed |= storage.unanchored(connection, area_id, beyond, kept_from)
+    if closed:
+        _log.warning(
+            "days stay as they were settled: their readings have been dropped",
+            area_id=area_id, days=len(closed), first=min(closed), last=max(closed), kept_from=kept_from.isoformat(),
+        )  # fmt: skip
+    return [day for day in days if day not in closed]
 
 
 def _settle_stretch(connection: Connection, area_id: int, days: DayRange, rules: Rules, now: datetime) -> Outcome:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from headend.domain.calendar import GAP_DAYS
 from headend.store import queries
 from headend.store.pool import Connection, Row, rows
 from headend.store.vectors import ABSENT, POSTGRES_EPOCH_US, Column, copy_rows, vector_rows
@@ -80,11 +81,19 @@ def installations_of(connection: Connection, usage_points: Sequence[int]) -> lis
 def readings(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> dict[int, MeterReadings]:
     """Readings of some meters from start to before end, and the few around that stretch on both sides."""
     parameters = {"meters": list(meters), "start": start, "end": end, "absent": ABSENT, "few": FEW}
+    reach = timedelta(days=GAP_DAYS)
+    near = parameters | {"since": start - reach, "until": end + reach}
     parts: dict[int, list[Mapping[str, Any]]] = {}
     for name in ("readings_before", "readings_between", "readings_after"):
-        for row in vector_rows(connection, _SQL[name], parameters):
-            parts.setdefault(row["meter_id"], []).append(row)
-    return {meter_id: _merged(found) for meter_id, found in parts.items()}
+        found = {row["meter_id"]: row for row in vector_rows(connection, _SQL[name], near)}
+        sparse = [m for m in meters if m not in found or found[m]["ts_us"].size < FEW]
+        if sparse and name != "readings_between":
+            # Only for those that were silent for long: a look without a bound plans for every day there is.
+            far = parameters | {"meters": sparse, "since": "-infinity", "until": "infinity"}
+            found |= {row["meter_id"]: row for row in vector_rows(connection, _SQL[name], far)}
+        for meter_id, row in found.items():
+            parts.setdefault(meter_id, []).append(row)
+    return {meter_id: _merged(of_meter) for meter_id, of_meter in parts.items()}
 
 
 def _merged(parts: Sequence[Mapping[str, Any]]) -> MeterReadings:

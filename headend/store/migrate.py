@@ -17,7 +17,9 @@ import psycopg
 from procrastinate.schema import SchemaManager
 
 from headend.log import get_logger
+from headend.store.chunks import lay_out
 from headend.store.errors import SchemaError, translated
+from headend.store.partitions import bound_waits
 
 _LOCK = 0x4845_4144  # "HEAD"
 _QUEUE = "procrastinate"
@@ -56,11 +58,12 @@ def migrations() -> list[Migration]:
 def migrate(dsn: str, *, timescale: bool = True) -> list[str]:
     """Bring the schema up to date and return what was applied. Safe to run from several hosts at once.
 
-    `timescale` uses the extension where the server offers it. Raises SchemaError, StoreUnavailable.
+    `timescale` uses the extension where the server offers it; a database that has readings already stays what it is.
+    Raises SchemaError, StoreUnavailable.
     """
     applied: list[str] = []
     with translated(), psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection, _locked(connection):
-        if timescale:
+        if timescale and _absent(connection, "register_reading"):  # how readings lie is decided once
             _use_timescale(connection)
         connection.execute(
             "create table if not exists schema_migration "
@@ -74,8 +77,16 @@ def migrate(dsn: str, *, timescale: bool = True) -> list[str]:
             with connection.transaction():
                 connection.execute(SchemaManager.get_schema().encode())
             applied.append(_QUEUE)
+        with connection.transaction():
+            bound_waits(connection)
+            packing = lay_out(connection)
     for name in applied:
         _log.info("migration applied", name=name)
+    if packing is False:
+        _log.warning(
+            "readings stay uncompressed",
+            hint="compression needs TimescaleDB's community edition, see its setting timescaledb.license",
+        )
     return applied
 
 
@@ -119,8 +130,18 @@ def _locked(connection: psycopg.Connection) -> Iterator[None]:
 
 def _use_timescale(connection: psycopg.Connection) -> None:
     offered = connection.execute("select from pg_available_extensions where name = 'timescaledb'").fetchone()
-    if offered is not None:
+    if offered is None:
+        return
+    try:
         connection.execute("create extension if not exists timescaledb")
+    except psycopg.Error as error:
+        if "must be preloaded" not in str(error):
+            raise
+        # Going on without would decide for good, by an oversight, that readings lie in plain partitions.
+        raise SchemaError(
+            "TimescaleDB is installed on this server but not loaded: add timescaledb to shared_preload_libraries in "
+            "postgresql.conf and restart the server, or run `headend migrate --plain` to do without it for good"
+        ) from error
 
 
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:

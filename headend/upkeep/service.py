@@ -7,9 +7,11 @@ with this role only one does a chore at a time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 
 from headend.domain.clock import Clock
+from headend.domain.processes import Fact
 from headend.log import get_logger
 from headend.metrics import CHORES, STORE_ERRORS
 from headend.settings import Settings
@@ -38,6 +40,21 @@ class UpkeepService:
         self._check_s = settings.upkeep.check_s
         self._chores = chores_of(store, settings, clock) if chores is None else tuple(chores)
         self._sleep = sleep
+        self._clock = clock
+        self._last: dict[str, tuple[str, datetime]] = {}
+        """How each chore ended last, and when."""
+
+    def health(self) -> Mapping[str, Fact]:
+        """Which chores failed last time."""
+        last = dict(self._last)
+        failing = sorted(name for name, (outcome, _) in last.items() if outcome == "failed")
+        done = max((at for outcome, at in last.values() if outcome == "done"), default=None)
+        return {
+            "chores": len(self._chores),
+            "elsewhere": sum(outcome == "elsewhere" for outcome, _ in last.values()),
+            "failing": ", ".join(failing) or None,
+            "last_done_age_s": None if done is None else round((self._clock() - done).total_seconds(), 1),
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; what is under way is finished."""
@@ -74,4 +91,5 @@ class UpkeepService:
             outcome = "failed"
             _log.exception("chore failed", chore=chore.name)
         CHORES.labels(chore.name, outcome).inc()
+        self._last[chore.name] = outcome, self._clock()
         return outcome != "failed"

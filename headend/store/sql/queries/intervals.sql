@@ -32,7 +32,8 @@ select w.meter_id, array_agg(r.ts) as ts_us, array_agg(coalesce(r.import_wh, %(a
        array_agg(coalesce(r.voltage_dv::bigint, %(absent)s)) as voltage_dv, array_agg(r.flags) as flags,
        array_agg(coalesce(r.resolution_wh::bigint, 0)) as resolution_wh
 from unnest(%(meters)s::integer[]) as w (meter_id), lateral (
-    select * from register_reading where meter_id = w.meter_id and ts < %(start)s order by ts desc limit %(few)s) r
+    select * from register_reading where meter_id = w.meter_id and ts >= %(since)s::timestamptz and ts < %(start)s
+    order by ts desc limit %(few)s) r
 group by w.meter_id
 
 -- readings_after --
@@ -42,7 +43,8 @@ select w.meter_id, array_agg(r.ts) as ts_us, array_agg(coalesce(r.import_wh, %(a
        array_agg(coalesce(r.voltage_dv::bigint, %(absent)s)) as voltage_dv, array_agg(r.flags) as flags,
        array_agg(coalesce(r.resolution_wh::bigint, 0)) as resolution_wh
 from unnest(%(meters)s::integer[]) as w (meter_id), lateral (
-    select * from register_reading where meter_id = w.meter_id and ts >= %(end)s order by ts limit %(few)s) r
+    select * from register_reading where meter_id = w.meter_id and ts >= %(end)s and ts < %(until)s::timestamptz
+    order by ts limit %(few)s) r
 group by w.meter_id
 
 -- resolution_of --
