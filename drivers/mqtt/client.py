@@ -2,8 +2,9 @@
 
 The only file here that imports paho. What its 2.x source was checked for, and what is done about it:
 
-- With `manual_ack` it hands over every QoS 1 publication, redelivered ones too, and sends PUBACK only in `ack()`.
-  A packet identifier is good for one connection: after a reconnect the broker gives it to another message. `ack`
+- It reads byte by byte, makes a condition variable for every message and sends each PUBACK for itself: 80 µs a message.
+  So publications are cut out of large reads here (`_Line`), and acknowledgements of many messages are one write.
+- A packet identifier is good for one connection: after a reconnect the broker gives it to another message. `ack`
   therefore drops acknowledgements of earlier connections; the broker sends those messages again.
 - It does not count what is un-acknowledged: receive-maximum is a promise that only the broker keeps (MQTT 5.0 §3.3.4).
   The caller bounds what it holds; QoS 0 is bounded by nobody.
@@ -26,13 +27,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.mqtt.broker import Broker, Granted, Listening, Message, Will
+from drivers.mqtt.packets import MalformedPacket, OtherPacket, PacketCutter, pubacks
 
 __all__ = ["Broker", "Granted", "Listening", "Message", "MqttClient", "Will"]
 
@@ -48,19 +50,76 @@ MAX_INFLIGHT: Final = 20
 """Of these, sent and not yet acknowledged; where the broker takes fewer, no more than that wait at all."""
 _HEADER: Final = 32
 """More than what a PUBLISH has besides topic and payload [bytes]."""
+READ_BYTES: Final = 256 * 1024
+"""Read at once at the most; so much more than what its caller bounds may be under way."""
+
+
+class _Line(mqtt.Client):
+    """paho's client with a receiving end of its own: publications of QoS 0 and 1 do not pass through paho.
+
+    It leans on names of paho 2.1 and 2.2 that begin with an underscore: `_sock_recv`, `_loop_rc_handle`, `_in_packet`,
+    `_packet_handle`, `_packet_queue`, `_last_bytes_received`. The tests of this client fail where they are no more.
+    """
+
+    def __init__(self, client_id: str, hear: Callable[[PacketCutter, Callable[[OtherPacket], bool]], None]) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5, manual_ack=True)
+        self._hear = hear
+        self._cutter = PacketCutter()
+        self._trouble = MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def begin(self) -> None:
+        """A new connection: nothing of the last one is left over."""
+        self._cutter.clear()
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 as paho calls it
+        """Read what is there and pass it on."""
+        if self._sock is None:
+            return MQTTErrorCode.MQTT_ERR_NO_CONN
+        try:
+            data = self._sock_recv(READ_BYTES)
+        except BlockingIOError:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        except OSError:
+            data = b""
+        if not data:
+            return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+        self._last_bytes_received = mqtt.time_func()
+        self._cutter.feed(data)
+        self._trouble = MQTTErrorCode.MQTT_ERR_SUCCESS
+        try:
+            self._hear(self._cutter, self._other)
+        except MalformedPacket:
+            self._trouble = MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return self._loop_rc_handle(self._trouble) if self._trouble else MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def acknowledge(self, mids: list[int]) -> bool:
+        """Queue the acknowledgements of many messages as one write."""
+        return self._packet_queue(mqtt.PUBACK, pubacks(mids), 0, 1) == MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _other(self, packet: OtherPacket) -> bool:
+        """Give paho a packet as if it had read it. False: the line is of no use any more."""
+        size = len(packet.body)
+        self._in_packet |= {"command": packet.header, "have_remaining": 1, "remaining_length": size, "to_process": 0}
+        self._in_packet |= {"packet": packet.body, "pos": 0}
+        try:
+            self._trouble = self._packet_handle()
+        finally:
+            self._in_packet |= {"command": 0, "have_remaining": 0, "remaining_length": 0, "packet": bytearray()}
+        return not self._trouble and self._sock is not None
 
 
 class MqttClient:
     """One session at one broker; every callback runs in the client's network thread and must neither block nor raise.
 
-    on_connect(granted), on_disconnect(reason), on_problem(text): a refused connection, subscription or publication.
+    on_messages(messages): at least one, in the order of their arrival. on_connect(granted), on_disconnect(reason),
+    on_problem(text): a refused connection, subscription or publication.
     """
 
     def __init__(
         self,
         broker: Broker,
         subscriptions: Sequence[str | Listening],
-        on_message: Callable[[Message], None],
+        on_messages: Callable[[Sequence[Message]], None],
         *,
         on_connect: Callable[[Granted], None] = lambda _: None,
         on_disconnect: Callable[[str], None] = lambda _: None,
@@ -72,7 +131,7 @@ class MqttClient:
         """Raises DriverConfigError when a file of its TLS settings cannot be used."""
         self._broker = broker
         self._subscriptions = [s if isinstance(s, Listening) else Listening(s) for s in subscriptions]
-        self._on_message, self._on_connect = on_message, on_connect
+        self._on_messages, self._on_connect = on_messages, on_connect
         self._on_disconnect, self._on_problem = on_disconnect, on_problem
         self._on_unsubscribed = on_unsubscribed
         self._chance = chance or random.Random()
@@ -86,9 +145,7 @@ class MqttClient:
         self._failures = 0
         self._since_s = 0.0
         self._thread_seen: threading.Thread | None = None
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=broker.client_id, protocol=mqtt.MQTTv5, manual_ack=True
-        )
+        client = _Line(broker.client_id, self._hear)
         client.max_queued_messages_set(MAX_OUTGOING)
         client.max_inflight_messages_set(MAX_INFLIGHT)
         if broker.username is not None:
@@ -100,11 +157,11 @@ class MqttClient:
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_connect_fail = self._not_connected
+        client.on_socket_open = lambda *_: client.begin()
         client.on_socket_close = self._closed
         client.on_subscribe = self._subscribed
         client.on_unsubscribe = lambda *_: self._on_unsubscribed()
         client.on_publish = self._published
-        client.on_message = self._arrived
         self._client = client
         self._pause()
 
@@ -142,12 +199,16 @@ class MqttClient:
 
     def ack(self, message: Message) -> bool:
         """Tell the broker that it may forget this message. False: it came over an earlier connection, no use."""
-        if message.qos == 0:
-            return True
+        return self.ack_all([message]) == 1
+
+    def ack_all(self, messages: Sequence[Message]) -> int:
+        """The same of many at once: how many of them it may forget (QoS 0 is forgotten anyway)."""
+        forgotten = sum(1 for m in messages if m.qos == 0)
         with self._lock:
-            if not self._open or message.connection != self._connection:
-                return False
-            return self._client.ack(message.mid, message.qos) == mqtt.MQTT_ERR_SUCCESS
+            mids = [m.mid for m in messages if m.qos and m.connection == self._connection] if self._open else []
+            if mids and self._client.acknowledge(mids):
+                forgotten += len(mids)
+        return forgotten
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Queue a publication. False: there is no connection, too many wait already, or it is larger than allowed."""
@@ -264,15 +325,14 @@ class MqttClient:
         why = "" if error is None else f": {error}"
         self._on_problem(f"no connection to {self._broker.host}:{self._broker.port}{why}")
 
-    def _arrived(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError as error:
-            topic = repr(bytes(error.object))
-        payload = bytes(message.payload)
-        self._on_message(
-            Message(topic, payload, message.mid, message.qos, self._connection, message.retain, self._broker.client_id)
-        )
+    def _hear(self, cutter: PacketCutter, other: Callable[[OtherPacket], bool]) -> None:
+        """All that is whole; `other` is asked to handle what is no publication, and whether to go on."""
+        while True:
+            messages, packet = cutter.cut(connection=self._connection, session=self._broker.client_id)
+            if messages:
+                self._on_messages(messages)
+            if packet is None or not other(packet):
+                return
 
 
 def granted_of(session_present: bool, properties: Properties | None) -> Granted:

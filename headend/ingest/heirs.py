@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from drivers.mqtt.broker import Granted, Message
@@ -35,7 +35,7 @@ class Heir:
     """One session of somebody else, as long as it takes to empty it."""
 
     def __init__(
-        self, mqtt: Mqtt, router: Router, owner: str, on_message: Callable[[Message], None], *, now_s: float
+        self, mqtt: Mqtt, router: Router, owner: str, on_messages: Callable[[Sequence[Message]], None], *, now_s: float
     ) -> None:
         self.owner = owner
         self.lost = False
@@ -46,7 +46,8 @@ class Heir:
         self._emptying = False
         self._nothing_there = False
         self._moved = threading.Event()
-        self._on_message = on_message
+        self._on_messages = on_messages
+        self._of_members = state_topic(mqtt, "").removesuffix("/state")
         of_the_group = ("$share/", state_topic(mqtt, "+"))
         self._filters = [w.filter for w in listening(mqtt, router) if w.filter.startswith(of_the_group)]
         self.client = MqttClient(
@@ -90,11 +91,15 @@ class Heir:
         self._moved.set()
         self._emptying = True
 
-    def _arrived(self, message: Message) -> None:
-        with self._lock:
-            self._unacked += 1
+    def _arrived(self, messages: Sequence[Message]) -> None:
         self._moved.set()
-        self._on_message(message)
+        for message in messages:
+            if message.topic.startswith(self._of_members):  # what was said of members while its owner was away: stale
+                self.client.ack(message)
+        inherited = [m for m in messages if not m.topic.startswith(self._of_members)]
+        with self._lock:
+            self._unacked += len(inherited)
+        self._on_messages(inherited)
 
     def _gone(self, _reason: str) -> None:
         self.lost = True
@@ -107,11 +112,11 @@ class Heirs:
         self,
         mqtt: Mqtt,
         router: Router,
-        on_message: Callable[[Message], None],
+        on_messages: Callable[[Sequence[Message]], None],
         *,
         chance: random.Random | None = None,
     ) -> None:
-        self._mqtt, self._router, self._on_message = mqtt, router, on_message
+        self._mqtt, self._router, self._on_messages = mqtt, router, on_messages
         self._chance = chance or random.Random()
         self._own = client_id_of(mqtt)
         self._prefix = state_topic(mqtt, "")[: -len("/state")]
@@ -133,6 +138,11 @@ class Heirs:
                 self._gone.pop(owner, None)
         return True
 
+    @property
+    def idle(self) -> bool:
+        """Whether everybody of the group is there, and nothing is inherited."""
+        return not self._gone and not self._heirs
+
     def acknowledge(self, message: Message) -> bool:
         """Acknowledge a message that an heir took. False: it came over our own session.
 
@@ -149,7 +159,7 @@ class Heirs:
         """Begin and end what is due; whose sessions were left, and whether they were empty."""
         for owner in self._due(now_s):
             _log.warning("taking over the messages of another process", owner=owner)
-            self._heirs[owner] = Heir(self._mqtt, self._router, owner, self._on_message, now_s=now_s)
+            self._heirs[owner] = Heir(self._mqtt, self._router, owner, self._on_messages, now_s=now_s)
         ended = []
         for owner, heir in list(self._heirs.items()):
             empty = heir.is_empty(now_s)

@@ -73,6 +73,14 @@ def listening(mqtt: Mqtt, router: Router) -> list[Listening]:
     return found if mqtt.share_group is None else [*found, Listening(state_topic(mqtt, "+"))]
 
 
+def outgrown(mqtt: Mqtt, router: Router) -> list[str]:
+    """What our session may be subscribed to still from before it shared: all of that would come twice."""
+    if mqtt.share_group is None:
+        return []
+    wanted = {listening_to.filter for listening_to in listening(mqtt, router)}
+    return [s.filter for s in router.subscriptions() if s.filter not in wanted]
+
+
 def report(mqtt: Mqtt, granted: Granted, *, sent_again: int) -> None:
     """Say what we got, and what of it is not what the settings ask for."""
     _log.info(

@@ -75,10 +75,14 @@ async def probe_mqtt(
     def hand_over(what: Message | str) -> None:
         loop.call_soon_threadsafe(arrived.put_nowait, what)
 
+    def heard(messages: Sequence[Message]) -> None:
+        for message in messages:
+            hand_over(message)
+
     client = MqttClient(
         broker_of(mqtt, client_id=f"{client_id_of(mqtt)}-probe-{secrets.token_hex(4)}", session_expiry_s=0),
         [topic or f"{mqtt.prefix}/#"],
-        hand_over,
+        heard,
         on_problem=hand_over,
     )
     client.start()

@@ -1,18 +1,20 @@
 """Role *ingest*: MQTT in, committed rows out, and only then the acknowledgement.
 
-One loop: wait for messages, gather a batch, decode and write it in a worker thread, acknowledge to the broker, confirm
-to the concentrators. What came while a batch was written is the next batch. Nothing here grows without bound: the
-broker sends no more than receive-maximum un-acknowledged, so a database that is slow or away slows the field down.
+Three threads of work: the client's network thread fills the window; a batch is decoded from it while the batch before
+is written; what is committed is acknowledged to the broker and confirmed to the concentrators, in the order of its
+arrival. What came while a batch was written is the next batch, at once. Nothing here grows without bound: the broker
+sends no more than receive-maximum un-acknowledged, messages and bytes are bounded here besides (HELD_BYTES, those that
+are decoded or written included), so a database that is slow or away slows the field down.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from drivers.mqtt.broker import Granted, Message
 from drivers.mqtt.client import MqttClient
@@ -22,38 +24,36 @@ from headend import metrics
 from headend.domain.calendar import to_us
 from headend.domain.clock import Clock
 from headend.ingest import mqtt_session
+from headend.ingest.decoding import MOST_BYTES, PART_BYTES, Batch, Decoding
 from headend.ingest.heirs import Heirs
-from headend.ingest.intake import item_of
 from headend.ingest.item import Item, refused
 from headend.ingest.payloads import router_of
 from headend.ingest.rebirths import Rebirths
 from headend.ingest.window import Arrived, Window
 from headend.ingest.writer import ReadingWriter
-from headend.log import get_logger
+from headend.log import bind_role, get_logger
 from headend.settings import Settings
 from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreUnavailable
 from headend.store.pool import Store
 
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 10.0
-_FLUSH_BYTES: Final = 8 * 1024 * 1024
 _SPARE: Final = 1000
 """Messages beyond receive-maximum that are still taken: brokers that count differently, QoS 0."""
-_WINDOW_BYTES: Final = 256 * 1024 * 1024
-_POLL_S: Final = 0.25
+HELD_BYTES: Final = 64 * 1024 * 1024
+"""Payloads that are not acknowledged: waiting, decoded or being written. One larger message alone is taken, too."""
+_ENOUGH: Final = 100
+"""So many messages are worth a write at once: some brokers never have more under way to one client (rumqttd)."""
+_AHEAD: Final = 64
+"""So many are worth decoding while a write is under way."""
+_POLL_S: Final = 1.0
 """How often the loop looks at the client's health when nothing arrives."""
+_HEIRS_S: Final = 1.0
+"""How often it looks after inherited sessions when the line is busy."""
 _SHORT_S: Final = 5.0
 _CUT_SHORT_MOST: Final = 3
 """Connections in a row that end this soon: two processes with one client_id take the session from each other."""
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Messages that are written together, and what was made of them; the same places in both."""
-
-    messages: Sequence[Message]
-    items: Sequence[Item]
 
 
 class MqttThreadDied(Exception):
@@ -69,79 +69,121 @@ class IngestService:
         self._clock = clock
         self._router = router_of(settings.mqtt, settings.settlement.zone)
         self._writer = ReadingWriter(store, settings, clock)
-        self._window = Window(settings.mqtt.receive_maximum + _SPARE, _WINDOW_BYTES)
+        self._window = Window(settings.mqtt.receive_maximum + _SPARE, HELD_BYTES)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived = asyncio.Event()
         self._woken = False
         self._client_id = mqtt_session.client_id_of(settings.mqtt)
         self._state_topic = mqtt_session.state_topic(settings.mqtt, self._client_id)
+        self._decoding = Decoding(
+            self._window,
+            self._router,
+            prefix=settings.mqtt.prefix,
+            session=self._client_id,
+            most_rows=settings.ingest.flush_rows,
+        )
+        self._ahead = Batch()
+        self._being_written = Batch()
+        self._writing: asyncio.Task[bool] | None = None
         self._heirs = None if settings.mqtt.share_group is None else Heirs(settings.mqtt, self._router, self._take)
         self._client = MqttClient(
             mqtt_session.broker_of(settings.mqtt),
             mqtt_session.listening(settings.mqtt, self._router),
-            self._on_message,
+            self._on_messages,
             on_connect=self._on_connect,
             on_disconnect=self._on_disconnect,
             on_problem=self._on_problem,
             will=mqtt_session.will_of(settings.mqtt),
         )
         self._rebirths = Rebirths(lambda topic, payload: self._client.publish(topic, payload, qos=0))
-        self._decoded_of = 0
-        """The connection of our own session whose messages are decoded just now, none missing; 0: begin anew."""
+        self._gap = False
+        """Whether a message was not taken since the last one that was."""
+        self._telling = threading.Lock()
+        self._told = (0, 0)
+        self._wake_at = 1
+        self._line_is_busy = False
+        self._heirs_looked_s = 0.0
+        self._received = self._stored = 0
+        self._committed_s: float | None = None
         self._connected = False
         self._connected_s = 0.0
         self._cut_short = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop`; then finish the write under way and say goodbye. Raises MqttThreadDied."""
+        """Work until `stop`; then finish what is in hand and say goodbye. Raises MqttThreadDied."""
         self._loop = asyncio.get_running_loop()
         self._client.start()
         stopping = asyncio.create_task(stop.wait())
         try:
-            while not stop.is_set():
-                await self._wait_for_batch(stopping)
-                while not stop.is_set() and self._window.state()[0]:
-                    batch = await asyncio.to_thread(self._gather)
-                    if not await self._commit(batch, stopping):
-                        break
-                    if self._window.overflowed():
-                        _log.warning("messages were not taken, connecting again so that they are sent again")
-                        self._client.renew()
-                    await self._look_after_heirs()
-                if not stop.is_set() and not self._client.alive:
-                    raise MqttThreadDied("the MQTT client's network thread ended")
+            await self._work(stopping)
         finally:
             stopping.cancel()
+            if self._writing is not None:
+                await asyncio.wait({self._writing})
             await asyncio.to_thread(self._goodbye)
             self._set_connected(False)
-            metrics.UNACKED_MESSAGES.dec(self._window.state()[0])
+            self._tell_held((0, 0))
+
+    def health(self) -> dict[str, int | float | str | bool | None]:
+        """What an operator wants to know of it now."""
+        now_s = time.monotonic()
+        waiting, _, oldest_s, _ = self._window.state()
+        messages, size = self._window.held()
+        oldest = [b.oldest_s for b in (self._being_written, self._ahead) if b.messages]
+        oldest += [oldest_s] if waiting else []
+        return {
+            "connected": self._client.connected,
+            "messages_received": self._received,
+            "readings_stored": self._stored,
+            "unacked_messages": messages,
+            "unacked_bytes": size,
+            "oldest_waiting_s": round(max(0.0, now_s - min(oldest)), 3) if oldest else 0.0,
+            "last_commit_age_s": None if self._committed_s is None else round(now_s - self._committed_s, 3),
+        }
 
     # In the client's network thread.
 
-    def _on_message(self, message: Message) -> None:
-        if self._heirs is not None and self._heirs.heard(message):
-            self._client.ack(message)
-        else:
-            self._take(message)
+    def _on_messages(self, messages: Sequence[Message]) -> None:
+        if self._heirs is not None:
+            about_others = [m for m in messages if self._heirs.heard(m)]
+            if about_others:
+                self._client.ack_all(about_others)
+                messages = [m for m in messages if m not in about_others]
+        self._take(messages)
 
-    def _take(self, message: Message) -> None:
-        arrived = Arrived(message, to_us(self._clock()), time.monotonic())
-        if not self._window.offer(arrived, wait_s=self._settings.mqtt.keepalive_s / 3):
-            metrics.MQTT_OVERFLOW.labels(str(message.qos)).inc()
-            self._decoded_of = 0  # what it would have told the decoder is missed
-            return
-        metrics.UNACKED_MESSAGES.inc()
-        self._wake()
+    def _take(self, messages: Sequence[Message]) -> None:
+        received_us, now_s = to_us(self._clock()), time.monotonic()
+        deadline_s = now_s + self._settings.mqtt.keepalive_s / 3  # we have to speak to the broker, too
+        taken = 0
+        for message in messages:
+            arrived = Arrived(message, received_us, now_s, self._gap)
+            if not self._window.fits(message):
+                self._wake()
+            if not self._window.offer(arrived, wait_s=deadline_s - time.monotonic()):
+                metrics.MQTT_OVERFLOW.labels(str(message.qos)).inc()
+                self._gap = True
+                continue
+            self._gap = False
+            taken += 1
+        self._received += taken
+        metrics.MQTT_RECEIVED.inc(taken)
+        self._tell_held()
+        if taken and self._window.state()[0] >= self._wake_at:
+            self._wake()
 
     def _on_connect(self, granted: Granted) -> None:
+        bind_role("ingest")  # a thread of the client's own
         dropped = self._window.drop_sent_again(self._client_id) if granted.session_present else 0
-        metrics.UNACKED_MESSAGES.dec(dropped)
+        self._tell_held()
         self._connected_s = time.monotonic()
         self._set_connected(True)
+        if granted.session_present and (outgrown := mqtt_session.outgrown(self._settings.mqtt, self._router)):
+            self._client.unsubscribe(outgrown)
         self._say(mqtt_session.ONLINE)
         mqtt_session.report(self._settings.mqtt, granted, sent_again=dropped)
 
     def _on_disconnect(self, reason: str) -> None:
+        bind_role("ingest")
         self._cut_short = self._cut_short + 1 if time.monotonic() - self._connected_s < _SHORT_S else 0
         self._set_connected(False)
         _log.warning("connection to the broker ended", reason=reason)
@@ -153,6 +195,7 @@ class IngestService:
             )
 
     def _on_problem(self, text: str) -> None:
+        bind_role("ingest")
         _log.warning("broker", problem=text)
 
     def _say(self, state: str) -> None:
@@ -169,75 +212,92 @@ class IngestService:
             self._woken = True
             self._loop.call_soon_threadsafe(self._arrived.set)
 
-    # In the event loop and its worker thread.
+    # In the event loop and its worker threads.
 
-    async def _wait_for_batch(self, stopping: asyncio.Task[bool]) -> None:
-        """Until a batch is worth writing: enough messages, old enough, or nothing more came for a while."""
-        ingest = self._settings.ingest
-        enough = max(1, self._settings.mqtt.receive_maximum // 2)  # the other half arrives while this one is written
+    async def _work(self, stopping: asyncio.Task[bool]) -> None:
+        """One batch is written, one is decoded meanwhile: that is all there is in hand."""
         while not stopping.done():
-            waiting, size, oldest_s, newest_s = self._window.state()
-            now_s = time.monotonic()
-            if waiting:
-                due_s = min(oldest_s + ingest.flush_age_s, newest_s + ingest.flush_quiet_s)
-                if waiting >= enough or size >= _FLUSH_BYTES or now_s >= due_s:
-                    return
-                pause_s = due_s - now_s
-            else:
-                if not self._client.alive:
-                    return
+            if self._writing is not None and self._writing.done():
+                self._finish_write()
+            if self._writing is None and self._ahead.messages:
+                self._begin_write(stopping)
+            if self._writing is None:
                 await self._look_after_heirs()
-                pause_s = _POLL_S
-            if not waiting:
-                self._arrived.clear()
-                self._woken = False
-                if self._window.state()[0]:
-                    continue
-                waiter = asyncio.create_task(self._arrived.wait())
-                await asyncio.wait({waiter, stopping}, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
-                waiter.cancel()
+            if self._is_due():
+                await asyncio.to_thread(self._decoding.more, self._ahead)
+            elif self._writing is None and not self._client.alive:
+                raise MqttThreadDied("the MQTT client's network thread ended")
             else:
-                await asyncio.wait({stopping}, timeout=pause_s)
+                await self._sleep(stopping)
+        if self._writing is not None and not await self._writing:
+            return
+        self._writing = None
+        if self._ahead.messages:
+            self._begin_write(stopping)
 
-    def _gather(self) -> _Batch:
-        """Decode what waits, up to flush_rows readings (one message more than that at the most)."""
-        messages: list[Message] = []
-        items: list[Item] = []
-        rows = size = 0
-        while rows < self._settings.ingest.flush_rows and size < _FLUSH_BYTES:
-            arrived = self._window.take()
-            if arrived is None:
-                break
-            message = arrived.message
-            if message.session == self._client_id and message.connection != self._decoded_of:
-                self._decoded_of = message.connection
-                self._router.missed()
-            item = item_of(
-                message.topic,
-                message.payload,
-                router=self._router,
-                prefix=self._settings.mqtt.prefix,
-                received_us=arrived.received_us,
-                retained=message.retained,
-            )
-            if item.ignored is not None:
-                metrics.MQTT_IGNORED.labels(item.ignored).inc()
-            messages.append(message)
-            items.append(item)
-            rows += len(item)
-            size += len(message.payload)
-        return _Batch(messages, items)
+    def _begin_write(self, stopping: asyncio.Task[bool]) -> None:
+        self._being_written, self._ahead = self._ahead, Batch()
+        self._writing = asyncio.create_task(self._commit(self._being_written, stopping))
 
-    async def _commit(self, batch: _Batch, stopping: asyncio.Task[bool]) -> bool:
+    def _finish_write(self) -> None:
+        """Raises what the write raised."""
+        assert self._writing is not None
+        self._writing.result()
+        self._writing = None
+        self._line_is_busy = True
+        if self._window.overflowed():
+            _log.warning("messages were not taken, connecting again so that they are sent again")
+            self._client.renew()
+
+    def _is_due(self) -> bool:
+        """Whether what waits is worth decoding now."""
+        waiting, size, *_ = self._window.state()
+        if not waiting:
+            self._line_is_busy = False
+            return False
+        if self._writing is not None:
+            room = not self._decoding.is_full(self._ahead) and not self._heirs_wait()
+            return room and (waiting >= _AHEAD or size >= PART_BYTES)
+        return self._line_is_busy or waiting >= self._enough or size >= MOST_BYTES or self._due_in_s() <= 0
+
+    @property
+    def _enough(self) -> int:
+        """Messages; those that the broker may send besides arrive while these are written."""
+        return max(1, min(_ENOUGH, self._settings.mqtt.receive_maximum // 2))
+
+    def _due_in_s(self) -> float:
+        """When what waits is old enough, or nothing has come for long enough."""
+        waiting, _, oldest_s, newest_s = self._window.state()
+        if not waiting:
+            return _POLL_S
+        ingest = self._settings.ingest
+        return min(oldest_s + ingest.flush_age_s, newest_s + ingest.flush_quiet_s) - time.monotonic()
+
+    async def _sleep(self, stopping: asyncio.Task[bool]) -> None:
+        """Until there may be something to do."""
+        self._arrived.clear()
+        waiting = self._window.state()[0]
+        self._wake_at = _AHEAD if self._writing is not None else (self._enough if waiting else 1)
+        self._woken = False
+        if self._is_due():
+            return
+        waiter = asyncio.create_task(self._arrived.wait())
+        events: set[asyncio.Task[Any]] = {waiter, stopping}
+        if self._writing is not None:
+            events.add(self._writing)
+        pause_s = None if self._writing is not None else max(0.0, self._due_in_s())
+        await asyncio.wait(events, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+
+    async def _commit(self, batch: Batch, stopping: asyncio.Task[bool]) -> bool:
         """Write until it is committed, then acknowledge. False: stopped before; the broker will send it again."""
         retry_s = _RETRY_FIRST_S
         while batch.messages:
             try:
-                await asyncio.to_thread(self._write, batch.items)
+                self._stored += await asyncio.to_thread(self._write, batch.items)
             except (StoreUnavailable, StoreConflict, SchemaError) as error:
                 metrics.STORE_ERRORS.labels(type(error).__name__).inc()
                 if stopping.done():
-                    metrics.UNACKED_MESSAGES.dec(len(batch.messages))
                     _log.warning("stopped with messages un-acknowledged", messages=len(batch.messages))
                     return False
                 _log.warning(
@@ -250,27 +310,27 @@ class IngestService:
         self._acknowledge(batch)
         return True
 
-    def _write(self, items: Sequence[Item]) -> None:
-        """Commit the items. One that the database refuses for what is in it goes to the quarantine, not the others."""
+    def _write(self, items: Sequence[Item]) -> int:
+        """Commit the items; readings stored. One that the database refuses for what is in it goes to the quarantine."""
         try:
-            self._writer.write(items)
+            return self._writer.write(items).stored
         except (StoreUnavailable, StoreConflict, SchemaError):
             raise
         except StoreError as error:
             metrics.STORE_ERRORS.labels(type(error).__name__).inc()
             if len(items) > 1:
                 middle = len(items) // 2
-                self._write(items[:middle])
-                self._write(items[middle:])
-                return
+                return self._write(items[:middle]) + self._write(items[middle:])
             _log.warning("the database refused a message", origin=items[0].origin, error=str(error))
-            self._writer.write([refused(items[0], error)])
+            return self._writer.write([refused(items[0], error)]).stored
 
-    def _acknowledge(self, batch: _Batch) -> None:
-        for message in batch.messages:
-            if self._heirs is None or not self._heirs.acknowledge(message):
-                self._client.ack(message)
-        metrics.UNACKED_MESSAGES.dec(len(batch.messages))
+    def _acknowledge(self, batch: Batch) -> None:
+        self._committed_s = time.monotonic()
+        heirs = self._heirs
+        own = batch.messages if heirs is None else [m for m in batch.messages if not heirs.acknowledge(m)]
+        self._client.ack_all(own)
+        self._window.release(batch.messages)
+        self._tell_held()
         self._rebirths.ask(batch.items, now_s=time.monotonic(), now_us=to_us(self._clock()))
         confirmed: dict[str, list[int]] = {}
         for item in batch.items:
@@ -282,14 +342,29 @@ class IngestService:
             if self._client.publish(confirm_topic(self._settings.mqtt.prefix, code), payload):
                 metrics.UPLOADS_CONFIRMED.inc(len(set(numbers)))
 
+    def _heirs_wait(self) -> bool:
+        """Whether nothing more is to be taken in hand, so that inherited sessions can be looked after."""
+        due = time.monotonic() - self._heirs_looked_s >= _HEIRS_S
+        return self._heirs is not None and due and not self._heirs.idle
+
     async def _look_after_heirs(self) -> None:
-        """Done between batches, so that nothing of an heir's is in hand."""
-        if self._heirs is None:
+        """Done while nothing is in hand: a packet identifier of an heir's that ends must not meet the next heir."""
+        if self._heirs is None or time.monotonic() - self._heirs_looked_s < _HEIRS_S:
             return
-        for owner, empty in await self._heirs.look_after(time.monotonic()):
-            metrics.UNACKED_MESSAGES.dec(self._window.drop_sent_again(owner))
+        self._heirs_looked_s = time.monotonic()
+        for owner, empty in await self._heirs.look_after(self._heirs_looked_s):
+            self._window.drop_sent_again(owner)
+            self._tell_held()
             if empty:
                 self._client.publish(mqtt_session.state_topic(self._settings.mqtt, owner), b"", retain=True)
+
+    def _tell_held(self, held: tuple[int, int] | None = None) -> None:
+        """Bring the metrics up to what is held now (messages, bytes); other services may count on the same gauges."""
+        with self._telling:
+            messages, size = self._window.held() if held is None else held
+            metrics.UNACKED_MESSAGES.inc(messages - self._told[0])
+            metrics.UNACKED_BYTES.inc(size - self._told[1])
+            self._told = (messages, size)
 
     def _goodbye(self) -> None:
         """Say that we go, and give back what was taken over."""

@@ -30,7 +30,7 @@ class Ear:
         self.client = MqttClient(
             Broker(host="127.0.0.1", port=port, client_id="ear"),
             options.pop("subscriptions", ["headend/v1/meter/#"]),
-            self.messages.put,
+            lambda heard: [self.messages.put(m) for m in heard] and None,
             on_connect=lambda granted: self.connections.put(granted.session_present),
             on_disconnect=self.losses.put,
             on_problem=self.problems.put,

@@ -27,9 +27,37 @@ def test_full_by_bytes_but_one_large_message_fits() -> None:
     window = Window(10, 100)
     assert window.offer(arrived("a", size=1000))
     assert not window.offer(arrived("b"))
-    window.take()
+    taken = window.take()
+    assert taken is not None
+    assert window.held() == (1, 1000)
+    assert not window.offer(arrived("b", size=60)), "what is in hand takes its room until it is released"
+    window.release([taken.message])
     assert window.offer(arrived("b", size=60))
     assert not window.offer(arrived("c", size=60))
+
+
+def test_so_many_and_so_large_are_taken_but_one_always() -> None:
+    window = Window(10, 1000)
+    for name, size in (("a", 90), ("b", 5), ("c", 5), ("d", 5)):
+        window.offer(arrived(name, size=size))
+    assert [a.message.topic for a in window.take_all(9, 50)] == ["a"]
+    assert [a.message.topic for a in window.take_all(9, 10)] == ["b", "c"]
+    assert [a.message.topic for a in window.take_all(9, 10)] == ["d"]
+    assert window.take_all(9, 10) == []
+    assert window.held() == (4, 105)
+
+
+def test_who_waits_for_room_gets_it_when_something_in_hand_is_released() -> None:
+    window = Window(10, 100)
+    window.offer(arrived("a", size=100))
+    taken = window.take_all(1, 100)
+    done: list[bool] = []
+    waiting = threading.Thread(target=lambda: done.append(window.offer(arrived("b", size=1), wait_s=20.0)))
+    waiting.start()
+    assert waiting.is_alive()
+    window.release([t.message for t in taken])
+    waiting.join(20)
+    assert done == [True]
 
 
 def test_qos_0_that_is_not_taken_needs_no_new_connection() -> None:
