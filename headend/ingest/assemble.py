@@ -1,4 +1,4 @@
-"""From items to the columns of one transaction: what may be stored, in which order, and what it touches. Pure numpy.
+"""From items to the columns of one transaction: what may be stored, and in which order. Pure numpy.
 
 Rows are in the drivers' columns with `meter` holding the store's meter_id; all instants int64 [µs UTC].
 """
@@ -20,6 +20,7 @@ from headend.ingest.item import Item, QuarantineEntry
 
 Rows = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 DAY_US: Final = 86_400_000_000
 _EPOCH_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC).date()
 _NAMED: Final = 5
@@ -32,20 +33,18 @@ class Columns:
 
     readings: Rows
     phases: Rows
-    first: npt.NDArray[np.bool_]
+    """(k,) in no order."""
+    phase_of: Ints
+    """(k,) the place of each phase row's reading."""
+    first: Bools
     """(n,): the first row of its meter and instant in this batch."""
+    meters: Ints
+    """(m,) the meters, sorted."""
+    of_meter: Ints
+    """(n,) the place of each row's meter among these."""
     received: Mapping[int, int]
     """Source → readings in the items, stored or not."""
     refused: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stretches:
-    """What new rows touch: per meter from an instant to an instant, both included."""
-
-    meter: Ints
-    first_us: Ints
-    last_us: Ints
 
 
 def gather(
@@ -56,98 +55,66 @@ def gather(
     batches = [(place, item.batch) for place, item in enumerate(items) if item.batch is not None]
     found = [directory.meter(identity) for _, batch in batches for identity in batch.meters]
     numbers = np.array([-1 if n is None else n for n in found], dtype=np.int32)
-    offsets = np.concatenate(([0], np.cumsum([len(batch.meters) for _, batch in batches]))).astype(np.int64)
-    rows, owner = _renumbered([batch.rows for _, batch in batches], READING_DTYPE, numbers, offsets)
-    detail, _ = _renumbered([batch.phases for _, batch in batches], PHASE_DTYPE, numbers, offsets)
-    sources, counts = np.unique(rows["source"], return_counts=True)
-    received = dict(zip(sources.tolist(), counts.tolist(), strict=True))
-    known, old, future = rows["meter"] >= 0, rows["ts_us"] < oldest_us, rows["ts_us"] > newest_us
-    good = known & ~old & ~future
-    for nth in np.unique(owner[~good]).tolist():
-        place, batch = batches[nth]
-        own = owner == nth
-        numbered = zip(batch.meters, found[offsets[nth] : offsets[nth + 1]], strict=True)
-        problems.setdefault(place, []).extend(
-            _complaints(
-                [str(identity) for identity, number in numbered if number is None],
-                rows["ts_us"][own & known & old],
-                rows["ts_us"][own & known & future],
+    offsets = np.cumsum([0, *(len(batch.meters) for _, batch in batches)])
+    rows, starts = _renumbered([batch.rows for _, batch in batches], READING_DTYPE, numbers, offsets)
+    detail, detail_starts = _renumbered([batch.phases for _, batch in batches], PHASE_DTYPE, numbers, offsets)
+    received = per_source(rows["source"])
+    order = _by_meter_and_instant(rows, starts)
+    if not rows.size or (rows["meter"].min() >= 0 and _within(rows["ts_us"], oldest_us, newest_us).all()):
+        taken = rows[order]
+    else:
+        known, within = rows["meter"] >= 0, _within(rows["ts_us"], oldest_us, newest_us)
+        good = known & within
+        owner = _owners(starts, rows.size)
+        for nth in np.unique(owner[~good]).tolist():
+            place, batch = batches[nth]
+            own = owner == nth
+            numbered = zip(batch.meters, found[offsets[nth] : offsets[nth + 1]], strict=True)
+            problems.setdefault(place, []).extend(
+                _complaints(
+                    [str(identity) for identity, number in numbered if number is None],
+                    rows["ts_us"][own & known & (rows["ts_us"] < oldest_us)],
+                    rows["ts_us"][own & known & (rows["ts_us"] > newest_us)],
+                )
             )
-        )
-    taken = rows[good]
-    taken = taken[np.lexsort((taken["ts_us"], taken["meter"]))]  # stable: arrival decides between equal keys
-    detail = detail[(detail["meter"] >= 0) & (detail["ts_us"] >= oldest_us) & (detail["ts_us"] <= newest_us)]
-    detail = detail[np.lexsort((detail["ts_us"], detail["meter"]))]
-    return Columns(taken, detail, _first_of_key(taken), received, int(rows.size - taken.size)), problems
+        order = order[good[order]]
+        taken = rows[order]
+    new_meter = np.ones(taken.size, dtype=np.bool_)
+    new_meter[1:] = taken["meter"][1:] != taken["meter"][:-1]
+    first = new_meter.copy()
+    first[1:] |= taken["ts_us"][1:] != taken["ts_us"][:-1]
+    if detail.size:
+        owners = _owners(starts, rows.size)[order], _owners(detail_starts, detail.size)
+        at = _readings_of(taken, detail, *owners)
+        detail, at = detail[at >= 0], at[at >= 0]
+    else:
+        at = np.zeros(0, dtype=np.int64)
+    columns = Columns(
+        readings=taken,
+        phases=detail,
+        phase_of=at,
+        first=first,
+        meters=taken["meter"][new_meter].astype(np.int64),
+        of_meter=np.cumsum(new_meter) - 1,
+        received=received,
+        refused=int(rows.size - taken.size),
+    )
+    return columns, problems
 
 
 def utc_days(columns: Columns) -> list[date]:
     """UTC days that the rows lie in."""
-    return [_EPOCH_DAY + timedelta(days=d) for d in np.unique(columns.readings["ts_us"] // DAY_US).tolist()]
+    days = columns.readings["ts_us"] // DAY_US
+    if not days.size:
+        return []
+    earliest = int(days.min())
+    return [_EPOCH_DAY + timedelta(days=earliest + d) for d in np.flatnonzero(np.bincount(days - earliest)).tolist()]
 
 
-def newer_than(rows: Rows, latest: Mapping[int, int]) -> npt.NDArray[np.bool_]:
-    """(n,): rows later than everything that is stored of their meter, which therefore cannot be stored already."""
-    meters, place = np.unique(rows["meter"], return_inverse=True)
-    lowest = np.iinfo(np.int64).min
-    newest = np.array([latest.get(m, lowest) for m in meters.tolist()], dtype=np.int64)
-    fresh: npt.NDArray[np.bool_] = rows["ts_us"] > newest[place]
-    return fresh
-
-
-def pick_phases(phases: Rows, readings: Rows) -> tuple[Rows, Rows]:
-    """Phase rows whose meter and instant is among the readings (each key once), and the others."""
-    if not phases.size:
-        return phases, phases
-    belongs = _member(phases, readings["meter"], readings["ts_us"]) & _first_of_key(phases)
-    return phases[belongs], phases[~belongs]
-
-
-def rows_at(rows: Rows, pairs: Ints) -> Rows:
-    """The first row of each (meter, instant) pair (k, 2) among rows sorted by meter and instant."""
-    if not pairs.shape[0]:
-        return rows[:0]
-    return rows[_member(rows, pairs[:, 0], pairs[:, 1]) & _first_of_key(rows)]
-
-
-def runs(rows: Rows) -> Stretches:
-    """New rows, sorted by meter and instant, as stretches without a hole longer than a day."""
-    if not rows.size:
-        none = np.zeros(0, dtype=np.int64)
-        return Stretches(none, none, none)
-    breaks = (np.diff(rows["meter"]) != 0) | (np.diff(rows["ts_us"]) > DAY_US)
-    starts = np.concatenate(([0], np.flatnonzero(breaks) + 1))
-    ends = np.concatenate((starts[1:] - 1, [rows.size - 1]))
-    return Stretches(rows["meter"][starts].astype(np.int64), rows["ts_us"][starts], rows["ts_us"][ends])
-
-
-def following(stretches: Stretches, latest: Mapping[int, int]) -> tuple[npt.NDArray[np.bool_], Ints]:
-    """Which stretches are later than all that was stored of their meter before, and the reading before each of these.
-
-    (n,) bool and (n,) int64 [µs UTC]; the smallest integer where nothing is before, or the stretch is not later.
-    """
-    lowest = np.iinfo(np.int64).min
-    newest = np.array([latest.get(m, lowest) for m in stretches.meter.tolist()], dtype=np.int64)
-    later = stretches.first_us > newest
-    earlier_run = np.full(newest.size, lowest, dtype=np.int64)
-    same = stretches.meter[1:] == stretches.meter[:-1]
-    earlier_run[1:][same] = stretches.last_us[:-1][same]
-    return later, np.where(later, np.maximum(newest, earlier_run), lowest)
-
-
-def reaching(stretches: Stretches, before: Ints, after: Ints, most_days: int) -> Stretches:
-    """Stretches that reach back to the reading before them and on to the one after.
-
-    before, after: (n,) int64 instants of the neighbours; the smallest, the largest integer where there is none. The
-    energy between two readings is shared out over all days between them, so all of these change. Without a neighbour
-    (or with one further away than `most_days`) a stretch begins 1 µs early: a midnight register ends the day before.
-    """
-    bound = most_days * DAY_US
-    first = np.where(before >= stretches.first_us - bound, before, stretches.first_us - 1)
-    far = (before != np.iinfo(np.int64).min) & (before < stretches.first_us - bound)
-    first = np.where(far, stretches.first_us - bound, first)
-    last = np.where(after <= stretches.last_us + bound, after - 1, stretches.last_us)
-    return Stretches(stretches.meter, first, last)
+def per_source(sources: Rows) -> dict[int, int]:
+    """Source → how many rows are from it."""
+    counts = np.bincount(sources, minlength=0)
+    return {source: int(counts[source]) for source in np.flatnonzero(counts).tolist()}
 
 
 def newest_of_meter(rows: Rows) -> Rows:
@@ -155,50 +122,80 @@ def newest_of_meter(rows: Rows) -> Rows:
     return rows[np.append(np.diff(rows["meter"]) != 0, True)] if rows.size else rows
 
 
-def power_at(phases: Rows, readings: Rows) -> Ints:
-    """(n,) int64 [W] power of the phase rows at the readings' meter and instant; the smallest integer: not measured."""
-    power = np.full(readings.size, np.iinfo(np.int64).min, dtype=np.int64)
-    if phases.size and readings.size:
-        keys = zip(phases["meter"].tolist(), phases["ts_us"].tolist(), strict=True)
-        known = dict(zip(keys, phases["power_w"].tolist(), strict=True))
-        for i, key in enumerate(zip(readings["meter"].tolist(), readings["ts_us"].tolist(), strict=True)):
-            power[i] = known.get(key, power[i])
-    return power
+def _by_meter_and_instant(rows: Rows, starts: Ints) -> Ints:
+    """(n,) the order of rows by meter, instant and arrival. starts: where each message's rows begin.
+
+    Messages mostly hold rows of one meter in order of time: then putting the messages in order is all.
+    """
+    if not rows.size:
+        return np.zeros(0, dtype=np.int64)
+    begins = starts[np.diff(starts, append=rows.size) > 0]
+    by_start = np.lexsort((rows["ts_us"][begins], rows["meter"][begins]))  # stable
+    sizes = np.diff(begins, append=rows.size)[by_start]
+    ends = np.cumsum(sizes)
+    order: Ints = np.arange(rows.size) + np.repeat(begins[by_start] - (ends - sizes), sizes)
+    meter, ts_us = rows["meter"][order], rows["ts_us"][order]
+    rises = (meter[1:] > meter[:-1]) | (meter[1:] == meter[:-1]) & (ts_us[1:] > ts_us[:-1])
+    alike = (meter[1:] == meter[:-1]) & (ts_us[1:] == ts_us[:-1]) & (order[1:] > order[:-1])
+    if (rises | alike).all():
+        return order
+    whole: Ints = np.lexsort((rows["ts_us"], rows["meter"]))
+    return whole
 
 
-def _member(rows: Rows, meters: npt.NDArray[Any], ts_us: Ints) -> npt.NDArray[np.bool_]:
-    """(n,): whether a row's meter and instant is among the given ones; by one sort of both together."""
-    meter = np.concatenate((rows["meter"], meters))
-    instant = np.concatenate((rows["ts_us"], ts_us))
-    given = np.arange(meter.size) >= rows.size
-    order = np.lexsort((instant, meter))
-    breaks = (np.diff(meter[order]) != 0) | (np.diff(instant[order]) != 0)
-    group = np.concatenate(([0], np.cumsum(breaks)))
-    hit = np.zeros(int(group[-1]) + 1, dtype=np.bool_)
-    hit[group[given[order]]] = True
-    member = np.zeros(meter.size, dtype=np.bool_)
-    member[order] = hit[group]
-    return member[: rows.size]
+def _within(ts_us: Ints, oldest_us: int, newest_us: int) -> Bools:
+    return (ts_us >= oldest_us) & (ts_us <= newest_us)
 
 
-def _first_of_key(rows: Rows) -> npt.NDArray[np.bool_]:
-    """(n,) of rows sorted by meter and instant."""
-    first = np.ones(rows.size, dtype=np.bool_)
-    first[1:] = (np.diff(rows["meter"]) != 0) | (np.diff(rows["ts_us"]) != 0)
-    return first
+def _owners(starts: Ints, size: int) -> Ints:
+    """(n,) to which part each row belongs, of parts that begin there."""
+    return np.repeat(np.arange(starts.size), np.diff(starts, append=size))
+
+
+def _readings_of(readings: Rows, phases: Rows, owner: Ints, phase_owner: Ints) -> Ints:
+    """(k,) the place among the readings of the one that each phase row belongs to; -1: it is not among them.
+
+    It is the one of the same message, meter and instant, and the first with the first where a message says several.
+    """
+    meter = np.concatenate((readings["meter"], phases["meter"]))
+    instant = np.concatenate((readings["ts_us"], phases["ts_us"]))
+    message = np.concatenate((owner, phase_owner))
+    nth = np.concatenate((_occurrence(readings, owner), _occurrence(phases, phase_owner)))
+    order = np.lexsort((np.arange(meter.size), nth, message, instant, meter))  # a reading stands just before its phases
+    keys = [values[order] for values in (meter, instant, message, nth)]
+    same = np.zeros(meter.size, dtype=np.bool_)
+    same[1:] = np.logical_and.reduce([values[1:] == values[:-1] for values in keys])
+    at = np.full(meter.size, -1, dtype=np.int64)
+    at[1:] = np.where(same[1:], order[:-1], -1)
+    found = np.full(meter.size, -1, dtype=np.int64)
+    found[order] = at
+    return found[readings.size :]
+
+
+def _occurrence(rows: Rows, owner: Ints) -> Ints:
+    """(n,) how many rows of the same message, meter and instant stand before each."""
+    order = np.lexsort((owner, rows["ts_us"], rows["meter"]))
+    meter, instant, message = rows["meter"][order], rows["ts_us"][order], owner[order]
+    begins = np.ones(rows.size, dtype=np.bool_)
+    begins[1:] = (meter[1:] != meter[:-1]) | (instant[1:] != instant[:-1]) | (message[1:] != message[:-1])
+    places = np.arange(rows.size)
+    nth = np.empty(rows.size, dtype=np.int64)
+    nth[order] = places - np.maximum.accumulate(np.where(begins, places, 0))
+    return nth
 
 
 def _renumbered(
     parts: Sequence[Rows], dtype: np.dtype[Any], numbers: npt.NDArray[np.int32], offsets: Ints
 ) -> tuple[Rows, Ints]:
-    """All rows with the store's meter numbers (-1: unknown), and to which part each belongs."""
+    """All rows with the store's meter numbers (-1: unknown), and where each part begins."""
     if not parts:
         return np.zeros(0, dtype=dtype), np.zeros(0, dtype=np.int64)
-    rows = np.concatenate(parts)
-    owner = np.repeat(np.arange(len(parts)), [part.size for part in parts])
+    # Bytes, because numpy compares the columns of every two arrays that it puts together.
+    rows = np.frombuffer(bytearray().join([part.tobytes() for part in parts]), dtype=dtype)
+    sizes = np.fromiter((part.size for part in parts), dtype=np.int64, count=len(parts))
     if rows.size:
-        rows["meter"] = numbers[offsets[owner] + rows["meter"]]
-    return rows, owner
+        rows["meter"] = numbers[rows["meter"] + np.repeat(offsets[:-1], sizes)]
+    return rows, np.cumsum(sizes) - sizes
 
 
 def _complaints(unknown: Sequence[str], old: Ints, future: Ints) -> list[QuarantineEntry]:

@@ -124,6 +124,20 @@ def derive(rows: Rows, phases: Rows, latest_us: Mapping[int, int], open_: Mappin
     return Derived(tuple((meter, event) for _, meter, event in found), changed)
 
 
+def speaking(rows: Rows, phase_of: Ints, open_: Mapping[int, int], bands: Bands) -> Bools:
+    """(n,) rows of the meters of which `derive` may have something to tell: most batches have none.
+
+    rows: as `derive` takes them; phase_of: (k,) places in rows of the readings that come with phases.
+    """
+    decivolts = rows["voltage_dv"]
+    outside = (decivolts > 10 * bands.over_voltage_v) | (decivolts < 10 * bands.under_voltage_v)
+    outside &= decivolts != ABSENT_DV
+    outside[phase_of] = True
+    if not open_:
+        return np.isin(rows["meter"], rows["meter"][outside]) if outside.any() else outside
+    return np.isin(rows["meter"], np.concatenate((rows["meter"][outside], np.fromiter(open_, dtype=np.int64))))
+
+
 def _measured(rows: Rows, phases: Rows, bands: Bands) -> _Values:
     volts, amperes = np.full((rows.size, PLACES), np.nan), np.full((rows.size, PLACES), np.nan)
     watts = np.full(rows.size, np.nan)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 
 from drivers.base import MeterIdentity
 from drivers.events import DeviceEvent, EventKind, code_of
 from headend.domain.calendar import from_us
-from headend.ingest import assemble
-from headend.ingest.assemble import Rows
-from headend.ingest.derived_events import Bands, Derived, derive
+from headend.ingest.assemble import Ints, Rows
+from headend.ingest.derived_events import Bands, derive, speaking
 from headend.ingest.identity import Directory
 from headend.ingest.item import Item, QuarantineEntry
 from headend.ingest.status_events import events_of
@@ -25,6 +25,9 @@ from headend.settings import Events
 from headend.store import concentrators, events, readings
 from headend.store.events import EventSource, StoredEvent
 from headend.store.pool import Connection
+
+_NEVER: Final = np.iinfo(np.int64).min
+"""Newest instant of a meter of which nothing was stored."""
 
 
 def bands_of(settings: Events) -> Bands:
@@ -103,31 +106,51 @@ def from_status(connection: Connection, items: Iterable[Item], directory: Direct
 
 
 def from_readings(
-    connection: Connection, new: Rows, phases: Rows, *, latest: Mapping[int, int], bands: Bands, now: datetime
+    connection: Connection,
+    fresh: Rows,
+    phases: Rows,
+    phase_of: Ints,
+    *,
+    latest: tuple[Ints, Ints],
+    open_: Mapping[int, int],
+    bands: Bands,
+    now: datetime,
 ) -> list[StoredEvent]:
     """What readings show that are newer than all that was stored of their meter; what stands open is carried on.
 
-    new: rows just stored, sorted by meter and instant; phases: all phase rows of the batch, sorted alike; latest:
-    meter_id → newest instant stored before [µs UTC].
+    fresh: (n,) rows just stored, sorted by meter and instant; phases: (k,) those of them, and phase_of their places in
+    fresh; latest: meters, sorted, and the newest instant stored of each before [µs UTC]; open_: meter_id → bits.
     """
-    fresh = new[assemble.newer_than(new, latest)]
-    if not fresh.size:
+    some = speaking(fresh, phase_of, open_, bands)
+    if not some.any():
         return []
-    found = _derived(fresh, phases, latest, events.open_episodes(connection, np.unique(fresh["meter"]).tolist()), bands)
+    in_order = np.argsort(phase_of)
+    fresh, phases = fresh[some], phases[in_order][some[phase_of[in_order]]]
+    before = _newest_of(fresh, *latest)
+    found = derive(fresh, phases, before, open_, bands)
     if not found.events:
         return []
     # Another worker may be at the same meters just now: one after the other, and look again.
-    meters = sorted({meter_id for meter_id, _ in found.events})
-    events.hold_meters(connection, meters)
-    latest = dict(latest) | readings.latest_instants(connection, np.array(meters, dtype=np.int64))
-    fresh = fresh[np.isin(fresh["meter"], meters) & assemble.newer_than(fresh, latest)]
-    found = _derived(fresh, phases, latest, events.open_episodes(connection, meters), bands)
+    meters = np.unique([meter_id for meter_id, _ in found.events])
+    events.hold_meters(connection, meters.tolist())
+    newest_us, open_ = readings.newest(connection, meters)
+    before |= dict(zip(meters.tolist(), newest_us.tolist(), strict=True))
+    still = np.isin(fresh["meter"], meters) & (fresh["ts_us"] > _per_row(fresh, meters, newest_us))
+    of_it = np.isin(phases["meter"], meters) & (phases["ts_us"] > _per_row(phases, meters, newest_us))
+    found = derive(fresh[still], phases[of_it], {m: us for m, us in before.items() if us != _NEVER}, open_, bands)
     events.set_episodes(connection, found.open)
     return [_stored(event, now, "headend", meter_id=meter_id) for meter_id, event in found.events]
 
 
-def _derived(fresh: Rows, phases: Rows, latest: Mapping[int, int], open_: Mapping[int, int], bands: Bands) -> Derived:
-    return derive(fresh, assemble.pick_phases(phases, fresh)[0], latest, open_, bands)
+def _newest_of(rows: Rows, meters: Ints, newest_us: Ints) -> dict[int, int]:
+    """meter_id → newest instant stored before, of the meters of these rows that have one."""
+    own = np.isin(meters, rows["meter"]) & (newest_us != _NEVER)
+    return dict(zip(meters[own].tolist(), newest_us[own].tolist(), strict=True))
+
+
+def _per_row(rows: Rows, meters: Ints, newest_us: Ints) -> Ints:
+    """(n,) the newest instant of each row's meter; of meters that are not among these any one's."""
+    return newest_us[np.minimum(np.searchsorted(meters, rows["meter"]), meters.size - 1)]
 
 
 def of_concentrators(changes: Sequence[concentrators.Changed], now: datetime) -> list[StoredEvent]:

@@ -84,6 +84,8 @@ class Item:
     """Why there is nothing in it for us, where that is so."""
     strangers: tuple[Stranger, ...] = ()
     """Besides the meters of `batch`, which the writer looks up itself."""
+    replayed: bool = False
+    """It comes from the quarantine, not from the field."""
 
     def __len__(self) -> int:
         return 0 if self.batch is None else len(self.batch)
@@ -99,9 +101,11 @@ class WriteResult:
     duplicates: int = 0
     """Stored already, with the same values."""
     completed: int = 0
-    """Stored already, and given a value that they lacked; counted among the duplicates too."""
+    """Stored already, and given a value that they lacked; counted among the duplicates (or the revised) too."""
     revised: int = 0
     """Stored already with another value: noted, the first one stays."""
+    late: int = 0
+    """Among the stored: older than the newest reading of their meter was."""
     refused: int = 0
     """Not stored; their messages are in the quarantine."""
     quarantined: Mapping[int, tuple[QuarantineEntry, ...]] = field(default_factory=dict)

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from drivers.base import READING_DTYPE, MeterIdentity, Source, empty
+from drivers.base import MeterIdentity, Source
 from headend import metrics
 from headend.domain.calendar import from_us, to_us
 from headend.domain.clock import Clock
-from headend.ingest import assemble, device_events
-from headend.ingest.assemble import Columns, Ints, Rows, Stretches
+from headend.ingest import assemble, device_events, known, touched
+from headend.ingest.assemble import Bools, Columns, Ints
 from headend.ingest.discovered import NOBODY, Strangers, strangers
 from headend.ingest.identity import Directory
 from headend.ingest.item import Item, QuarantineEntry, WriteResult
@@ -30,23 +30,35 @@ from headend.store.events import StoredEvent
 from headend.store.partitions import Partitions
 from headend.store.pool import Connection, Store
 
-_LOWEST = np.iinfo(np.int64).min
-_HIGHEST = np.iinfo(np.int64).max
+_SOURCES = tuple(sorted(Source))
+
+
+def _none() -> Ints:
+    return np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What the transaction did, per source where the metrics want it."""
+    """What the transaction did with the rows of the batch; n of them, of m meters."""
 
-    new: Rows
-    completed: Ints
-    revised: Mapping[int, int]
-    latest: Mapping[int, int]
-    """meter_id → newest instant stored before [µs UTC]."""
+    new: Bools
+    """(n,) stored just now."""
+    newer: Bools
+    """(n,) later than all that was stored of their meter before."""
+    newest_us: Ints
+    """(m,) newest instant stored before [µs UTC]; the smallest integer where there was none."""
+    open: Mapping[int, int]
+    """meter_id → event episodes that stood open."""
+    completed: Ints = field(default_factory=_none)
+    """Places of rows that gave a stored one a value that it lacked."""
+    revised: Ints = field(default_factory=_none)
+    """Places of rows with another value than the stored one."""
     events: Mapping[str, int] = field(default_factory=dict)
     """Kind → events that were not told before."""
     discovered: int = 0
     """Devices seen for the first time."""
+    given_up: Mapping[str, int] = field(default_factory=dict)
+    """Reason → messages that the quarantine did not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,7 @@ class ReadingWriter:
         self._oldest = timedelta(days=settings.ingest.oldest_days)
         self._bands = device_events.bands_of(settings.events)
         self._discovered_most = settings.ingest.discovered_most
+        self._share = quarantine.Share.of(settings.quarantine)
         self._directory = Directory()
         self._partitions = Partitions()
 
@@ -135,78 +148,105 @@ class ReadingWriter:
         return wanted, refused
 
     def _commit(self, work: _Work, *, careful: bool) -> _Outcome:
-        """The transaction. `careful`: nothing is believed to be new."""
+        """The transaction. `careful`: nothing is believed to be new.
+
+        Rows that others may write too are locked in one order by every writer: readings by meter and instant, newest
+        readings by meter, quarantine, concentrators, marks by area and day.
+        """
         columns, now = work.columns, work.now
         with self._store.transaction() as connection:
             found = discovered.add(connection, work.strangers.sightings, most=self._discovered_most)
             outcome = self._store_rows(connection, columns, now, careful=careful)
-            seen = device_events.from_readings(
-                connection, outcome.new, columns.phases, latest=outcome.latest, bands=self._bands, now=now
-            )
+            seen = self._seen(connection, columns, outcome, now)
             changed = device_events.from_status(connection, work.items, self._directory)
             with connection.pipeline():  # one round trip for all that is only sent
-                self._advance(connection, columns, outcome, now)
-                quarantine.add(connection, work.kept)
+                advanced = _advance(connection, columns, outcome, now)
+                added = quarantine.add(connection, work.kept, self._share)
                 noted = self._book_concentrators(connection, work.items)
-                self._mark(connection, outcome, now)
+            self._mark(connection, columns, outcome, advanced, now)
             came_or_went = device_events.of_concentrators(noted.changes(), now)
             new_events = events.add_by_kind(connection, [*work.told, *changed, *seen, *came_or_went])
-        return replace(outcome, events=new_events, discovered=found)
+        return replace(outcome, events=new_events, discovered=found, given_up=added.given_up())
 
     def _store_rows(self, connection: Connection, columns: Columns, now: datetime, *, careful: bool) -> _Outcome:
-        rows, phases = columns.readings, columns.phases
+        """New rows straight in; of the others only those that say something else than what is stored are sent."""
+        rows, phases, phase_of = columns.readings, columns.phases, columns.phase_of
         if not rows.size:
-            return _Outcome(rows, np.zeros((0, 3), dtype=np.int64), {}, {})
-        latest = readings.latest_instants(connection, np.unique(rows["meter"]))
-        fresh = columns.first & assemble.newer_than(rows, latest) & (not careful)
-        direct, other = rows[fresh], rows[~fresh]
-        direct_phases, other_phases = assemble.pick_phases(phases, direct)
-        if direct.size:
-            readings.append(connection, direct, direct_phases)
-        new, completed, revised = direct, np.zeros((0, 3), dtype=np.int64), dict[int, int]()
-        if other.size:
-            merged = readings.merge(connection, other, other_phases, now)
-            late = assemble.rows_at(other, merged.stored)
-            new, completed, revised = np.concatenate((direct, late)), merged.completed, merged.revised
-            new = new[np.lexsort((new["ts_us"], new["meter"]))]
-        return _Outcome(new, completed, revised, latest)
+            nothing = np.zeros(0, dtype=np.bool_)
+            return _Outcome(nothing, nothing, _none(), {})
+        newest_us, standing = readings.newest(connection, columns.meters)
+        newer = rows["ts_us"] > newest_us[columns.of_meter]
+        asked = known.stretches(rows[~newer])
+        stored = (
+            readings.stored(connection, asked.meter, asked.first_us, asked.last_us)
+            if asked.meter.size
+            else np.zeros(0, dtype=readings.STORED_DTYPE)
+        )
+        judged = known.judge(columns, newer, stored)
+        new, rest = judged.absent, judged.careful
+        if careful:
+            new, rest = np.zeros_like(new), new | rest
+        if new.any():
+            readings.append(connection, rows[new], phases[new[phase_of]])
+        outcome = _Outcome(new, newer, newest_us, standing)
+        if not rest.any():
+            return outcome
+        places, belongs = np.flatnonzero(rest), rest[phase_of]
+        merged = readings.merge(
+            connection, rows[places], phases[belongs], np.searchsorted(places, phase_of[belongs]), now
+        )
+        new = new.copy()
+        new[places[merged.stored]] = True
+        return replace(outcome, new=new, completed=places[merged.completed], revised=places[merged.revised])
 
-    def _advance(self, connection: Connection, columns: Columns, outcome: _Outcome, now: datetime) -> None:
-        new = outcome.new
-        if not new.size:
-            return
-        newest = assemble.newest_of_meter(new)
-        newest = newest[assemble.newer_than(newest, outcome.latest)]
-        if newest.size:
-            readings.advance_latest(connection, newest, assemble.power_at(columns.phases, newest), now)
-        keys, counts = np.unique(new[["meter", "source"]], return_counts=True)
-        readings.add_counts(connection, keys["meter"], keys["source"], counts)
+    def _seen(self, connection: Connection, columns: Columns, outcome: _Outcome, now: datetime) -> list[StoredEvent]:
+        """Events that the new rows show by themselves."""
+        fresh = outcome.new & outcome.newer
+        belongs = fresh[columns.phase_of]
+        return device_events.from_readings(
+            connection,
+            columns.readings[fresh],
+            columns.phases[belongs],
+            np.searchsorted(np.flatnonzero(fresh), columns.phase_of[belongs]),
+            latest=(columns.meters, outcome.newest_us),
+            open_=outcome.open,
+            bands=self._bands,
+            now=now,
+        )
 
-    def _mark(self, connection: Connection, outcome: _Outcome, now: datetime) -> None:
-        touched = outcome.new
-        if outcome.completed.size:
-            more = empty(READING_DTYPE, len(outcome.completed))
-            more["meter"], more["ts_us"] = outcome.completed[:, 0], outcome.completed[:, 1]
-            touched = np.concatenate((touched, more))
-            touched = touched[np.lexsort((touched["ts_us"], touched["meter"]))]
-        runs = assemble.runs(touched)
+    def _mark(
+        self,
+        connection: Connection,
+        columns: Columns,
+        outcome: _Outcome,
+        advanced: readings.Advanced | None,
+        now: datetime,
+    ) -> None:
+        """Mark the area-days that change: from the reading before each stretch of new rows to the one after it."""
+        changed = outcome.new.copy()
+        changed[outcome.completed] = True
+        runs = touched.runs(columns.readings[changed])
         if not runs.meter.size:
             return
-        later, before = assemble.following(runs, outcome.latest)
-        after = np.full(before.size, _HIGHEST, dtype=np.int64)
+        newest_us = outcome.newest_us
+        if advanced is not None:
+            newest_us = _as_others_left_it(columns, outcome, advanced.newest_us())
+        later, before = touched.following(runs, newest_us[np.searchsorted(columns.meters, runs.meter)])
+        after = np.full(before.size, np.iinfo(np.int64).max, dtype=np.int64)
         if not later.all():
             within = np.flatnonzero(~later)
-            around = readings.neighbours(connection, runs.meter[within], runs.first_us[within], runs.last_us[within])
-            for place, earlier, next_one in around:
-                before[within[place - 1]] = _LOWEST if earlier is None else earlier
-                after[within[place - 1]] = _HIGHEST if next_one is None else next_one
-        reach: Stretches = assemble.reaching(runs, before, after, readings.MOST_DAYS)
-        readings.mark_touched(connection, reach.meter, reach.first_us, reach.last_us, zone=self._zone, now=now)
+            before[within], after[within] = readings.neighbours(
+                connection, runs.meter[within], runs.first_us[within], runs.last_us[within]
+            )
+        reach = touched.reaching(runs, before, after, readings.MOST_DAYS)
+        readings.mark_touched(connection, reach.meter, *touched.local_days(reach, self._zone), zone=self._zone, now=now)
 
     def _book_concentrators(self, connection: Connection, items: Sequence[Item]) -> concentrators.Noted:
         heard: dict[int, concentrators.Heard] = {}
         presence: dict[int, concentrators.Presence] = {}
         for item in items:
+            if item.upload is None and item.presence is None:
+                continue
             seen_at = from_us(item.received_us)
             if item.upload is not None:
                 number = self._number(item.upload.concentrator)
@@ -237,26 +277,58 @@ def _kept(
             entry.detail,
             items[place].payload,
             unknown.of_item.get(place, ()),
+            items[place].replayed,
         )
         for place, entries in problems.items()
         for entry in entries
     ]
 
 
+def _advance(connection: Connection, columns: Columns, outcome: _Outcome, now: datetime) -> readings.Advanced | None:
+    """The newest reading of each meter that has new ones, and how many these are; within a pipeline."""
+    places = np.flatnonzero(outcome.new)
+    if not places.size:
+        return None
+    meters, of_meter = np.unique(columns.of_meter[places], return_inverse=True)
+    newest = places[np.append(np.diff(of_meter) != 0, True)]
+    power_w = np.full(columns.readings.size, np.iinfo(np.int64).min, dtype=np.int64)
+    power_w[columns.phase_of[::-1]] = columns.phases["power_w"][::-1]
+    width = len(_SOURCES)
+    kind = np.searchsorted(_SOURCES, columns.readings["source"][places])
+    counts = np.bincount(of_meter * width + kind, minlength=meters.size * width).reshape(-1, width)
+    return readings.advance(connection, columns.readings[newest], power_w[newest], counts, now)
+
+
+def _as_others_left_it(columns: Columns, outcome: _Outcome, now_us: Ints) -> Ints:
+    """(m,) the newest instant of each meter before this batch, as it turned out when its row was locked.
+
+    Another writer may have stored a later reading since we asked: then ours is not the last one, and what follows it
+    changes too. now_us: of the meters with new rows the newest instant now.
+    """
+    places = np.flatnonzero(outcome.new)
+    last = places[np.append(np.diff(columns.of_meter[places]) != 0, True)]
+    overtaken = now_us > columns.readings["ts_us"][last]
+    newest_us = outcome.newest_us.copy()
+    newest_us[columns.of_meter[last[overtaken]]] = now_us[overtaken]
+    return newest_us
+
+
 def _count(
     items: Sequence[Item], columns: Columns, problems: Mapping[int, Sequence[QuarantineEntry]], outcome: _Outcome
 ) -> WriteResult:
     """Metrics of a committed write, and its summary."""
-    stored = _per_source(outcome.new["source"])
-    completed = _per_source(outcome.completed[:, 2])
-    offered = _per_source(columns.readings["source"])
-    duplicates = {s: n - stored.get(s, 0) - outcome.revised.get(s, 0) for s, n in offered.items()}
+    sources = columns.readings["source"]
+    offered, stored = assemble.per_source(sources), assemble.per_source(sources[outcome.new])
+    late = assemble.per_source(sources[outcome.new & ~outcome.newer])
+    completed, revised = assemble.per_source(sources[outcome.completed]), assemble.per_source(sources[outcome.revised])
+    duplicates = {s: n - stored.get(s, 0) - revised.get(s, 0) for s, n in offered.items()}
     for counter, counts in (
         (metrics.READINGS_RECEIVED, columns.received),
         (metrics.READINGS_STORED, stored),
         (metrics.READINGS_DUPLICATE, duplicates),
         (metrics.READINGS_COMPLETED, completed),
-        (metrics.READINGS_REVISED, outcome.revised),
+        (metrics.READINGS_REVISED, revised),
+        (metrics.READINGS_LATE, late),
     ):
         for source, count in counts.items():
             counter.labels(Source(source).name.lower()).inc(count)
@@ -264,19 +336,17 @@ def _count(
         metrics.EVENTS.labels(kind).inc(count)
     metrics.DISCOVERED.inc(outcome.discovered)
     for place, entries in problems.items():
-        for entry in entries:
+        for entry in entries if not items[place].replayed else ():
             metrics.QUARANTINED.labels(items[place].channel, entry.reason).inc()
+    for reason, messages in outcome.given_up.items():
+        metrics.QUARANTINE_GIVEN_UP.labels(reason, "origin").inc(messages)
     return WriteResult(
         received=sum(columns.received.values()),
         stored=sum(stored.values()),
         duplicates=sum(duplicates.values()),
         completed=sum(completed.values()),
-        revised=sum(outcome.revised.values()),
+        revised=sum(revised.values()),
+        late=sum(late.values()),
         refused=columns.refused,
         quarantined={place: tuple(entries) for place, entries in problems.items()},
     )
-
-
-def _per_source(sources: Rows) -> dict[int, int]:
-    values, counts = np.unique(sources, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))

@@ -6,7 +6,7 @@ field count, per field a length, -1 for null, and the value in network byte orde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,40 +31,72 @@ def encode(columns: Sequence[Column]) -> bytes:
 
     Raises OverflowError naming the column (by position) whose value does not fit its SQL type.
     """
+    return b"".join((_HEADER, tuples(columns), _TRAILER))
+
+
+def encoded(columns: Sequence[Column], at_once: int) -> Iterator[bytes | memoryview]:
+    """The same in pieces of so many rows, so that the bytes of many rows are never there at the same time."""
+    yield _HEADER
+    for start in range(0, columns[0][0].size, at_once):
+        yield tuples([(values[start : start + at_once], kind, nullable) for values, kind, nullable in columns])
+    yield _TRAILER
+
+
+def tuples(columns: Sequence[Column], *, counted: bool = True) -> memoryview:
+    """Rows as bytes: a field count where `counted`, then length and value of each field. Raises OverflowError."""
     rows = columns[0][0].size
-    fields: list[tuple[str, str]] = [("count", ">i2")]
+    nulls = [_nulls(values) if nullable else None for values, _, nullable in columns]
+    fields: list[tuple[str, str]] = [("count", ">i2")] if counted else []
     for i, (_, kind, _nullable) in enumerate(columns):
-        fields += [(f"length_{i}", ">i4"), (f"value_{i}", f">{kind}")]
-    table = np.empty(rows, dtype=np.dtype(fields))  # packed: no padding between fields
-    table["count"] = len(columns)
-    absent: list[tuple[int, npt.NDArray[np.bool_]]] = []
-    for i, (values, kind, nullable) in enumerate(columns):
-        null = values == np.iinfo(values.dtype).min if nullable else np.zeros(0, dtype=np.bool_)
+        null = nulls[i]
+        fields.append((f"length_{i}", ">i4"))
+        if null is None or not null.all():
+            fields.append((f"value_{i}", f">{kind}"))
+    packed = np.dtype(fields)  # no padding between fields
+    like = np.zeros(1, dtype=packed)
+    if counted:
+        like["count"] = len(columns)
+    for i, (_, kind, _nullable) in enumerate(columns):
+        like[f"length_{i}"] = np.dtype(kind).itemsize if f"value_{i}" in (packed.names or ()) else -1
+    table = np.empty(rows, dtype=packed)
+    table.view(f"V{packed.itemsize}")[:] = like.view(f"V{packed.itemsize}")  # one copy of all that rows have in common
+    some = []
+    for i, (values, kind, _nullable) in enumerate(columns):
+        null = nulls[i]
         _check_fits(values, kind, null, i)
-        width = np.dtype(kind).itemsize
-        table[f"length_{i}"] = width
+        if f"value_{i}" not in (packed.names or ()):
+            continue
         table[f"value_{i}"] = values
-        if null.any():
+        if null is not None:
             table[f"length_{i}"][null] = -1
-            absent.append((i, null))
-    if not absent:
-        return _HEADER + table.tobytes() + _TRAILER
-    matrix = table.view(np.uint8).reshape(rows, table.dtype.itemsize)
-    keep = np.ones(matrix.shape, dtype=np.bool_)
-    for i, null in absent:
-        dtype_fields = table.dtype.fields
-        assert dtype_fields is not None
-        start = dtype_fields[f"value_{i}"][1]
-        keep[null, start : start + np.dtype(columns[i][1]).itemsize] = False
-    return _HEADER + matrix[keep].tobytes() + _TRAILER
+            some.append((i, null))
+    return table.view(np.uint8).data if not some else _without(table, some)
 
 
-def _check_fits(values: npt.NDArray[Any], kind: str, null: npt.NDArray[np.bool_], column: int) -> None:
+def _without(table: npt.NDArray[Any], some: Sequence[tuple[int, npt.NDArray[np.bool_]]]) -> memoryview:
+    """The bytes of the rows less the values that are null; every field begins and ends at an even byte."""
+    words = table.view(np.uint16).reshape(table.size, table.dtype.itemsize // 2)
+    keep = np.ones(words.shape, dtype=np.bool_)
+    fields = table.dtype.fields
+    assert fields is not None
+    for i, null in some:
+        kind, start = fields[f"value_{i}"][:2]
+        keep[null, start // 2 : (start + kind.itemsize) // 2] = False
+    return words[keep].view(np.uint8).data
+
+
+def _nulls(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """(n,) which values are the smallest integer of their type; None: none of them."""
+    null: npt.NDArray[np.bool_] = values == np.iinfo(values.dtype).min
+    return null if null.any() else None
+
+
+def _check_fits(values: npt.NDArray[Any], kind: str, null: npt.NDArray[np.bool_] | None, column: int) -> None:
     limits, own = np.iinfo(kind), np.iinfo(values.dtype)
     if own.min >= limits.min and own.max <= limits.max:
         return
     outside = (values < limits.min) | (values > limits.max)
-    if null.size:
+    if null is not None:
         outside &= ~null
     if outside.any():
         raise OverflowError(f"column {column}: {values[outside][0]} does not fit {kind}")

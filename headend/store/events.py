@@ -117,11 +117,6 @@ def kinds(connection: Connection) -> list[str]:
     return [kind for (kind,) in connection.execute(_q["kinds"]).fetchall()]
 
 
-def open_episodes(connection: Connection, meter_ids: Sequence[int]) -> dict[int, int]:
-    """meter_id → bits of the episodes that stand open; meters without any are not among them."""
-    return dict(connection.execute(_q["open_episodes"], [list(meter_ids)]).fetchall())
-
-
 def hold_meters(connection: Connection, meter_ids: Sequence[int]) -> None:
     """Until the transaction ends nobody else changes the event state of these meters."""
     connection.execute(_q["hold_meters"], [sorted(meter_ids)])

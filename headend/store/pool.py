@@ -57,12 +57,13 @@ class Store:
         self.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, timeout_s: float | None = None) -> Iterator[Connection]:
         """A connection within one transaction: committed when the block ends, rolled back when it raises.
 
-        Raises StoreUnavailable, StoreConflict, SchemaError or StoreError instead of psycopg's errors.
+        `timeout_s` is how long to wait for a connection, where that is not as long as everybody does. Raises
+        StoreUnavailable, StoreConflict, SchemaError or StoreError instead of psycopg's errors.
         """
-        with translated(), self._pool.connection() as connection, connection.transaction():
+        with translated(), self._pool.connection(timeout_s) as connection, connection.transaction():
             yield connection
 
     def rows(self, query: bytes, parameters: Any = None) -> list[Row]:
@@ -88,6 +89,9 @@ def _configured(prepare: bool) -> Any:
         if not prepare:
             connection.prepare_threshold = None
         connection.execute("set timezone to 'UTC'")
+        # Late readings of thousands of meters may unpack that many batches; TimescaleDB's default is 100,000 rows a
+        # statement, past which it refuses, however often one asks. Elsewhere the name means nothing.
+        connection.execute("set timescaledb.max_tuples_decompressed_per_dml_transaction to 0")
         connection.commit()
 
     return configure

@@ -2,45 +2,61 @@
 
 Arrays have the fields of the drivers' reading and phase columns with `meter` holding the store's meter_id; the smallest
 integer of a column stands for *not measured*. The caller owns the transaction.
+Queries over arrays are planned with their values (`prepare=False`): a plan made for any arrays read whole tables.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import psycopg
+from psycopg.rows import TupleRow
 
-from headend.domain.calendar import from_us
-from headend.store import copy_format, queries
+from headend.domain.calendar import GAP_DAYS, from_us
+from headend.store import arrays, copy_format, queries
+from headend.store.arrays import Bigints, Days, Instants, Integers, Smallints
 from headend.store.errors import StoreError
 from headend.store.pool import Connection
 
 Rows = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
-MOST_DAYS: Final = 40
+MOST_DAYS: Final = GAP_DAYS
 """How far a reading reaches back (or on) over a gap: more days than that are not marked by it."""
+STORED_DTYPE: Final = np.dtype(
+    [
+        ("meter", np.int32),
+        ("ts_us", np.int64),
+        ("import_wh", np.int64),
+        ("export_wh", np.int64),
+        ("voltage_dv", np.int16),
+    ]
+)
+"""What tells a reading that is stored from another one of its meter and instant."""
 _NOT_STATED: Final = np.int16(np.iinfo(np.int16).min)
+_LOWEST: Final = np.iinfo(np.int64).min
+_AT_ONCE: Final = 20_000
+"""Rows of one piece of a COPY: bounds the bytes held."""
 _q = queries.load("readings")
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What became of rows that took the careful way."""
+    """What became of rows that took the careful way: places among them, each once."""
 
     stored: Ints
-    """(k, 2) meter_id and instant [µs UTC] of rows that are new."""
+    """New."""
     completed: Ints
-    """(c, 3) meter_id, instant and source of stored rows that got a value they lacked."""
-    revised: dict[int, int]
-    """Source → rows with another value than the stored one."""
+    """Gave a value to a stored row that lacked it."""
+    revised: Ints
+    """With another value than the stored row."""
 
 
 class AlreadyStored(Exception):
-    """A row that was believed to be new is stored already: somebody else wrote it just now. The transaction is void."""
+    """A row that was believed to be new is stored already, or somebody else is writing it. The transaction is void."""
 
 
 def append(connection: Connection, readings: Rows, phases: Rows) -> None:
@@ -51,94 +67,184 @@ def append(connection: Connection, readings: Rows, phases: Rows) -> None:
             _copy(connection, "copy_phases", _phase_columns(phases))
     except psycopg.errors.UniqueViolation as error:
         raise AlreadyStored(error.diag.constraint_name) from error
+    except psycopg.errors.DeadlockDetected as error:
+        # COPY fills partition after partition: two writers of the same rows may come to wait for each other.
+        raise AlreadyStored(str(error).strip()) from error
 
 
-def merge(connection: Connection, readings: Rows, phases: Rows, now: datetime) -> Merged:
-    """Store what is new of these rows, note other values of stored ones, add values that stored ones lack."""
+def merge(connection: Connection, readings: Rows, phases: Rows, phase_of: Ints, now: datetime) -> Merged:
+    """Store what is new of these rows, note other values of stored ones, add values that stored ones lack.
+
+    phase_of: (k,) the place of each phase row's reading. What is stored first stays, whatever comes later.
+    """
     if connection.execute(_q["has_staging"]).fetchone() != (True,):
         connection.execute(_q["make_staging_reading"])
         connection.execute(_q["make_staging_phase"])
     place = np.arange(readings.size, dtype=np.int32)
     _copy(connection, "copy_staged_readings", [*_reading_columns(readings), (place, "i4", False)])
-    stored = connection.execute(_q["insert_staged"]).fetchall()
-    stretch = {"first": from_us(readings["ts_us"].min()), "last": from_us(readings["ts_us"].max()), "now": now}
-    revised: dict[int, int] = {}
-    completed: list[Any] = []
-    if len(stored) < readings.size:
-        revised = dict(connection.execute(_q["note_revisions"], stretch).fetchall())
-        completed = connection.execute(_q["complete"], stretch).fetchall()
     if phases.size:
-        _copy(connection, "copy_staged_phases", _phase_columns(phases))
-        connection.execute(_q["insert_staged_phases"])
-    return Merged(_pairs(stored, 2), _pairs(completed, 3), revised)
+        _copy(connection, "copy_staged_phases", [*_phase_columns(phases), (phase_of, "i4", False)])
+    stretch = {"first": from_us(readings["ts_us"].min()), "last": from_us(readings["ts_us"].max()), "now": now}
+    stored = _places(connection, "insert_staged", stretch)
+    more = _places(connection, "insert_staged_phases", stretch) if phases.size else stored[:0]
+    revised = completed = stored[:0]
+    if stored.size < readings.size:
+        revised = _places(connection, "note_revisions", stretch)
+        completed = _completed(connection, "complete", "lacking", stretch)
+        if phases.size:
+            more = np.concatenate((more, _completed(connection, "complete_phases", "lacking_phases", stretch)))
+    completed = np.setdiff1d(np.concatenate((completed, more)), stored)
+    return Merged(stored, completed, revised)
 
 
-def latest_instants(connection: Connection, meter_ids: Ints) -> dict[int, int]:
-    """meter_id → newest stored instant [µs UTC], for the meters that have one."""
-    return dict(connection.execute(_q["latest"], [meter_ids.tolist()]).fetchall())
+def _completed(connection: Connection, name: str, lacking: str, stretch: dict[str, Any]) -> Ints:
+    """Places of rows that gave a stored one what it lacked."""
+    meters = _places(connection, lacking, stretch)
+    if not meters.size:
+        return meters
+    return _places(connection, name, stretch | {"meters": Integers(meters)})
 
 
-def neighbours(
-    connection: Connection, meter_ids: Ints, first_us: Ints, last_us: Ints
-) -> list[tuple[int, int | None, int | None]]:
-    """Per stretch its place (from 1), the instants of the last reading before and the first after, within MOST_DAYS."""
-    parameters = {
-        "meter_id": meter_ids.tolist(),
-        "first_us": first_us.tolist(),
-        "last_us": last_us.tolist(),
-        "most_days": MOST_DAYS,
-    }
-    return connection.execute(_q["neighbours"], parameters).fetchall()
+def newest(connection: Connection, meter_ids: Ints) -> tuple[Ints, dict[int, int]]:
+    """What is known of meters before anything is stored.
+
+    meter_ids: (n,) sorted, each once. Gives (n,) the newest instant stored [µs UTC], the smallest integer where there
+    is none, and meter_id → bits of the event episodes that stand open, for those where any does.
+    """
+    cursor = connection.execute(_q["newest"], {"meter_id": Integers(meter_ids)}, binary=True, prepare=False)
+    meter, ts_us, open_ = arrays.columns(cursor, "int4 timestamptz int4")
+    found = np.full(meter_ids.size, _LOWEST, dtype=np.int64)
+    found[np.searchsorted(meter_ids, meter)] = ts_us
+    standing = open_ != 0
+    return found, dict(zip(meter[standing].tolist(), open_[standing].tolist(), strict=True))
+
+
+def stored(connection: Connection, meter_ids: Ints, first_us: Ints, last_us: Ints) -> Rows:
+    """What is stored of these stretches of meters, both instants included: STORED_DTYPE, by meter and instant."""
+    cursor = connection.execute(
+        _q["stored"],
+        {
+            "meter_id": Integers(meter_ids),
+            "first": Instants(first_us),
+            "last": Instants(last_us),
+            "from": from_us(first_us.min()),
+            "until": from_us(last_us.max()),
+        },
+        binary=True,
+        prepare=False,
+    )
+    found = arrays.columns(cursor, "int4 timestamptz int8 int8 int2")
+    rows = np.empty(found[0].size, dtype=STORED_DTYPE)
+    for name, values in zip(STORED_DTYPE.names or (), found, strict=True):
+        rows[name] = values
+    meter, ts_us = rows["meter"], rows["ts_us"]
+    if not ((meter[1:] > meter[:-1]) | (meter[1:] == meter[:-1]) & (ts_us[1:] > ts_us[:-1])).all():
+        rows = rows[np.lexsort((ts_us, meter))]
+    return rows
+
+
+def neighbours(connection: Connection, meter_ids: Ints, first_us: Ints, last_us: Ints) -> tuple[Ints, Ints]:
+    """The last instant stored before each stretch and the first after it, within MOST_DAYS.
+
+    (n,) int64 [µs UTC]; the smallest, the largest integer where there is none.
+    """
+    most = timedelta(days=MOST_DAYS)
+    cursor = connection.execute(
+        _q["neighbours"],
+        {
+            "meter_id": Integers(meter_ids),
+            "first": Instants(first_us),
+            "last": Instants(last_us),
+            "from": from_us(first_us.min()) - most,
+            "until": from_us(last_us.max()) + most,
+            "most": most,
+        },
+        binary=True,
+        prepare=False,
+    )
+    before, after = arrays.columns(cursor, "timestamptz timestamptz")
+    return before, after
 
 
 def mark_touched(
-    connection: Connection, meter_ids: Ints, first_us: Ints, last_us: Ints, *, zone: str, now: datetime
+    connection: Connection,
+    meter_ids: Ints,
+    first_day: Ints,
+    last_day: Ints,
+    bounds_us: tuple[Ints, Ints],
+    *,
+    zone: str,
+    now: datetime,
 ) -> None:
-    """Mark the area-days from first to last instant of each meter, both included, as to be settled."""
+    """Mark the area-days from first to last local day of each meter, both included, as to be settled.
+
+    Days are counted from 1970; bounds_us: where the first one begins and the last one ends [µs UTC].
+    """
     connection.execute(
         _q["mark_touched"],
         {
-            "meter_id": meter_ids.tolist(),
-            "first_us": first_us.tolist(),
-            "last_us": last_us.tolist(),
+            "meter_id": Integers(meter_ids),
+            "first_day": Days(first_day),
+            "last_day": Days(last_day),
+            "start": Instants(bounds_us[0]),
+            "finish": Instants(bounds_us[1]),
             "zone": zone,
             "now": now,
         },
+        prepare=False,
     )
 
 
-def advance_latest(connection: Connection, readings: Rows, power_w: Ints, now: datetime) -> None:
-    """The newest row of each meter, one row a meter; an older one than stored changes nothing."""
-    connection.execute(
-        _q["advance_latest"],
+class Advanced:
+    """The answer to `advance`: ask for it when the pipeline that it was sent in is over."""
+
+    def __init__(self, cursor: psycopg.Cursor[TupleRow]) -> None:
+        self._cursor = cursor
+
+    def newest_us(self) -> Ints:
+        """(n,) the newest instant of each meter as it is now [µs UTC]."""
+        meter, ts_us = arrays.columns(self._cursor, "int4 timestamptz")
+        return ts_us[np.argsort(meter)]
+
+
+def advance(connection: Connection, latest: Rows, power_w: Ints, counts: Ints, now: datetime) -> Advanced:
+    """The newest row of each meter among those stored just now, by meter, and how many these are.
+
+    counts: (n, 4) by source. An older row than the one that stands leaves that one standing.
+    """
+    cursor = connection.execute(
+        _q["advance"],
         {
-            "meter_id": readings["meter"].tolist(),
-            "ts_us": readings["ts_us"].tolist(),
-            "import_wh": _nullable(readings["import_wh"]),
-            "export_wh": _nullable(readings["export_wh"]),
-            "voltage_dv": _nullable(readings["voltage_dv"]),
-            "power_w": _nullable(power_w),
-            "source": readings["source"].tolist(),
+            "meter_id": Integers(latest["meter"]),
+            "ts": Instants(latest["ts_us"]),
+            "import_wh": Bigints(latest["import_wh"], nullable=True),
+            "export_wh": Bigints(latest["export_wh"], nullable=True),
+            "voltage_dv": Smallints(latest["voltage_dv"], nullable=True),
+            "power_w": Bigints(power_w, nullable=True),
+            "source": Smallints(latest["source"]),
+            "modbus": Bigints(counts[:, 0]),
+            "mqtt": Bigints(counts[:, 1]),
+            "concentrator": Bigints(counts[:, 2]),
+            "manual": Bigints(counts[:, 3]),
             "now": now,
         },
+        binary=True,
     )
-
-
-def add_counts(connection: Connection, meter_ids: Ints, sources: Ints, counts: Ints) -> None:
-    """Add to the number of readings stored per meter and source."""
-    connection.execute(
-        _q["add_counts"],
-        {"meter_id": meter_ids.tolist(), "source": sources.tolist(), "readings": counts.tolist()},
-    )
+    return Advanced(cursor)
 
 
 def _copy(connection: Connection, name: str, columns: list[copy_format.Column]) -> None:
     try:
-        data = copy_format.encode(columns)
+        with connection.cursor().copy(_q[name]) as copy:
+            for piece in copy_format.encoded(columns, _AT_ONCE):
+                copy.write(piece)
     except OverflowError as error:
         raise StoreError(f"{name}: {error}") from error
-    with connection.cursor().copy(_q[name]) as copy:
-        copy.write(data)
+
+
+def _places(connection: Connection, name: str, stretch: dict[str, Any]) -> Ints:
+    found = connection.execute(_q[name], stretch, prepare=False).fetchall()
+    return np.sort(np.array(found, dtype=np.int64).reshape(-1))
 
 
 def _reading_columns(rows: Rows) -> list[copy_format.Column]:
@@ -163,12 +269,3 @@ def _phase_columns(rows: Rows) -> list[copy_format.Column]:
     for name, kind in (("import_wh", "i8"), ("export_wh", "i8"), ("voltage_dv", "i2"), ("current_ma", "i8")):
         columns += [(rows[name][:, phase], kind, True) for phase in range(3)]
     return [*columns, (rows["power_w"], "i8", True)]
-
-
-def _nullable(values: npt.NDArray[Any]) -> list[int | None]:
-    absent = int(np.iinfo(values.dtype).min)
-    return [None if v == absent else v for v in values.tolist()]
-
-
-def _pairs(found: list[Any], width: int) -> Ints:
-    return np.array(found, dtype=np.int64).reshape(-1, width)

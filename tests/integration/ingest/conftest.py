@@ -27,6 +27,7 @@ from headend.embedded.broker import EmbeddedBroker
 from headend.ingest.service import IngestService
 from headend.settings import Settings
 from headend.store.pool import Store
+from support.desk import Desk
 from support.mosquitto import Mosquitto
 
 NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
@@ -91,6 +92,12 @@ def settings_for(dsn: str, port: int = 1883, **changes: Any) -> Settings:
 def settings(dsn: str) -> Settings:
     """Settings for the writer."""
     return settings_for(dsn)
+
+
+@pytest.fixture
+def desk(field_store: Store, settings: Settings) -> Desk:
+    """A writer with what the tests ask of the store."""
+    return Desk(field_store, settings)
 
 
 def values(store: Store, query: str) -> list[tuple[Any, ...]]:

@@ -10,63 +10,13 @@ from typing import Any
 
 import pytest
 
-from drivers.base import MeterIdentity, RegisterReading, Source, batch_of
+from drivers.base import MeterIdentity
 from headend.domain.calendar import to_us
-from headend.ingest.item import Item, Presence, QuarantineEntry, Upload, WriteResult, polled
+from headend.ingest.item import Presence, QuarantineEntry, Upload, WriteResult, polled
 from headend.ingest.writer import ReadingWriter
-from headend.settings import Settings
 from headend.store.errors import StoreConflict
 from headend.store.partitions import Partitions, is_native
-from headend.store.pool import Store
-
-NOW = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
-SHANGHAI_MIDNIGHT = datetime(2026, 11, 19, 16, 0, tzinfo=UTC)
-"""00:00 of the 20th."""
-MINUTE = timedelta(minutes=1)
-Sample = tuple[str, datetime, int | None]
-
-
-def reading(at: datetime, import_wh: int | None, **more: Any) -> RegisterReading:
-    return RegisterReading(instant_us=to_us(at), uncertainty_ms=500, import_wh=import_wh, **more)
-
-
-def item(*samples: Sample, source: Source = Source.MQTT, **more: Any) -> Item:
-    readings = [(MeterIdentity("Acme", serial), reading(at, wh)) for serial, at, wh in samples]
-    batch = batch_of(readings, source) if readings else None
-    defaults: dict[str, Any] = {"origin": "topic", "received_us": to_us(NOW), "payload": b"payload"}
-    return Item(channel="mqtt", batch=batch, **(defaults | more))
-
-
-class Desk:
-    """A writer with what the tests ask of the store."""
-
-    def __init__(self, store: Store, settings: Settings, kit: Any) -> None:
-        self.store, self.settings, self._kit = store, settings, kit
-        self.now = NOW
-        self.writer = ReadingWriter(store, settings, lambda: self.now)
-
-    def write(self, *items: Item) -> WriteResult:
-        return self.writer.write(items)
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = self._kit.values(self.store, query)
-        return found
-
-    def stored(self) -> list[tuple[Any, ...]]:
-        return self.rows("select meter_id, ts, import_wh from register_reading order by 1, 2")
-
-    def dirty(self) -> list[str]:
-        """`area day` of every mark, which are taken away."""
-        found = self.rows(
-            "with gone as (delete from dirty_day returning area_id, day) "
-            "select code, day from gone join area using (area_id) order by 1, 2"
-        )
-        return [f"{code} {day:%d}" for code, day in found]
-
-
-@pytest.fixture
-def desk(field_store: Store, settings: Settings, kit: Any) -> Desk:
-    return Desk(field_store, settings, kit)
+from support.desk import MINUTE, NOW, SHANGHAI_MIDNIGHT, Desk, Sample, item, reading
 
 
 def test_rows_counts_and_latest(desk: Desk) -> None:
@@ -125,38 +75,6 @@ def test_duplicates_and_new_rows_in_one_batch(desk: Desk) -> None:
     assert (result.stored, result.duplicates) == (3, 2)
     assert [r[2] for r in desk.stored()] == [100, 110, 120, 130, 1]
     assert desk.rows("select meter_id, readings from reading_count order by 1") == [(1, 4), (3, 1)]
-
-
-def test_another_value_is_a_revision_and_the_first_stays(desk: Desk) -> None:
-    desk.write(item(("1", NOW, 100)))
-    desk.dirty()
-    for _ in range(2):
-        result = desk.write(item(("1", NOW, 999), source=Source.CONCENTRATOR))
-        assert (result.stored, result.duplicates, result.revised) == (0, 0, 1)
-    assert desk.stored() == [(1, NOW, 100)]
-    assert desk.rows(
-        "select meter_id, ts, kept_import_wh, kept_source, other_import_wh, other_source, rule from reading_revision"
-    ) == [(1, NOW, 100, 2, 999, 3, "first_stored")]
-    assert desk.dirty() == []
-
-
-def test_two_values_in_one_batch(desk: Desk) -> None:
-    result = desk.write(item(("1", NOW, 100), ("1", NOW, 101), ("1", NOW, 100)))
-    assert (result.stored, result.duplicates, result.revised) == (1, 1, 1)
-    assert desk.stored() == [(1, NOW, 100)]
-    assert desk.rows("select other_import_wh from reading_revision") == [(101,)]
-
-
-def test_a_missing_value_is_completed_whatever_the_order(desk: Desk) -> None:
-    parts = [reading(NOW, 5), reading(NOW, None, export_wh=6), reading(NOW, 5, voltage_v=(230.0, None, None))]
-    for serial, order in enumerate(permutations(parts), start=1):
-        identity = MeterIdentity("Acme", str(serial))
-        for part in order:
-            result = desk.write(polled([(identity, part)], origin="bus", received_us=to_us(NOW)))
-            assert result.revised == 0
-        assert desk.dirty() == ["A 20"]
-    assert set(desk.rows("select import_wh, export_wh, voltage_dv from register_reading")) == {(5, 6, 2300)}
-    assert desk.rows("select count(*) from reading_revision") == [(0,)]
 
 
 def test_latest_goes_forward_only(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Which rows of a batch are taken, and which stretches of time they touch."""
+"""Which rows of a batch are taken, and in which order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from headend.ingest.identity import Directory
 from headend.ingest.item import Item
 
 DAY = assemble.DAY_US
-LOW, HIGH = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 def directory(**meters: int) -> Directory:
@@ -52,59 +51,66 @@ def test_equal_keys_keep_their_arrival_order() -> None:
     assert columns.first.tolist() == [True, True, False]
 
 
-def test_newer_than() -> None:
-    made = rows((1, 5), (1, 6), (2, 1), (3, 0))
-    assert assemble.newer_than(made, {1: 5, 3: 0}).tolist() == [False, True, True, False]
+def test_messages_in_order_need_no_sort_and_any_other_order_gets_one() -> None:
+    one, other = item("x", (0, 10), (0, 20)), item("y", (0, 5), (0, 15))
+    columns, _ = assemble.gather([one, other, item("x", (0, 30))], directory(x=7, y=3), oldest_us=0, newest_us=99)
+    assert columns.readings[["meter", "ts_us"]].tolist() == [(3, 5), (3, 15), (7, 10), (7, 20), (7, 30)]
+    assert (columns.meters.tolist(), columns.of_meter.tolist()) == ([3, 7], [0, 0, 1, 1, 1])
+    columns, _ = assemble.gather([one, item("x", (0, 5), (0, 15))], directory(x=7), oldest_us=0, newest_us=99)
+    assert columns.readings["ts_us"].tolist() == [5, 10, 15, 20]
+    # What came second begins before what came first and ends where that begins.
+    columns, _ = assemble.gather(
+        [item("x", (0, 10), (0, 20)), item("x", (0, 5), (0, 10))], directory(x=7), oldest_us=0, newest_us=99
+    )
+    assert columns.readings[["ts_us", "import_wh"]].tolist() == [(5, 0), (10, 0), (10, 1), (20, 1)]
 
 
-def test_runs_break_at_holes_longer_than_a_day() -> None:
-    made = rows((1, 0), (1, DAY), (1, 2 * DAY + 1), (2, 5), (4, 5), (4, 6))
-    runs = assemble.runs(made)
-    assert list(zip(runs.meter, runs.first_us, runs.last_us, strict=True)) == [
-        (1, 0, DAY),
-        (1, 2 * DAY + 1, 2 * DAY + 1),
-        (2, 5, 5),
-        (4, 5, 6),
-    ]
-    assert assemble.runs(rows()).meter.size == 0
-
-
-def test_reach_from_the_reading_before_to_the_one_after() -> None:
-    runs = assemble.Stretches(np.array([1, 1, 1, 1]), np.array([DAY] * 4) * 50, np.array([DAY] * 4) * 51)
-    before = np.array([49 * DAY, LOW, 9 * DAY, 50 * DAY - 1])
-    after = np.array([HIGH, 52 * DAY, 92 * DAY, HIGH])
-    reach = assemble.reaching(runs, before, after, 40)
-    assert reach.first_us.tolist() == [49 * DAY, 50 * DAY - 1, 10 * DAY, 50 * DAY - 1]
-    assert reach.last_us.tolist() == [51 * DAY, 52 * DAY - 1, 51 * DAY, 51 * DAY]
-
-
-keys = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=20)
+arrivals = st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), max_size=4), max_size=8)
 
 
 @settings(derandomize=True, deadline=None)
-@given(keys, keys)
-def test_membership_against_sets(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> None:
-    ordered = sorted(left)
-    made = rows(*ordered)
-    picked = assemble.rows_at(made, np.array(right, dtype=np.int64).reshape(-1, 2))
-    assert picked[["meter", "ts_us"]].tolist() == sorted(set(left) & set(right))
-    phases = np.zeros(len(ordered), dtype=PHASE_DTYPE)
-    phases["meter"], phases["ts_us"] = made["meter"], made["ts_us"]
-    with_reading, others = assemble.pick_phases(phases, rows(*right))
-    assert with_reading[["meter", "ts_us"]].tolist() == sorted(set(left) & set(right))
-    assert len(with_reading) + len(others) == len(left)
+@given(arrivals)
+def test_rows_come_by_meter_and_instant_and_arrival_whatever_the_messages(
+    messages: list[list[tuple[int, int]]],
+) -> None:
+    items = [item("xyz", *pairs) for pairs in messages]
+    arrival = [(meter + 1, ts) for pairs in messages for meter, ts in pairs]
+    for nth, row in enumerate(row for i in items if i.batch is not None for row in i.batch.rows):
+        row["import_wh"] = nth
+    columns, _ = assemble.gather(items, directory(x=1, y=2, z=3), oldest_us=0, newest_us=99)
+    expected = sorted((meter, ts, nth) for nth, (meter, ts) in enumerate(arrival))
+    assert columns.readings[["meter", "ts_us", "import_wh"]].tolist() == expected
+    keys = [key[:2] for key in expected]
+    assert columns.first.tolist() == [i == 0 or keys[i - 1] != key for i, key in enumerate(keys)]
+    assert columns.meters[columns.of_meter].tolist() == [meter for meter, _ in keys]
 
 
-def test_power_and_newest() -> None:
-    phases = empty(PHASE_DTYPE, 1)
-    phases["meter"], phases["ts_us"], phases["power_w"] = 1, 6, 40
-    newest = assemble.newest_of_meter(rows((1, 5), (1, 6), (2, 1)))
-    assert newest[["meter", "ts_us"]].tolist() == [(1, 6), (2, 1)]
-    assert assemble.power_at(phases, newest).tolist() == [40, LOW]
+@settings(derandomize=True, deadline=None)
+@given(arrivals)
+def test_every_phase_row_finds_the_reading_that_it_came_with(messages: list[list[tuple[int, int]]]) -> None:
+    items = []
+    for number, pairs in enumerate(messages):
+        made = rows(*pairs)
+        made["import_wh"] = 100 * number + np.arange(made.size)
+        own = made[::2]
+        phases = empty(PHASE_DTYPE, own.size)
+        phases["meter"], phases["ts_us"], phases["power_w"] = own["meter"], own["ts_us"], own["import_wh"]
+        batch = ReadingBatch(tuple(MeterIdentity("A", s) for s in "xyz"), made, phases)
+        items.append(Item(channel="mqtt", origin="t", received_us=0, payload=b"", batch=batch))
+    columns, _ = assemble.gather(items, directory(x=1, z=3), oldest_us=1, newest_us=99)
+    own = columns.readings[columns.phase_of]
+    assert (own["meter"] == columns.phases["meter"]).all()
+    assert (own["ts_us"] == columns.phases["ts_us"]).all()
+    # One that was said twice in a message with phases only once may stand with the other saying of it.
+    assert (own["import_wh"] // 100 == columns.phases["power_w"] // 100).all()
+    assert columns.phases.size == sum(
+        1 for i in items if i.batch for p in i.batch.phases if p["meter"] != 1 and p["ts_us"] >= 1
+    )
 
 
-def test_following_tells_what_is_before_without_asking_the_store() -> None:
-    runs = assemble.Stretches(np.array([1, 1, 2, 3]), np.array([50, 90, 5, 7]), np.array([60, 95, 6, 8]))
-    later, before = assemble.following(runs, {1: 40, 2: 5})
-    assert later.tolist() == [True, True, False, True]
-    assert before.tolist() == [40, 60, LOW, LOW]
+def test_utc_days() -> None:
+    columns, _ = assemble.gather(
+        [item("x", (0, 0), (0, DAY - 1), (0, 3 * DAY), (0, 3 * DAY + 5))],
+        directory(x=7), oldest_us=0, newest_us=99 * DAY,
+    )  # fmt: skip
+    assert [d.isoformat() for d in assemble.utc_days(columns)] == ["1970-01-01", "1970-01-04"]

@@ -10,10 +10,6 @@ order by meter_id, concentrator_id, occurred_at, kind, phase
 on conflict (meter_id, concentrator_id, kind, occurred_at, phase) do nothing
 returning kind
 
--- open_episodes --
--- What stands open of these meters; most have no row.
-select meter_id, open from event_episode where meter_id = any (%s)
-
 -- hold_meters --
 -- Who opens or closes an episode goes one after the other, in one order; the state is read again behind the lock.
 select from meter where meter_id = any (%s) order by meter_id for no key update

@@ -1,0 +1,126 @@
+"""Numpy columns as PostgreSQL's arrays, as parameters and in answers, without a Python loop over their values.
+
+Format (array_send in PostgreSQL's src/backend/utils/adt/arrayfuncs.c): number of dimensions, whether there are nulls,
+the type of the elements; of each dimension its length and lowest index; then per element a length, -1 for null, and
+the value, all in network byte order.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg.adapt import Buffer, Dumper
+from psycopg.postgres import types
+from psycopg.pq import Format
+from psycopg.rows import TupleRow
+
+from headend.store import copy_format
+
+Ints = npt.NDArray[np.int64]
+_HEADER: Final = struct.Struct("!iiIii")
+_KINDS: Final = {"int2": "i2", "int4": "i4", "int8": "i8", "timestamptz": "i8", "date": "i4"}
+_PG_EPOCH_DAY: Final = 10_957
+"""2000-01-01 in days since 1970: where date counts from."""
+
+
+class Array:
+    """A column (n,) of integers as a parameter; the smallest integer of its type stands for null where `nullable`."""
+
+    name: ClassVar[str]
+    """PostgreSQL's name of the elements' type."""
+
+    def __init__(self, values: npt.NDArray[Any], *, nullable: bool = False) -> None:
+        self.values, self.nullable = values, nullable
+
+    def __bytes__(self) -> bytes:
+        """As PostgreSQL takes it. Raises OverflowError when a value does not fit."""
+        values, size = self.values, self.values.size
+        if not size:
+            return struct.pack("!iiI", 0, 0, types[self.name].oid)
+        nulls = self.nullable and bool((values == np.iinfo(values.dtype).min).any())
+        elements = copy_format.tuples([(values, _KINDS[self.name], nulls)], counted=False)
+        return _HEADER.pack(1, nulls, types[self.name].oid, size, 1) + elements
+
+
+class Smallints(Array):
+    """smallint[]"""
+
+    name = "int2"
+
+
+class Integers(Array):
+    """integer[]"""
+
+    name = "int4"
+
+
+class Bigints(Array):
+    """bigint[]"""
+
+    name = "int8"
+
+
+class Instants(Array):
+    """timestamptz[] of µs since 1970."""
+
+    name = "timestamptz"
+
+    def __init__(self, ts_us: Ints) -> None:
+        super().__init__(copy_format.timestamps(ts_us))
+
+
+class Days(Array):
+    """date[] of days since 1970."""
+
+    name = "date"
+
+    def __init__(self, days: Ints) -> None:
+        super().__init__(days - _PG_EPOCH_DAY)
+
+
+class _ArrayDumper(Dumper):
+    """Every kind has one of its own with its type."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: Any) -> Buffer:
+        return bytes(obj)
+
+
+for _kind in (Smallints, Integers, Bigints, Instants, Days):
+    _dumper = type(f"_{_kind.__name__}Dumper", (_ArrayDumper,), {"oid": types[_kind.name].array_oid})
+    psycopg.adapters.register_dumper(_kind, _dumper)
+
+
+def columns(cursor: psycopg.Cursor[TupleRow], names: str) -> list[npt.NDArray[Any]]:
+    """The arrays (without nulls in them) of the one row that a query run with `binary=True` gave; null: none.
+
+    names: the elements' types of the answer, such as `int4 timestamptz`. Instants are µs since 1970 again.
+    """
+    result = cursor.pgresult
+    assert result is not None
+    assert result.ntuples == 1
+    found = []
+    for place, name in enumerate(names.split()):
+        raw = result.get_value(0, place)
+        kind = np.dtype(f">{_KINDS[name]}")
+        if raw is None or _HEADER.size > len(raw):
+            values = np.zeros(0, dtype=kind.newbyteorder("="))
+        else:
+            dimensions, nulls, oid, _, _ = _HEADER.unpack_from(raw)
+            assert (dimensions, nulls, oid) == (1, 0, types[name].oid), (dimensions, nulls, oid, name)
+            elements = np.frombuffer(raw, dtype=np.dtype([("length", ">i4"), ("value", kind)]), offset=_HEADER.size)
+            values = elements["value"].astype(kind.newbyteorder("="))
+        found.append(_since_1970(values) if name == "timestamptz" else values)
+    return found
+
+
+def _since_1970(values: Ints) -> Ints:
+    """timestamptz as µs since 1970; its infinities are the smallest and the largest integer, and stay."""
+    limits = np.iinfo(np.int64)
+    finite = (values != limits.min) & (values != limits.max)
+    return np.where(finite, values + copy_format.PG_EPOCH_US, values)
