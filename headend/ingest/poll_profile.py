@@ -73,6 +73,7 @@ class ProfileReader:
         self._clock = clock
         self._sleep = sleep
         self._targets: dict[int, PollTarget] = {}
+        self._storing: dict[MeterIdentity, int] = {}
         self._last_us: dict[int, int] = {}
         self._well: set[int] = set()
         self._noted: list[FoundGap] = []
@@ -83,12 +84,17 @@ class ProfileReader:
         """Whether this meter's profile is being read just now: its clock is left alone meanwhile."""
         return meter_id in self._reading
 
+    def storing(self, meter: MeterIdentity) -> int | None:
+        """The number of a polled meter that stores a profile; None of any other."""
+        return self._storing.get(meter)
+
     async def polled(self, targets: Iterable[PollTarget]) -> None:
         """These meters are polled from now on. Raises StoreError; the last readings of new ones are looked up."""
         storing = {t.meter_id: t for t in targets if self._profile(t.model) is not None}
         new = storing.keys() - self._targets.keys()
         last = await asyncio.to_thread(self._last_readings, new) if new else {}
         self._targets = storing
+        self._storing = {MeterIdentity(t.manufacturer, t.serial): m for m, t in storing.items()}
         self._well &= storing.keys()
         self._last_us = {m: at for m, at in self._last_us.items() if m in storing}
         for meter, at in last.items():
@@ -203,7 +209,7 @@ class ProfileReader:
         await self._advance(gap, state="closed", walk=walk)
 
     async def _keep(self, gap: OpenGap, bus: ModbusBus, found: Found) -> None:
-        """Have what was read back stored as any reading is, and wait until it is."""
+        """Have what was read back stored as any reading is, and wait until that is certain."""
         while not self._outbox.has_room:
             await self._sleep(self._check_s)
         meter = MeterIdentity(gap.target.manufacturer, gap.target.serial)

@@ -2,22 +2,25 @@
 
 One task a bus (meters with one endpoint share a connection, and nobody else opens a second one), one that looks for
 changed endpoints, one that looks for live reads, one that writes; others keep in the store what buses learn and how
-they are doing. What was read waits in memory while the database is away (see `poll_outbox`).
+they are doing. What was read goes to the disk at once and waits there while the database is away (see `poll_outbox`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from drivers.base import MeterIdentity
 from drivers.errors import DriverConfigError
 from drivers.modbus.bus import ModbusBus
 from drivers.modbus.endpoint import parse_endpoint
 from drivers.modbus.map_file import load_models
 from drivers.modbus.model import MeterModel
 from headend.domain.clock import Clock
+from headend.domain.processes import Fact
 from headend.domain.topology import PollTarget
 from headend.ingest.clock_book import ClockBook
 from headend.ingest.clock_check import ClockCheck
@@ -34,6 +37,10 @@ from headend.ingest.poll_refusals import KeptRefusals
 from headend.ingest.poll_round import RoundReport, RoundResult
 from headend.ingest.poll_state import PollState
 from headend.ingest.requests import RequestExecutor
+from headend.ingest.spool import Spool
+from headend.ingest.spool_file import SpoolFailed
+from headend.ingest.spool_record import Spoiled
+from headend.ingest.spool_watch import SpoolWatch
 from headend.log import get_logger
 from headend.metrics import ROLE_FAILURES, STORE_ERRORS
 from headend.settings import Settings
@@ -62,7 +69,9 @@ class PollService:
         poll = settings.poll
         self._models: Mapping[str, MeterModel] = load_models(poll.models_dir)
         self._writer = RoundWriter(store, settings, clock)
-        self._outbox: Outbox[RoundResult] = Outbox(self._write, hold=poll.hold_readings, sleep=sleep)
+        zone = ZoneInfo(settings.settlement.zone)
+        self._spool = Spool(poll, zone=zone, clock=clock, tells_again=self._tells_again)
+        self._outbox: Outbox[RoundResult] = Outbox(self._write, hold=poll.hold_readings, sleep=sleep, spool=self._spool)
         self._refusals = KeptRefusals(
             store,
             keep_s=poll.refusal_keep_s,
@@ -82,10 +91,13 @@ class PollService:
             self._outbox,
             bus_of=self._bus_of,
             period_s_of=self._period_s_of,
-            zone=ZoneInfo(settings.settlement.zone),
+            zone=zone,
             check_s=poll.reload_s,
             clock=clock,
             sleep=sleep,
+        )
+        self._watch = SpoolWatch(
+            self._spool, store, meter_id_of=self._profiles.storing, every_s=_STATE_S, clock=clock, sleep=sleep
         )
         self._pollers: dict[str, tuple[BusPoller, asyncio.Task[None]]] = {}
         self._fingerprint: tuple[int, int] | None = None
@@ -121,7 +133,33 @@ class PollService:
         return self._outbox.held
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Poll until `stop`; what was read by then is written if the database takes it soon."""
+        """Poll until `stop`; what was read by then is written if the database takes it soon, and spooled if not.
+
+        Raises SpoolInUse when another process has the spool.
+        """
+        try:
+            await self._spool.open()
+            await self._poll_until(stop)
+        finally:
+            await self._spool.close()
+
+    def health(self) -> Mapping[str, Fact]:
+        """How polling is doing now."""
+        spool = self._spool.state
+        return {
+            "buses": len(self._pollers),
+            "meters": sum(len(poller.targets) for poller, _ in self._pollers.values()),
+            "held_readings": self._outbox.held,
+            "in_memory_readings": self._outbox.in_memory,
+            "spool_readings": spool.totals.readings,
+            "spool_bytes": spool.totals.bytes,
+            "spool_oldest_age_s": round(self._spool.oldest_age_s, 1),
+            "spool_full": spool.totals.full,
+            "spool_given_up": sum(spool.given_up.values()),
+            "spool_trouble": spool.trouble,
+        }
+
+    async def _poll_until(self, stop: asyncio.Event) -> None:
         if self._dialin is not None:
             await self._dialin.start()
         writing = asyncio.create_task(self._supervised("write", self._outbox.run))
@@ -146,6 +184,7 @@ class PollService:
             "refusals": self._refusals.run,
             "state": self._state.run,
             "profiles": self._profiles.run,
+            "spool": self._watch.run,
         }
         return loops if self._dialin is None else loops | {"dialin": self._dialin.run}
 
@@ -231,20 +270,27 @@ class PollService:
         poll = self._settings.poll
         return (poll.area_period_s or poll.period_s) if target.is_area_meter else poll.period_s
 
+    def _tells_again(self, meter: MeterIdentity) -> bool:
+        return self._profiles.storing(meter) is not None
+
     def _uri_of(self, peer: str) -> str | None:
         return self._buses.uri_of(peer)
 
-    async def _write(self, rounds: Sequence[RoundResult]) -> None:
+    async def _write(self, rounds: Sequence[RoundResult | Spoiled]) -> None:
         await asyncio.to_thread(self._writer.write, rounds)
 
     async def _write_the_rest(self) -> None:
+        with suppress(SpoolFailed):  # said and counted; the database may take it
+            await self._outbox.keep()
         try:
             async with asyncio.timeout(_LAST_WRITE_S):
                 await self._outbox.flush()
         except (StoreError, TimeoutError) as error:
             if isinstance(error, StoreError):
                 STORE_ERRORS.labels(kind_of(error)).inc()
-            _log.error("readings lost at the stop", readings=self._outbox.held, error=str(error))
+            if lost := self._outbox.in_memory:
+                _log.error("readings lost at the stop", readings=lost, error=str(error))
+            _log.warning("readings wait in the spool", readings=self._outbox.held - lost, error=str(error))
 
     async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Keep one loop going: a mistake of ours in one of them does not stop the others."""
