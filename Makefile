@@ -4,8 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TESTS  ?= tests
+SOAK_MINUTES ?= 30
+ROUNDS ?= 200
+SEED   ?= 20261125
 
-.PHONY: help demo test check bench lock clean picture
+.PHONY: help demo test check bench soak chaos lock clean picture
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +35,12 @@ check: $(STAMP) ## lint, format, types, walls
 
 bench: $(STAMP) ## measurements, one JSON line a figure
 	$(BIN)/python -m pytest tests/bench -m bench -q -s
+
+chaos: $(STAMP) ## kill, stop, freeze and cut everything for ROUNDS rounds; nothing acknowledged may be lost (needs mosquitto)
+	PYTHONPATH=tests $(BIN)/python -m support.chaos --rounds $(ROUNDS) --seed $(SEED)
+
+soak: $(STAMP) ## half an hour of load (SOAK_MINUTES): memory stays flat, nothing is lost
+	HEADEND_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/bench/test_soak.py -m bench -q -s
 
 lock: $(STAMP) ## pin every dependency with its hashes
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra scale --universal --generate-hashes --no-emit-index-url \

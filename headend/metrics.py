@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
 
 READINGS_RECEIVED = Counter("headend_readings_received_total", "Readings decoded from the field", ["source"])
 READINGS_STORED = Counter("headend_readings_stored_total", "Readings committed", ["source"])
 READINGS_DUPLICATE = Counter("headend_readings_duplicate_total", "Readings that were stored already", ["source"])
 READINGS_REVISED = Counter("headend_readings_revised_total", "Same meter and instant, another value", ["source"])
+READINGS_LATE = Counter(
+    "headend_readings_late_total", "Readings stored that are older than their meter's newest one was", ["source"]
+)
 READINGS_COMPLETED = Counter(
     "headend_readings_completed_total", "Stored readings that another message added a missing value to", ["source"]
 )
 QUARANTINED = Counter(
     "headend_quarantined_total", "Messages kept whole because they could not be understood", ["source", "reason"]
+)
+QUARANTINE_GIVEN_UP = Counter(
+    "headend_quarantine_given_up_total",
+    "Messages that the quarantine did not keep: their origin had filled its share, the whole was full, or too old",
+    ["reason", "why"],
+)
+QUARANTINE_OPEN = Gauge(
+    "headend_quarantine_open_messages", "Open messages in the quarantine", ["reason"], multiprocess_mode="mostrecent"
+)
+QUARANTINE_OPEN_BYTES = Gauge(
+    "headend_quarantine_open_bytes", "Their payloads", ["reason"], multiprocess_mode="mostrecent"
 )
 EVENTS = Counter("headend_device_events_total", "Events stored: told by a device, or seen in what it sent", ["kind"])
 DISCOVERED = Counter("headend_discovered_devices_total", "Devices that spoke without having been imported, first time")
@@ -25,6 +43,8 @@ FLUSH_SECONDS = Histogram(
 UNACKED_MESSAGES = Gauge(
     "headend_unacked_messages", "Messages received and not yet committed", multiprocess_mode="livesum"
 )
+UNACKED_BYTES = Gauge("headend_unacked_bytes", "Their payloads", multiprocess_mode="livesum")
+MQTT_RECEIVED = Counter("headend_mqtt_messages_total", "MQTT messages taken, redelivered ones each time")
 MQTT_CONNECTED = Gauge("headend_mqtt_connected", "Sessions with the broker that stand", multiprocess_mode="livesum")
 MQTT_OVERFLOW = Counter(
     "headend_mqtt_overflow_total", "Messages not taken because too many waited: sent again, or QoS 0 and lost", ["qos"]
@@ -66,6 +86,21 @@ DIALIN_REFUSED = Counter("headend_dialin_refused_total", "Dialled-in connections
 MODBUS_HELD_READINGS = Gauge(
     "headend_modbus_held_readings", "Polled readings that wait for the database", multiprocess_mode="livesum"
 )
+SPOOL_READINGS = Gauge(
+    "headend_spool_readings", "Polled readings on disk that wait for the database", multiprocess_mode="livesum"
+)
+SPOOL_BYTES = Gauge("headend_spool_bytes", "What the spool takes of the disk", multiprocess_mode="livesum")
+SPOOL_OLDEST_SECONDS = Gauge(
+    "headend_spool_oldest_seconds", "How long ago the oldest spooled round began", multiprocess_mode="livemax"
+)
+SPOOL_GIVEN_UP = Counter(
+    "headend_spool_given_up_total",
+    "Readings given up by a full spool: a stored profile tells them again, between two kept ones, of the oldest rounds",
+    ["class"],
+)
+SPOOL_ERRORS = Counter(
+    "headend_spool_errors_total", "What the spool's disk failed to do, and records that it spoilt", ["kind"]
+)
 DEVICE_REQUESTS = Counter("headend_device_requests_total", "Live reads that somebody wanted", ["outcome"])
 COMMANDS = Counter("headend_commands_total", "Commands to meters that came to their end", ["kind", "outcome"])
 COMMANDS_NOT_TAKEN = Counter(
@@ -91,4 +126,56 @@ HTTP_SECONDS = Histogram(
 )
 ROLLOUT_REFUSED = Counter("headend_rollout_steps_refused_total", "Rollout steps refused", ["reason"])
 CHORES = Counter("headend_chores_total", "Chores of the role upkeep, by how they ended", ["chore", "outcome"])
+HEARTBEATS_SKIPPED = Counter("headend_heartbeats_skipped_total", "Heartbeats that the database did not take")
 ROLE_FAILURES = Counter("headend_role_failures_total", "A role's loop failed and was started again", ["role"])
+
+
+@dataclass(frozen=True, slots=True)
+class AskedGauge:
+    """A fact of the store and not of a process: asked for at each scrape by role web, so that it is never stale."""
+
+    name: str
+    documentation: str
+    labels: tuple[str, ...] = ()
+
+    def of(self, samples: Iterable[tuple[tuple[str, ...], float]]) -> GaugeMetricFamily:
+        """Its series now."""
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, value in samples:
+            family.add_metric(labels, value)
+        return family
+
+
+STORE_UP = AskedGauge("headend_store_up", "Whether the database answered this scrape; if not, what follows is missing")
+ROLES_RUNNING = AskedGauge("headend_roles_running", "Living processes in which a role runs", ("role",))
+READ_SUCCESS_RATIO = AskedGauge(
+    "headend_read_success_ratio",
+    "Reads stored of those scheduled, per area and local day (yesterday, today so far); the worst metrics.most_series",
+    ("area", "day"),
+)
+READ_SUCCESS_FLEET_RATIO = AskedGauge(
+    "headend_read_success_fleet_ratio", "Reads stored of those scheduled, all areas together", ("day",)
+)
+READS_SCHEDULED = AskedGauge("headend_reads_scheduled", "Reads that were due, all areas together", ("day",))
+READS_STORED = AskedGauge("headend_reads_stored", "Of them stored", ("day",))
+CONCENTRATOR_LAG_SECONDS = AskedGauge(
+    "headend_concentrator_lag_seconds",
+    "Age of the newest stored reading of a concentrator's meters; the longest silent metrics.most_series",
+    ("concentrator",),
+)
+CONCENTRATOR_SILENT_SECONDS = AskedGauge(
+    "headend_concentrator_silent_seconds", "Since a concentrator was heard last", ("concentrator",)
+)
+CONCENTRATOR_BACKLOG_UPLOADS = AskedGauge(
+    "headend_concentrator_backlog_uploads",
+    "Uploads that a concentrator still keeps, as it said last",
+    ("concentrator",),
+)
+BUS_ROUND_AGE_SECONDS = AskedGauge(
+    "headend_bus_round_age_seconds",
+    "Since the last round of a polled bus began; the oldest metrics.most_series",
+    ("bus",),
+)
+DIRTY_AREA_DAYS = AskedGauge("headend_dirty_area_days", "Area-days that wait to be settled")
+DIRTY_OLDEST_SECONDS = AskedGauge("headend_dirty_oldest_seconds", "Since when the oldest of them waits")
+ALERTS_STANDING = AskedGauge("headend_alerts_standing", "Alerts that stand", ("kind", "severity"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from pathlib import Path
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
@@ -11,6 +13,7 @@ from pydantic import BaseModel
 
 from headend.api.deps import PartsDep
 from headend.api.errors import Problem, describe
+from headend.api.figures import StoreFigures
 from headend.store import views
 from headend.store.errors import StoreError, StoreUnavailable
 
@@ -48,13 +51,32 @@ async def readyz(parts: PartsDep) -> Healthy:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-def metrics() -> Response:
-    """Of this process; of all of them where PROMETHEUS_MULTIPROC_DIR names their common directory."""
+def metrics(parts: PartsDep) -> Response:
+    """Counters of this process, or of all of them where PROMETHEUS_MULTIPROC_DIR names their common directory; and what
+    the store says, such as read success per area: left out, and `headend_store_up` 0, while the database is away.
+    """
+    asked = CollectorRegistry()
+    asked.register(StoreFigures(parts))
+    figures = generate_latest(asked)
     registry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if common := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        _bury_the_dead(Path(common))
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(generate_latest(registry) + figures, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _bury_the_dead(common: Path) -> None:
+    """What a process held when it was killed (open sessions, waiting messages) is nobody's now; its counters stay."""
+    for file in common.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            with contextlib.suppress(FileNotFoundError):  # another scrape was quicker
+                multiprocess.mark_process_dead(pid, str(common))  # type: ignore[no-untyped-call]
+        except (PermissionError, ValueError):
+            continue
 
 
 def _not_ready(reasons: list[str]) -> Problem:

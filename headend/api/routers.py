@@ -14,12 +14,15 @@ from headend.api import (
     findings,
     meters,
     profile_gaps,
+    quarantine,
     register_refusals,
     rollout,
+    status,
 )
 
 router = APIRouter(prefix="/api/v1")
 for noun in (
-    areas, findings, events, discovered, meters, commands, rollout, billing, buses, register_refusals, profile_gaps,
+    areas, findings, events, discovered, quarantine, meters, commands, rollout, billing, buses, register_refusals,
+    profile_gaps, status,
 ):  # fmt: skip
     router.include_router(noun.router)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import httpx
 from headend.billing.push import PushError, PushRejected, push
 from headend.domain.billing import Batch, Determinant
 from headend.domain.clock import Clock
+from headend.domain.processes import Fact
 from headend.log import get_logger
 from headend.metrics import BATCH_PUSHES, BATCHES_CREATED, STORE_ERRORS
 from headend.settings import Settings
@@ -33,6 +35,8 @@ class BillingService:
         self._settings = settings.billing
         self._clock = clock
         self._seen: datetime | None = None
+        self._made = self._acknowledged = self._failed_in_row = 0
+        self._push_error: str | None = None
         self._secret = settings.billing.key() if settings.billing.endpoint_url else b""
         self._queue = JobQueue(
             settings.database.dsn,
@@ -41,6 +45,16 @@ class BillingService:
             first_s=settings.billing.retry_first_s,
             most_s=settings.billing.retry_most_s,
         )
+
+    def health(self) -> Mapping[str, Fact]:
+        """What was made and pushed since this process began; what waits stands in the store."""
+        return {
+            "no_endpoint": self._settings.endpoint_url is None,
+            "batches_made": self._made,
+            "batches_acknowledged": self._acknowledged,
+            "pushes_failed_in_row": self._failed_in_row,
+            "push_error": self._push_error,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
@@ -103,6 +117,7 @@ class BillingService:
             )
             repository.insert_batch(connection, batch)
         BATCHES_CREATED.inc()
+        self._made += 1
         _log.info("billing batch made", number=number, determinants=len(determinants), energy_wh=batch.energy_wh)
         return number
 
@@ -120,14 +135,19 @@ class BillingService:
                 receipt = push(client, url, self._secret, batch, now)
             except PushError as error:
                 BATCH_PUSHES.labels(outcome="retried").inc()
+                self._failed_in_row += 1
+                self._push_error = str(error)
                 _log.warning("billing push failed", number=number, error=str(error))
                 repository.attempt_failed(self._store, number, str(error), rejected=False)
                 raise Again(str(error)) from error
             except PushRejected as error:
                 BATCH_PUSHES.labels(outcome="rejected").inc()
+                self._failed_in_row, self._push_error = 0, None
                 _log.error("billing rejected a batch", number=number, error=str(error))
                 repository.attempt_failed(self._store, number, str(error), rejected=True)
                 return
         repository.acknowledged(self._store, number, receipt, self._clock())
         BATCH_PUSHES.labels(outcome="acknowledged").inc()
+        self._acknowledged += 1
+        self._failed_in_row, self._push_error = 0, None
         _log.info("billing acknowledged a batch", number=number, receipt=receipt["receipt_id"])

@@ -1,4 +1,4 @@
-"""The command line: `headend demo | run | migrate | import | settle | probe | models | command | quarantine`.
+"""The command line: `headend demo | run | migrate | import | settle | status | …`, all of them in `app`.
 
 Commands import what they need when they run, so that `--help` answers at once.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from headend.cli import command, demo, models, probe, quarantine, service
+from headend.cli import backup, command, demo, models, probe, quarantine, service, status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,10 +23,12 @@ app.command()(service.run)
 app.command()(service.migrate)
 app.command("import")(service.import_)
 app.command()(service.settle)
+app.command()(status.status)
 app.add_typer(probe.app, name="probe")
 app.add_typer(models.app, name="models")
 app.add_typer(command.app, name="command")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(backup.app, name="backup")
 
 
 def main() -> None:

@@ -19,6 +19,16 @@ def run(
         str, typer.Option(help="Which parts run in this process, of ingest, poll, settle, billing, upkeep, web.")
     ] = "ingest,poll,settle,billing,upkeep,web",
     ready_file: Annotated[Path | None, typer.Option(help="Written once everything has been started.")] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes of the role ingest, which share the messages: they are this one's children, named "
+            "mqtt.client_id, …-2, …-3 in the group mqtt.share_group (unset: ingest). On several hosts give each a "
+            "client_id of its own, such as ingest-{host}.",
+        ),
+    ] = 1,
 ) -> None:
     """Run the head-end against a PostgreSQL/TimescaleDB and an MQTT broker: the production start."""
     settings = settings_of(config)
@@ -36,6 +46,16 @@ def run(
         fail(f"--roles: {', '.join(unknown)} is not one of {', '.join(ROLES)}")
     if not wanted:
         fail(f"--roles: none is named, of {', '.join(ROLES)}")
+    if workers > 1:
+        if wanted != ["ingest"]:
+            fail("--workers: only the role ingest runs in several processes; start the others by themselves")
+        from headend.cli.workers import WorkerNotStarted, run_workers
+
+        try:
+            run_workers(settings, workers, config, ready_file=ready_file)
+        except WorkerNotStarted as error:
+            fail(str(error))
+        return
     try:
         run_service(settings, wanted, ready_file=ready_file)
     except (SettingsError, DriverConfigError) as error:
@@ -49,6 +69,9 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 when something is to be done.")
     ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="A new database does without TimescaleDB, even where the server has it.")
+    ] = False,
 ) -> None:
     """Bring the database's schema up to date; safe to run again, and from several hosts at once."""
     settings = settings_of(config)
@@ -56,7 +79,8 @@ def migrate(
     from headend.store.errors import StoreError
 
     try:
-        names = migrations.pending(settings.database.dsn) if check else migrations.migrate(settings.database.dsn)
+        dsn = settings.database.dsn
+        names = migrations.pending(dsn) if check else migrations.migrate(dsn, timescale=not plain)
     except StoreError as error:
         fail(f"database: {error}")
     for name in names:

@@ -19,6 +19,9 @@ HEARTBEATS = [{"hex": "FE"}]
 POLLING = {"breaker_failures": 2}
 """A silent meter rests after the fewest visits that there may be, so that it is soon to be seen."""
 
+READ_SUCCESS = {"due_s": 120.0}
+"""The neighbourhood's concentrators upload at once, so that today's read success shows soon."""
+
 TomlValue = str | int | float | list[dict[str, str]]
 
 
@@ -57,6 +60,11 @@ class Layout:
     def logs(self) -> Path:
         """One log a process."""
         return self.root / "logs"
+
+    @property
+    def spool(self) -> Path:
+        """Polled readings that the database does not have yet."""
+        return self.root / "spool"
 
     @property
     def metrics(self) -> Path:
@@ -133,7 +141,7 @@ def write_settings(layout: Layout, ports: Ports, dsn: str, poll_period_s: int) -
     sections: dict[str, dict[str, TomlValue]] = {
         "database": {"dsn": dsn},
         "mqtt": {"host": LOOPBACK, "port": ports.broker},
-        "poll": {"period_s": poll_period_s, **POLLING},
+        "poll": {"period_s": poll_period_s, "spool_dir": str(layout.spool), **POLLING},
         "poll.dialin": {
             "host": LOOPBACK,
             "port": ports.dialin,
@@ -144,6 +152,7 @@ def write_settings(layout: Layout, ports: Ports, dsn: str, poll_period_s: int) -
             "endpoint_url": f"http://{LOOPBACK}:{ports.billing}/import/batches",
             "secret_file": str(layout.secret),
         },
+        "objectives": {**READ_SUCCESS},
         "web": {"port": ports.web},
     }
     lines = [

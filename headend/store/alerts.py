@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from headend.domain.alerts import AlertKind
+from headend.domain.alerts import AlertKind, Severity
 from headend.store import queries
 from headend.store.pool import Connection, Row, rows
 
@@ -21,6 +21,7 @@ def raise_alert(
     now: datetime,
     value: float | None = None,
     area_id: int | None = None,
+    severity: Severity = Severity.ALERT,
 ) -> bool:
     """Say that it stands; whether it did not before. One that stands keeps its beginning and gets the new words."""
     found = connection.execute(
@@ -29,6 +30,7 @@ def raise_alert(
             "kind": kind.value,
             "subject": subject,
             "area_id": area_id,
+            "severity": severity.value,
             "now": now,
             "value": value,
             "detail": detail,
@@ -43,7 +45,7 @@ def clear(connection: Connection, kind: AlertKind, subjects: Collection[str], no
 
 
 def standing(connection: Connection) -> list[Row]:
-    """What stands now, newest first."""
+    """What stands now: alerts before warnings, newest first."""
     return rows(connection, _q["standing"])
 
 
@@ -53,9 +55,10 @@ def listed(
     limit: int,
     kind: AlertKind | None = None,
     area: str | None = None,
+    standing_only: bool = False,
     before: tuple[datetime, int] | None = None,
 ) -> list[Row]:
-    """All of them, newest first; `before` is (raised_at, alert_id) of the last row of the page before."""
+    """All of them, or those that stand, newest first; `before` is (raised_at, alert_id) where the page before ended."""
     return rows(
         connection,
         _q["list"],
@@ -63,6 +66,7 @@ def listed(
             "limit": limit,
             "kind": None if kind is None else kind.value,
             "area": area,
+            "standing": standing_only,
             "before_at": before[0] if before else None,
             "before_id": before[1] if before else None,
         },

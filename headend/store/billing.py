@@ -92,11 +92,16 @@ def waiting(store: Store) -> list[int]:
 def load_batch(store: Store, number: int) -> tuple[Batch, str] | None:
     """A batch as it was made, and its state; None where there is no such number."""
     with store.transaction() as connection:
-        head = row(connection, _Q["batch"], {"number": number})
-        if head is None:
-            return None
-        state: str = head.pop("state")
-        body = rows(connection, _Q["determinants"], {"number": number})
+        return batch_within(connection, number)
+
+
+def batch_within(connection: Connection, number: int) -> tuple[Batch, str] | None:
+    """The same within the caller's transaction."""
+    head = row(connection, _Q["batch"], {"number": number})
+    if head is None:
+        return None
+    state: str = head.pop("state")
+    body = rows(connection, _Q["determinants"], {"number": number})
     determinants = tuple(Determinant(**d | {"meters": tuple(d["meters"])}) for d in body)
     return Batch(determinants=determinants, **head), state
 

@@ -122,6 +122,11 @@ def totals(connection: Connection) -> Row:
     return found
 
 
+def oldest_rounds(connection: Connection, limit: int) -> list[Row]:
+    """Buses whose last round is longest ago: bus, began_at; not those that have had none yet."""
+    return rows(connection, load("polling")["oldest_rounds"], {"limit": limit})
+
+
 def buses(
     connection: Connection,
     *,

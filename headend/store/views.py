@@ -51,9 +51,9 @@ class CoverageNow:
 
 
 @contextmanager
-def reading(store: Store) -> Iterator[Connection]:
+def reading(store: Store, *, timeout_s: float | None = None) -> Iterator[Connection]:
     """A read-only transaction that sees one state of the database. Raises StoreUnavailable, StoreError."""
-    with store.transaction() as connection:
+    with store.transaction(timeout_s=timeout_s) as connection:
         connection.execute(load("views")["read_only"])
         connection.execute(load("views")["statement_limit"])
         yield connection

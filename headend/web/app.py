@@ -15,7 +15,19 @@ from headend.settings import Settings
 from headend.store.pool import Store
 from headend.web import static_files
 from headend.web.middleware import Surroundings
-from headend.web.pages import areas, billing, discovered, docs, events, field, findings, meters, quarantine, rollout
+from headend.web.pages import (
+    areas,
+    billing,
+    discovered,
+    docs,
+    events,
+    field,
+    findings,
+    meters,
+    quarantine,
+    rollout,
+    status,
+)
 from headend.web.render import error_page
 
 DESCRIPTION = """Meter-data head-end: what was read, balanced, found and billed.
@@ -49,7 +61,7 @@ def create_app(store: Store, settings: Settings, clock: Clock, *, rollout_door: 
     app.include_router(api)
     app.include_router(health.router)
     app.include_router(static_files.router)
-    for page in (areas, findings, events, meters, billing, rollout, field, discovered, quarantine, docs):
+    for page in (areas, findings, events, meters, billing, rollout, field, discovered, quarantine, status, docs):
         app.include_router(page.router)
     errors.install(app, error_page)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

@@ -29,8 +29,17 @@ def shown(payload: bytes) -> Shown:
     cut = len(payload) > MOST_SHOWN
     text = _as_text(head, cut)
     if text is None:
-        return Shown(_hex(head), len(payload), "bytes", cut)
+        return Shown(hex_dump(head), len(payload), "bytes", cut)
     return Shown(text, len(payload), "text", cut)
+
+
+def whole(payload: bytes) -> str:
+    """All of it, for a terminal. Some bytes that are no UTF-8 stand as \\xNN in what is text otherwise."""
+    text = payload.decode("utf-8", "backslashreplace")
+    spoilt = len(payload) - len(payload.decode("utf-8", "ignore").encode())
+    if 2 * spoilt > len(payload) or not all(c.isprintable() or c in "\n\r\t" for c in text):
+        return hex_dump(payload)
+    return text
 
 
 def _as_text(head: bytes, cut: bool) -> str | None:
@@ -44,7 +53,8 @@ def _as_text(head: bytes, cut: bool) -> str | None:
     return text if all(c.isprintable() or c in "\n\r\t" for c in text) else None
 
 
-def _hex(data: bytes) -> str:
+def hex_dump(data: bytes) -> str:
+    """Sixteen bytes a line: where they stand, what they are, and as ASCII."""
     lines = []
     for at in range(0, len(data), _PER_LINE):
         row = data[at : at + _PER_LINE]

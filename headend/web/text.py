@@ -53,6 +53,17 @@ def factor(value: Decimal | None) -> str:
     return MISSING if value is None else f"{value.normalize():f}"
 
 
+def size(bytes_: float | None) -> str:
+    """Bytes in the unit that fits."""
+    if bytes_ is None:
+        return MISSING
+    for unit in ("B", "kB", "MB", "GB"):
+        if bytes_ < 1000:
+            return f"{bytes_:.3g} {unit}"
+        bytes_ /= 1000
+    return f"{bytes_:.3g} TB"
+
+
 def count(value: int | None) -> str:
     """A whole number with its thousands grouped."""
     return MISSING if value is None else f"{value:,}"

@@ -12,7 +12,7 @@ from headend.api import pagination
 from headend.api.areas import BalanceState, coverage_of
 from headend.api.deps import Parts, PartsDep, ReadDep, unknown
 from headend.api.meters import SOURCES
-from headend.store import events, views
+from headend.store import events, read_success, views
 from headend.store.pool import Connection, Row
 from headend.store.views import AreaSort
 from headend.web import event_words, plots, text
@@ -25,6 +25,7 @@ DAYS = 28
 ROWS_OF_A_PAGE = 100
 LARGEST_FINDINGS = 6
 EVENT_DAYS = 7
+READ_DAYS = 7
 _REFRESH_LOADING_S, _REFRESH_S = 3, 60
 
 
@@ -123,6 +124,9 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         events=events.recent(connection, row["area_id"], parts.clock() - timedelta(days=EVENT_DAYS)),
         events_since=parts.calendar.day_of(parts.clock() - timedelta(days=EVENT_DAYS)),
         event_word=event_words.word,
+        reads=read_success.of_area(connection, row["area_id"], parts.today - timedelta(days=READ_DAYS)),
+        objectives=parts.settings.objectives,
+        precisely=lambda ratio: text.percent(ratio, 2),
         loading=loading,
         refresh_s=_REFRESH_LOADING_S if loading else 15,
     )

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from headend.api import pagination
 from headend.api.deps import PartsDep, ReadDep, invalid
-from headend.store import events
-from headend.web import event_words
+from headend.store import alerts, events
+from headend.web import alert_words, event_words
 from headend.web.render import page
 
 router = APIRouter(include_in_schema=False)
@@ -55,6 +55,8 @@ def listed(
         request,
         "events.html",
         events=rows,
+        alerts=alerts.standing(connection),
+        alert_word=alert_words.word,
         kinds=sorted(set(events.kinds(connection)) | ({kind} if kind else set()), key=event_words.word),
         words=event_words,
         chosen={"area": area, "serial": serial, "kind": kind, "from": begin, "to": end},

@@ -144,8 +144,8 @@ def _readings(c: Connection, made: Seeded, rng: np.random.Generator) -> None:
         insert(
             c, "latest_reading",
             meter_id=meter, ts=ts, import_wh=register, voltage_dv=voltage, power_w=power, source=source, received_at=ts,
+            **{"readings_modbus" if source == 1 else "readings_concentrator": 2688 + int(rng.integers(0, 50))},
         )  # fmt: skip
-        insert(c, "reading_count", meter_id=meter, source=source, readings=2688 + int(rng.integers(0, 50)))
         for k in range(96) if name in READ_METERS else ():
             insert(
                 c, "register_reading",

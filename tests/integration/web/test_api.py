@@ -203,7 +203,10 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
             "/rollout/premises/{code}/steps", "/billing/batches", "/billing/batches/{number}",
             "/billing/batches/{number}/determinants.csv", "/buses", "/buses/meters", "/buses/modems",
             "/register-refusals", "/register-refusals/{refusal_id}", "/profile-gaps", "/events", "/discovered",
-            "/discovered/{discovered_id}", "/discovered/{discovered_id}/adopt",
+            "/discovered/{discovered_id}", "/discovered/{discovered_id}/adopt", "/status", "/alerts",
+            "/areas/{code}/read-success",
+            "/quarantine", "/quarantine/summary", "/quarantine/replay", "/quarantine/{quarantine_id}",
+            "/quarantine/{quarantine_id}/payload", "/quarantine/{quarantine_id}/replay",
         )
     }  # fmt: skip
     assert all(operation["summary"] for methods in paths.values() for operation in methods.values())

@@ -37,7 +37,7 @@ def _row(page: str, start: str) -> str:
         "/findings?state=any&kind=stuck&sort=newest", "/billing", "/billing/1",
         "/billing/4", "/rollout", "/rollout/A2", "/rollout/A1", "/rollout/premises/P-1",
         "/rollout/premises/P-3", "/field", "/field?q=211&troubled=true", "/field?q=zzz",
-        "/field/bus?bus=modbus%2Btcp%3A%2F%2F10.20.0.11%3A502", "/quarantine", "/docs",
+        "/field/bus?bus=modbus%2Btcp%3A%2F%2F10.20.0.11%3A502", "/quarantine", "/docs", "/status",
         "/meters/Chint/211003", "/meters/Eastron/901001", "/meters/Chint/211003/command?kind=clock&wanted=now",
     ],
 )  # fmt: skip

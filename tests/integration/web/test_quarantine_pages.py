@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from web_door import Door
 from headend.settings import Database, Settings
 from headend.store import quarantine
 from headend.store.pool import Store
-from headend.store.quarantine import Kept
+from headend.store.quarantine import Kept, Share
 from headend.web.app import create_app
 
 HTML = {"Accept": "text/html"}
@@ -96,3 +97,138 @@ def test_an_empty_quarantine_says_so(store: Store, dsn: str) -> None:
     client = TestClient(create_app(store, Settings(database=Database(dsn=dsn)), lambda: NOW, rollout_door=Door()))
     assert "Everything that came was understood" in _text(client, "/quarantine")
     assert "in quarantine" not in _text(client, "/")
+
+
+def _many(filled: TestClient, store: Store) -> None:
+    """Five more, of meters that nobody knows; the origin of the fifth floods."""
+    body = b'{"ts": "%s", "import_wh": %d}'
+    with store.transaction() as connection:
+        for k in range(4):
+            quarantine.add(
+                connection,
+                [
+                    Kept(
+                        NOW - timedelta(minutes=k),
+                        "mqtt",
+                        f"headend/v1/meter/Acme/N{k}/reading",
+                        "unknown_meter",
+                        f"not imported: Acme/N{k}",
+                        body % ((NOW - timedelta(minutes=k)).isoformat().encode(), k),
+                        (f"Acme/N{k}",),
+                    )
+                ],
+            )
+        flood = [_kept("bad_shape", str(k).encode(), "flood") for k in range(9)]
+        quarantine.add(connection, flood, Share(messages=4, size=1000, payload=1000))
+
+
+def _import(store: Store, serial: str) -> None:
+    with store.transaction() as connection:
+        connection.execute(
+            "insert into meter (manufacturer, serial, model, phases, digits, resolution_wh) "
+            "values ('Acme', %s, 'any', 1, 8, 10)",
+            [serial],
+        )
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("origin=headend/v1/meter/*/N1/*", ["N1"]),
+        ("device=Acme/N2", ["N2"]),
+        ("detail=IMPORTED%3A+acme%2Fn3", ["N3"]),
+        ('content="import_wh"%3A 0', ["N0"]),
+        (f"reason=unknown_meter&from={NOW:%Y-%m-%d}&source=mqtt", ["N3", "N2", "N1", "N0"]),
+        ("to=2001-01-01", []),
+        ("source=modbus", []),
+    ],
+)
+def test_the_form_finds_by_everything_that_is_known(
+    filled: TestClient, store: Store, query: str, found: list[str]
+) -> None:
+    _many(filled, store)
+    page = _text(filled, f"/quarantine?{query}")
+    assert [k for k in ("N3", "N2", "N1", "N0") if f"/{k}/reading</code>" in page] == found
+    if not found:
+        assert "No message fits" in page
+    api = filled.get(f"/api/v1/quarantine?{query.replace('from=', 'since=').replace('to=', 'until=')}")
+    if "from" not in query and "to=" not in query:
+        assert [item["origin"].split("/")[-2] for item in api.json()["items"]] == found
+
+
+def test_what_was_not_kept_is_seen(filled: TestClient, store: Store) -> None:
+    _many(filled, store)
+    page = _text(filled, "/quarantine")
+    assert "Not kept" in page
+    assert "its origin had filled its share" in page
+    assert '<td data-label="Messages" class="n">5</td>' in page
+    summary = filled.get("/api/v1/quarantine/summary").json()
+    assert {row["reason"]: row["messages"] for row in summary["open"]}["bad_shape"] == 4
+    assert [(row["origin"], row["why"], row["messages"]) for row in summary["given_up"]] == [("flood", "origin", 5)]
+
+
+def test_a_message_is_replayed_from_its_page(filled: TestClient, store: Store) -> None:
+    _many(filled, store)
+    (row,) = store.rows(b"select quarantine_id from quarantine where origin like '%/N1/%'")
+    where = f"/quarantine/{row['quarantine_id']}"
+    assert f'<form method="post" action="{where}/replay">' in _text(filled, where)
+    stays = filled.post(f"{where}/replay", headers=HTML)
+    assert "Replayed 1: 0 understood, 0 readings stored; 1 not understood still." in stays.text
+    _import(store, "N1")
+    done = filled.post(f"{where}/replay", headers=HTML)
+    assert done.url.path == where
+    assert "Replayed 1: 1 understood, 1 readings stored." in done.text
+    assert f'action="{where}/replay"' not in done.text
+    assert store.rows(b"select count(*) as n from register_reading") == [{"n": 1}]
+
+
+def test_what_a_search_found_is_replayed_together(filled: TestClient, store: Store) -> None:
+    _many(filled, store)
+    _import(store, "N1")
+    _import(store, "N2")
+    page = _text(filled, "/quarantine?reason=unknown_meter&origin=headend/v1/meter/Acme")
+    assert "Replay 4 open" in page
+    assert 'action="/quarantine/replay"' not in _text(filled, "/quarantine"), "everything at once is not a click"
+    form = {"reason": "unknown_meter", "origin": "headend/v1/meter/Acme"}
+    done = filled.post("/quarantine/replay", data=form, headers=HTML)
+    assert "Replayed 4: 2 understood, 2 readings stored; 2 not understood still." in done.text
+    assert dict(done.url.params)["reason"] == "unknown_meter"
+    assert store.rows(b"select count(*) as n from register_reading") == [{"n": 2}]
+
+
+def test_a_page_of_another_site_replays_nothing(filled: TestClient, store: Store) -> None:
+    for path in ("/quarantine/replay", "/quarantine/1/replay", "/api/v1/quarantine/replay"):
+        refused = filled.post(path, headers={"Sec-Fetch-Site": "cross-site"})
+        assert refused.status_code == 403, path
+
+
+def test_the_api_shows_and_replays(filled: TestClient, store: Store) -> None:
+    _many(filled, store)
+    _import(store, "N0")
+    page = filled.get("/api/v1/quarantine", params={"reason": "unknown_meter", "limit": 3}).json()
+    rest = filled.get(
+        "/api/v1/quarantine", params={"reason": "unknown_meter", "limit": 3, "cursor": page["next"]}
+    ).json()
+    ids = [item["id"] for item in (*page["items"], *rest["items"])]
+    assert (len(ids), sorted(ids, reverse=True), rest["next"]) == (5, ids, None)
+    one = filled.get(f"/api/v1/quarantine/{ids[-2]}").json()
+    assert base64.b64decode(one["payload"]) == filled.get(f"/api/v1/quarantine/{ids[-2]}/payload").content
+    assert (one["devices"], one["closed_at"], one["came_from"]) == (["Acme/N0"], None, [])
+    wanted = {"reason": "unknown_meter", "origin": "headend/v1/meter/Acme/"}
+    dry = filled.post("/api/v1/quarantine/replay", json=wanted | {"dry_run": True}).json()
+    assert store.rows(b"select count(*) as n from register_reading") == [{"n": 0}]
+    done = filled.post("/api/v1/quarantine/replay", json=wanted).json()
+    assert dry == done
+    assert (done["stored"], done["outcomes"]) == (1, {"understood": 1, "stays": 3})
+    again = filled.post(f"/api/v1/quarantine/{ids[-2]}/replay").json()
+    assert (again["stored"], again["known_already"]) == (0, 1)
+    assert filled.post("/api/v1/quarantine/424242/replay").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/quarantine?from=x", "/quarantine?from=2026-02-02&to=2026-02-01", "/quarantine?to=9999-12-31",
+     "/quarantine?source=pigeon", "/api/v1/quarantine?since=20261101"],
+)  # fmt: skip
+def test_a_search_that_makes_no_sense_is_422(filled: TestClient, path: str) -> None:
+    assert filled.get(path, headers=HTML).status_code == 422

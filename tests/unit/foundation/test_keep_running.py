@@ -12,10 +12,11 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from headend import bootstrap
-from headend.bootstrap import MOST_PAUSE_S, WebRole, keep_running
+from headend.bootstrap import MOST_PAUSE_S, keep_running
 from headend.domain.clock import system_clock
 from headend.settings import Settings
 from headend.store.pool import Store
+from headend.web.server import WebRole
 
 Behaviour = Callable[[asyncio.Event], Awaitable[None]]
 

@@ -78,6 +78,10 @@ select (select count(*) from poll_bus) as buses,
        count(*) filter (where outcome not in ('ok', 'resting')) as failed
 from poll_meter;
 
+-- oldest_rounds --
+-- For metrics: the longest ago first.
+select bus, began_at from poll_bus where began_at is not null order by began_at, bus limit %(limit)s::integer;
+
 -- buses --
 -- Ranked by trouble: away, somebody not read, no round yet, well. The meters that were not read come with each.
 with ranked as (

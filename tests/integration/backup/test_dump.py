@@ -1,0 +1,123 @@
+"""A dump taken under load restores to a head-end that is consistent, goes on, and gets what the field still holds."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from support.chaos.audit import audit, missing
+from support.chaos.house import IngestProcess
+from support.mosquitto import needs_mosquitto
+
+pytestmark = needs_mosquitto
+
+LOST_SINCE_THE_DUMP = {
+    "acknowledged and not stored",
+    "sum of a meter differs",
+    "spoilt and not in the quarantine",
+    "another value confirmed and not noted",
+}
+"""What a dump cannot have."""
+
+
+def test_a_dump_under_load_restores_to_a_head_end_that_goes_on(
+    laid_out: str,
+    fresh_dsn: str,
+    field: Any,
+    tools: Any,
+    run_headend: Callable[[str], IngestProcess],
+    kit: Any,
+    tmp_path: Path,
+) -> None:
+    running = run_headend(laid_out)
+    field.order("go")
+    kit.wait_until(lambda: kit.one(laid_out, "select count(*) from register_reading") > 500, "readings")
+    kit.wait_until(lambda: kit.one(laid_out, "select count(*) from balance_day") > 0, "settled days")
+    began_ns = time.time_ns()
+    tools.dump(laid_out, tmp_path / "headend.dump")
+    at_the_dump = kit.one(laid_out, "select count(*) from register_reading")
+    kit.wait_until(
+        lambda: kit.one(laid_out, "select count(*) from register_reading") > at_the_dump + 200, "more after the dump"
+    )
+    running.signal(signal.SIGKILL, stay_away=True)  # the machine is lost, with its database
+    failed_ns = time.time_ns()
+
+    tools.restore(tmp_path / "headend.dump", fresh_dsn, timescale=kit.has_timescale(laid_out))
+    checked = kit.headend("backup", "check", dsn=fresh_dsn)
+    assert (checked.returncode, checked.stdout) == (0, "consistent\n"), checked.stdout + checked.stderr
+    found = audit(fresh_dsn, field.book, field.numbers)
+    assert set(found.wrong) <= LOST_SINCE_THE_DUMP | {"concentrator's book is wrong"}, found.wrong
+    assert found.counts["acknowledged and not stored"] > 100, "what came after the dump is not in it"
+    assert _stored_of_those_acknowledged(fresh_dsn, field, lambda at_ns: at_ns < began_ns) == 0, "all before it is"
+
+    assert kit.headend("backup", "restored", dsn=fresh_dsn).returncode == 0
+    run_headend(fresh_dsn)
+    field.order("pause")
+    kit.wait_until(lambda: field.order("how") == 0, "the field to be rid of what it held")
+    acknowledged_later = lambda at_ns: at_ns < began_ns or at_ns > failed_ns  # noqa: E731
+    kit.wait_until(
+        lambda: _stored_of_those_acknowledged(fresh_dsn, field, acknowledged_later) == 0, "what came since the failure"
+    )
+    found = audit(fresh_dsn, field.book, field.numbers)
+    assert set(found.wrong) <= LOST_SINCE_THE_DUMP, found.wrong
+    assert "stored more than once" not in found.wrong
+    kit.wait_until(lambda: kit.one(fresh_dsn, "select count(*) from dirty_day") == 0, "all of it is settled")
+    assert kit.headend("backup", "check", dsn=fresh_dsn).stdout == "consistent\n"
+
+
+def _stored_of_those_acknowledged(dsn: str, field: Any, when: Callable[[int], bool]) -> int:
+    """How many readings of messages with an acknowledgement then are not stored."""
+    book = field.book
+    book.read_on()
+    wanted = {
+        (meter, field.numbers.ts_us(number))
+        for message, entry in book.entries.items()
+        if entry.kind in ("reading", "batch", "profile") and any(when(at_ns) for at_ns in book.acks.get(message, ()))
+        for meter, number in entry.readings
+    }
+    with psycopg.connect(dsn) as connection:
+        stored = connection.execute(
+            "select meter_id, (extract(epoch from ts) * 1000000)::bigint from register_reading"
+        ).fetchall()
+    return len(wanted - set(stored))
+
+
+def test_a_database_that_does_not_agree_with_itself_is_found_out(laid_out: str, kit: Any) -> None:
+    with psycopg.connect(laid_out) as connection:
+        connection.execute(
+            "insert into latest_reading (meter_id, ts, import_wh, source, received_at, readings_mqtt) "
+            "values (1, '2026-11-20T00:00Z', 1, 2, '2026-11-20T00:00Z', 3)"
+        )
+        connection.execute(
+            "insert into billing_batch (number, idempotency_key, created_at, period_from, period_to, determinants, "
+            "energy_wh, checksum) values (2, gen_random_uuid(), now(), now(), now(), 5, 1, 'sha256:0'), "
+            "(3, gen_random_uuid(), now(), now(), now(), 1, 7, 'sha256:0')"
+        )
+        connection.execute(
+            "insert into determinant (batch_number, usage_point_id, day, direction, category, energy_wh, estimated_wh, "
+            "start_ts, end_ts, meters) values (3, 1, now(), 'import', 'residential', 7, 0, now(), now(), '{}')"
+        )
+    checked = kit.headend("backup", "check", dsn=laid_out)
+    assert checked.returncode == 1, checked.stderr
+    assert not checked.stderr
+    told = checked.stdout.splitlines()
+    assert [line.split(":")[0] for line in told] == [
+        "1 readings counted otherwise than stored",
+        "1 latest readings that are not the newest ones",
+        "1 numbers of billing batches that are missing",
+        "1 billing batches whose control totals are not those of their rows",
+        "1 billing batches whose rows have another checksum",
+    ]
+
+
+def test_missing_tells_of_a_loss(laid_out: str, field: Any) -> None:
+    """The helper that these tests lean on."""
+    field.order("go")
+    time.sleep(0.5)
+    field.order("pause")
+    assert missing(laid_out, field.book, field.numbers) > 0

@@ -1,0 +1,1 @@
+"""Real processes, foreign publishers with a book, and somebody who kills and cuts: see `run.py`."""
