@@ -67,7 +67,7 @@ class Broker:
     host: str
     port: int
     client_id: str
-    receive_maximum: int = 200
+    receive_maximum: int = 1000
     """Un-acknowledged publications that the broker may send."""
     session_expiry_s: int = 7 * 86400
     keepalive_s: int = 30

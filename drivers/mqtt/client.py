@@ -262,6 +262,7 @@ class MqttClient:
             self._on_problem(f"broker refused the connection: {reason}")
             return
         granted = granted_of(flags.session_present, properties)
+        self._subscribe(granted)  # first of all: until then a session that is new misses what is published
         with self._lock:
             self._connection += 1
             self._open = True
@@ -269,7 +270,6 @@ class MqttClient:
             self._granted = granted
             self._since_s = time.monotonic()
         self._on_connect(granted)
-        self._subscribe(granted)
 
     def _subscribe(self, granted: Granted) -> None:
         """Ask for all filters at once; for a shared one only where the broker knows such: it would hang up on us."""

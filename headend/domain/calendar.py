@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
 US_PER_S = 1_000_000
-GAP_DAYS: Final = 40
-"""So far a reading reaches back over a gap: the days in it are settled again when it comes."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -5,6 +5,7 @@ What is compared are committed rows: another writer may store the same meanwhile
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ import numpy as np
 from headend.ingest.assemble import Bools, Columns, Ints, Rows
 
 _VALUES: Final = ("import_wh", "export_wh", "voltage_dv")
+_PHASE_VALUES: Final = (*_VALUES, "current_ma", "power_w")
 _APART_US: Final = 2 * 3_600_000_000
 """Rows of a meter further apart are looked up apart from each other: what lies between them is not fetched."""
 
@@ -47,34 +49,46 @@ def stretches(rows: Rows, apart_us: int = _APART_US) -> Stretches:
     return Stretches(rows["meter"][starts].astype(np.int64), rows["ts_us"][starts], rows["ts_us"][ends])
 
 
-def judge(columns: Columns, newer: Bools, stored: Rows) -> Judged:
-    """newer: (n,) rows later than all that is stored of their meter; stored: what is stored of the others' stretches.
+def in_doubt(columns: Columns, newer: Bools) -> tuple[Stretches, Stretches]:
+    """Where to look for rows that may be stored already, and for their phases. newer: as `judge` takes it."""
+    rows, doubtful = columns.readings, columns.first & ~newer
+    phased = np.zeros(rows.size, dtype=np.bool_)
+    phased[columns.phase_of] = True
+    return stretches(rows[doubtful]), stretches(rows[doubtful & phased])
 
-    Of the phases of readings that are stored nothing is known here, so these always go the careful way.
-    """
+
+def judge(columns: Columns, newer: Bools, stored: Rows, stored_phases: Rows) -> Judged:
+    """newer: (n,) rows later than all that is stored of their meter; stored…: what is there where `in_doubt` says."""
     rows, first = columns.readings, columns.first
     absent = first & newer
     careful = np.zeros(rows.size, dtype=np.bool_)
     again = np.flatnonzero(~first)
     if again.size:
         earlier = np.maximum.accumulate(np.where(first, np.arange(rows.size), 0))[again]
-        careful[again] = _says_more(rows[again], rows[earlier])
+        careful[again] = _says_more(rows[again], rows[earlier], _VALUES)
     doubtful = np.flatnonzero(first & ~newer)
     if doubtful.size:
         own = rows[doubtful]
         there, at = _find(own, stored)
         absent[doubtful] = ~there
-        careful[doubtful[there]] = _says_more(own[there], stored[at[there]])
-    careful[columns.phase_of[~absent[columns.phase_of]]] = True
+        careful[doubtful[there]] = _says_more(own[there], stored[at[there]], _VALUES)
+    again = np.flatnonzero(~absent[columns.phase_of])
+    if again.size:
+        phases, of_reading = columns.phases[again], columns.phase_of[again]
+        there, at = _find(phases, stored_phases)
+        more = ~there | ~first[of_reading]
+        more[there] |= _says_more(phases[there], stored_phases[at[there]], _PHASE_VALUES)
+        careful[of_reading[more]] = True
     return Judged(absent, careful)
 
 
-def _says_more(rows: Rows, others: Rows) -> Bools:
+def _says_more(rows: Rows, others: Rows, names: Sequence[str]) -> Bools:
     """(n,) whether a row holds a value that the other one has not."""
     more = np.zeros(rows.size, dtype=np.bool_)
-    for name in _VALUES:
+    for name in names:
         values = rows[name]
-        more |= (values != others[name]) & (values != np.iinfo(values.dtype).min)
+        said = (values != others[name]) & (values != np.iinfo(values.dtype).min)
+        more |= said if said.ndim == 1 else said.any(axis=1)
     return more
 
 

@@ -26,14 +26,15 @@ from headend.domain.clock import Clock
 from headend.ingest import mqtt_session
 from headend.ingest.decoding import MOST_BYTES, PART_BYTES, Batch, Decoding
 from headend.ingest.heirs import Heirs
-from headend.ingest.item import Item, refused
+from headend.ingest.item import Item
 from headend.ingest.payloads import router_of
 from headend.ingest.rebirths import Rebirths
 from headend.ingest.window import Arrived, Window
+from headend.ingest.write_through import write_through
 from headend.ingest.writer import ReadingWriter
 from headend.log import bind_role, get_logger
 from headend.settings import Settings
-from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreUnavailable
+from headend.store.errors import SchemaError, StoreConflict, StoreUnavailable
 from headend.store.pool import Store
 
 _RETRY_FIRST_S: Final = 0.1
@@ -312,17 +313,7 @@ class IngestService:
 
     def _write(self, items: Sequence[Item]) -> int:
         """Commit the items; readings stored. One that the database refuses for what is in it goes to the quarantine."""
-        try:
-            return self._writer.write(items).stored
-        except (StoreUnavailable, StoreConflict, SchemaError):
-            raise
-        except StoreError as error:
-            metrics.STORE_ERRORS.labels(type(error).__name__).inc()
-            if len(items) > 1:
-                middle = len(items) // 2
-                return self._write(items[:middle]) + self._write(items[middle:])
-            _log.warning("the database refused a message", origin=items[0].origin, error=str(error))
-            return self._writer.write([refused(items[0], error)]).stored
+        return write_through(self._writer.write, items)
 
     def _acknowledge(self, batch: Batch) -> None:
         self._committed_s = time.monotonic()

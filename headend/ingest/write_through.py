@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from headend.ingest.item import Item, refused
+from headend.ingest.item import Item, WriteResult, refused
 from headend.log import get_logger
 from headend.metrics import STORE_ERRORS
 from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreUnavailable
@@ -12,14 +12,14 @@ from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreUn
 _log = get_logger(__name__)
 
 
-def write_through(write: Callable[[Sequence[Item]], object], items: Sequence[Item], *, often: bool = False) -> None:
-    """Commit the items, whatever is in them: one that is refused goes to the quarantine whole.
+def write_through(write: Callable[[Sequence[Item]], WriteResult], items: Sequence[Item], *, often: bool = False) -> int:
+    """Commit the items, whatever is in them; readings stored. One that is refused goes to the quarantine whole.
 
     Raises StoreUnavailable, StoreConflict and SchemaError, which are no item's fault: write all of them again later.
     `often`: these have met a conflict so often that what contradicts a constraint is refused, too.
     """
     try:
-        write(items)
+        return write(items).stored
     except (StoreUnavailable, SchemaError):
         raise
     except StoreError as error:
@@ -28,8 +28,7 @@ def write_through(write: Callable[[Sequence[Item]], object], items: Sequence[Ite
         STORE_ERRORS.labels(type(error).__name__).inc()
         if len(items) > 1:
             middle = len(items) // 2
-            write_through(write, items[:middle], often=often)
-            write_through(write, items[middle:], often=often)
-            return
+            stored = write_through(write, items[:middle], often=often)
+            return stored + write_through(write, items[middle:], often=often)
         _log.warning("the database refused a message", origin=items[0].origin, error=str(error))
-        write([refused(items[0], error)])
+        return write([refused(items[0], error)]).stored

@@ -176,13 +176,10 @@ class ReadingWriter:
             return _Outcome(nothing, nothing, _none(), {})
         newest_us, standing = readings.newest(connection, columns.meters)
         newer = rows["ts_us"] > newest_us[columns.of_meter]
-        asked = known.stretches(rows[~newer])
-        stored = (
-            readings.stored(connection, asked.meter, asked.first_us, asked.last_us)
-            if asked.meter.size
-            else np.zeros(0, dtype=readings.STORED_DTYPE)
-        )
-        judged = known.judge(columns, newer, stored)
+        doubt, of_phases = known.in_doubt(columns, newer)
+        stored = readings.stored(connection, doubt.meter, doubt.first_us, doubt.last_us)
+        stored_phases = readings.stored_phases(connection, of_phases.meter, of_phases.first_us, of_phases.last_us)
+        judged = known.judge(columns, newer, stored, stored_phases)
         new, rest = judged.absent, judged.careful
         if careful:
             new, rest = np.zeros_like(new), new | rest

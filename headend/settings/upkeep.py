@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from headend.domain.calendar import GAP_DAYS
+from headend.domain.gaps import GAP_DAYS
 from headend.settings.sections import Section
 
 

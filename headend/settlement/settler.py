@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from headend.domain.calendar import GAP_DAYS, from_us
+from headend.domain.calendar import from_us
+from headend.domain.gaps import GAP_DAYS
 from headend.log import get_logger
 from headend.settlement.balances import balance_rows
 from headend.settlement.grid import DayRange, stretches

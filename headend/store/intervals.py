@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from headend.domain.calendar import GAP_DAYS
+from headend.domain.gaps import GAP_DAYS
 from headend.store import queries
 from headend.store.pool import Connection, Row, rows
 from headend.store.vectors import ABSENT, POSTGRES_EPOCH_US, Column, copy_rows, vector_rows

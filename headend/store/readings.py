@@ -16,7 +16,8 @@ import numpy.typing as npt
 import psycopg
 from psycopg.rows import TupleRow
 
-from headend.domain.calendar import GAP_DAYS, from_us
+from headend.domain.calendar import from_us
+from headend.domain.gaps import GAP_DAYS
 from headend.store import arrays, copy_format, queries
 from headend.store.arrays import Bigints, Days, Instants, Integers, Smallints
 from headend.store.errors import StoreError
@@ -36,6 +37,11 @@ STORED_DTYPE: Final = np.dtype(
     ]
 )
 """What tells a reading that is stored from another one of its meter and instant."""
+_PHASE_FIELDS: Final = (("import_wh", "i8"), ("export_wh", "i8"), ("voltage_dv", "i2"), ("current_ma", "i8"))
+STORED_PHASE_DTYPE: Final = np.dtype(
+    [("meter", "i4"), ("ts_us", "i8"), *((name, kind, (3,)) for name, kind in _PHASE_FIELDS), ("power_w", "i8")]
+)
+"""The same of its phases."""
 _NOT_STATED: Final = np.int16(np.iinfo(np.int16).min)
 _LOWEST: Final = np.iinfo(np.int64).min
 _AT_ONCE: Final = 20_000
@@ -121,26 +127,29 @@ def newest(connection: Connection, meter_ids: Ints) -> tuple[Ints, dict[int, int
 
 def stored(connection: Connection, meter_ids: Ints, first_us: Ints, last_us: Ints) -> Rows:
     """What is stored of these stretches of meters, both instants included: STORED_DTYPE, by meter and instant."""
-    cursor = connection.execute(
-        _q["stored"],
-        {
-            "meter_id": Integers(meter_ids),
-            "first": Instants(first_us),
-            "last": Instants(last_us),
-            "from": from_us(first_us.min()),
-            "until": from_us(last_us.max()),
-        },
-        binary=True,
-        prepare=False,
-    )
+    if not meter_ids.size:
+        return np.zeros(0, dtype=STORED_DTYPE)
+    cursor = _within(connection, "stored", meter_ids, first_us, last_us)
     found = arrays.columns(cursor, "int4 timestamptz int8 int8 int2")
     rows = np.empty(found[0].size, dtype=STORED_DTYPE)
     for name, values in zip(STORED_DTYPE.names or (), found, strict=True):
         rows[name] = values
-    meter, ts_us = rows["meter"], rows["ts_us"]
-    if not ((meter[1:] > meter[:-1]) | (meter[1:] == meter[:-1]) & (ts_us[1:] > ts_us[:-1])).all():
-        rows = rows[np.lexsort((ts_us, meter))]
-    return rows
+    return _by_key(rows)
+
+
+def stored_phases(connection: Connection, meter_ids: Ints, first_us: Ints, last_us: Ints) -> Rows:
+    """The phases that are stored of these stretches: STORED_PHASE_DTYPE, by meter and instant."""
+    if not meter_ids.size:
+        return np.zeros(0, dtype=STORED_PHASE_DTYPE)
+    cursor = _within(connection, "stored_phases", meter_ids, first_us, last_us)
+    kinds = [f"int{kind[1]}" for _, kind in _PHASE_FIELDS for _ in range(3)]
+    found = arrays.columns(cursor, " ".join(["int4 timestamptz", *kinds, "int8"]))
+    rows = np.empty(found[0].size, dtype=STORED_PHASE_DTYPE)
+    rows["meter"], rows["ts_us"], rows["power_w"] = found[0], found[1], found[-1]
+    for nth, (name, _) in enumerate(_PHASE_FIELDS):
+        for phase in range(3):
+            rows[name][:, phase] = found[2 + 3 * nth + phase]
+    return _by_key(rows)
 
 
 def neighbours(connection: Connection, meter_ids: Ints, first_us: Ints, last_us: Ints) -> tuple[Ints, Ints]:
@@ -233,6 +242,27 @@ def advance(connection: Connection, latest: Rows, power_w: Ints, counts: Ints, n
     return Advanced(cursor)
 
 
+def _within(
+    connection: Connection, name: str, meter_ids: Ints, first_us: Ints, last_us: Ints
+) -> psycopg.Cursor[TupleRow]:
+    """A query over stretches of meters, and from the first to the last instant of all for the planner to see."""
+    parameters = {
+        "meter_id": Integers(meter_ids),
+        "first": Instants(first_us),
+        "last": Instants(last_us),
+        "from": from_us(first_us.min()),
+        "until": from_us(last_us.max()),
+    }
+    return connection.execute(_q[name], parameters, binary=True, prepare=False)
+
+
+def _by_key(rows: Rows) -> Rows:
+    """By meter and instant, which they mostly are already."""
+    meter, ts_us = rows["meter"], rows["ts_us"]
+    rises = (meter[1:] > meter[:-1]) | (meter[1:] == meter[:-1]) & (ts_us[1:] > ts_us[:-1])
+    return rows if rises.all() else rows[np.lexsort((ts_us, meter))]
+
+
 def _copy(connection: Connection, name: str, columns: list[copy_format.Column]) -> None:
     try:
         with connection.cursor().copy(_q[name]) as copy:
@@ -266,6 +296,6 @@ def _phase_columns(rows: Rows) -> list[copy_format.Column]:
         (rows["meter"], "i4", False),
         (copy_format.timestamps(rows["ts_us"]), "i8", False),
     ]
-    for name, kind in (("import_wh", "i8"), ("export_wh", "i8"), ("voltage_dv", "i2"), ("current_ma", "i8")):
+    for name, kind in _PHASE_FIELDS:
         columns += [(rows[name][:, phase], kind, True) for phase in range(3)]
     return [*columns, (rows["power_w"], "i8", True)]

@@ -21,6 +21,8 @@ from headend.store.pool import Store
 from headend.upkeep.chore import Chore
 from headend.upkeep.chores import chores_of
 
+CHORES_AT_ONCE = 3
+"""A chore takes two connections, one of them for its lock; other roles share the pool."""
 _log = get_logger(__name__)
 
 
@@ -40,6 +42,7 @@ class UpkeepService:
         self._check_s = settings.upkeep.check_s
         self._chores = chores_of(store, settings, clock) if chores is None else tuple(chores)
         self._sleep = sleep
+        self._turn = asyncio.Semaphore(max(1, min(CHORES_AT_ONCE, settings.database.pool_max // 2 - 1)))
         self._clock = clock
         self._last: dict[str, tuple[str, datetime]] = {}
         """How each chore ended last, and when."""
@@ -66,7 +69,8 @@ class UpkeepService:
 
     async def _repeat(self, chore: Chore, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            done = await asyncio.to_thread(self.do, chore)
+            async with self._turn:
+                done = True if stop.is_set() else await asyncio.to_thread(self.do, chore)
             pause = asyncio.ensure_future(self._sleep(chore.every_s if done else min(chore.every_s, self._check_s)))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({pause, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -146,18 +146,18 @@ def _of_stages(settling: Settling, billing: BillingStatus, jobs: Jobs, now: date
     """What does not move by itself."""
     if settling.oldest_marked_at is not None and now - settling.oldest_marked_at > STUCK:
         yield (
-            f"{settling.area_days_waiting} area-days wait to be settled, the oldest since "
+            f"area-days wait to be settled, {settling.area_days_waiting} by now, the oldest since "
             f"{settling.oldest_marked_at:%Y-%m-%d %H:%M} UTC"
         )
     if billing.batches_rejected:
-        yield f"billing rejected {billing.batches_rejected} batches"
+        yield f"billing rejected batches, {billing.batches_rejected} by now"
     if billing.oldest_waiting_at is not None and now - billing.oldest_waiting_at > STUCK:
         yield (
-            f"{billing.batches_waiting} batches wait for billing, the oldest since "
+            f"batches wait for billing, {billing.batches_waiting} by now, the oldest since "
             f"{billing.oldest_waiting_at:%Y-%m-%d %H:%M} UTC"
         )
     if jobs.jobs_failed:
-        yield f"{jobs.jobs_failed} jobs failed"
+        yield f"jobs failed, {jobs.jobs_failed} by now"
 
 
 def _in_words(alert: Standing) -> str:

@@ -232,19 +232,22 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def growth_mb_per_10_min(at_s: list[float], values: list[float]) -> float:
-    """The median of the slopes between cycles' means: neither a peak nor the place within a cycle counts."""
-    cycle_s = STEADY_S + LIMIT_S
+def means_of_cycles(at_s: list[float], values: list[float]) -> list[tuple[float, float]]:
+    """(when, mean) of each whole cycle: neither a peak nor the place within a cycle counts."""
     cycles: dict[int, list[tuple[float, float]]] = {}
     for at, value in zip(at_s, values, strict=True):
-        cycles.setdefault(int((at - at_s[0]) // cycle_s), []).append((at, value))
+        cycles.setdefault(int(at // (STEADY_S + LIMIT_S)), []).append((at, value))
     most = max(len(cycle) for cycle in cycles.values())
-    points = [
+    return [
         (statistics.fmean(at for at, _ in cycle), statistics.fmean(value for _, value in cycle))
         for cycle in cycles.values()
         if len(cycle) > 0.9 * most
     ]
-    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(points, 2)]
+
+
+def growth_per_10_min(means: list[tuple[float, float]]) -> float:
+    """The median of the slopes between any two."""
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(means, 2)]
     return 600 * statistics.median(slopes) if slopes else 0.0
 
 
@@ -305,7 +308,8 @@ def test_memory_is_flat_and_nothing_is_lost(
         (broken,) = store.rows(b"select count(*) as n from quarantine")
         book = site.book
         warm = next(k for k, at in enumerate(samples.at_s) if at >= WARM_UP * MINUTES * 60)
-        growth = growth_mb_per_10_min(samples.at_s[warm:], samples.memory_mb[warm:])
+        means = means_of_cycles(samples.at_s, samples.memory_mb)
+        growth = growth_per_10_min([(at, mean) for at, mean in means if at >= WARM_UP * MINUTES * 60])
         line = {
             "figure": "soak",
             "minutes": MINUTES,
@@ -317,6 +321,7 @@ def test_memory_is_flat_and_nothing_is_lost(
             "memory_end_mb": round(end_mb, 1),
             "memory_max_mb": round(max(samples.memory_mb), 1),
             "memory_growth_mb_per_10_min": round(growth, 2),
+            "memory_of_cycles_mb": [round(mean, 1) for _, mean in means],
             "lag_max_s": round(max(samples.lag_s), 2),
             "lag_median_s": round(statistics.median(samples.lag_s), 2),
             "window_max_messages": int(max(samples.window)),

@@ -63,7 +63,7 @@ def test_an_ingest_that_counts_what_came_twice_is_found_out(tmp_path: Path) -> N
 
 
 def test_a_broker_with_mosquittos_defaults_is_found_out(tmp_path: Path) -> None:
-    """What it acknowledged while the database was away it forgets when it is killed."""
+    """It forgets the sessions, too: what is published before the head-end is back has nobody to go to."""
     rounds = [
         [*with_database, *with_broker]
         for with_database, with_broker in zip(
@@ -71,4 +71,4 @@ def test_a_broker_with_mosquittos_defaults_is_found_out(tmp_path: Path) -> None:
         )
     ]
     outcome = run(tmp_path, SEED, rounds, saving="never", ingests=1, patience_s=6.0)
-    assert not outcome.good, told(outcome)
+    assert outcome.findings.counts.get("acknowledged and not stored", 0) > 0, told(outcome)

@@ -55,6 +55,10 @@ class Mosquitto:
         self._process: subprocess.Popen[bytes] | None = None
         self._saved_at = 0
 
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
     def start(self) -> Mosquitto:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([BROKER, "-c", str(self._config)], stdout=log, stderr=log)

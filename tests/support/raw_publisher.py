@@ -82,7 +82,7 @@ def main(host: str, port: str, file: str, window: str) -> None:
     with socket.create_connection((host, int(port))) as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = b"raw-publisher"
-        body = struct.pack("!H", 4) + b"MQTT\x05\x02\x00\x00\x00" + struct.pack("!H", len(name)) + name
+        body = struct.pack("!H", 4) + b"MQTT\x05\x02\xff\xff\x00" + struct.pack("!H", len(name)) + name
         line.sendall(b"\x10" + varint(len(body)) + body)
         assert line.recv(100)[3] == 0, "the broker refused us"
         line.setblocking(False)

@@ -178,6 +178,9 @@ port = {field.broker.port}
 client_id = "backed-up"
 [ingest]
 flush_age_s = 0.2
+[settlement]
+silent_concentrator_s = 1
+quiet_s = 0.2
 """
         process = IngestProcess(tmp_path, f"headend-{len(started)}", settings, command)
         started.append(process)

@@ -123,3 +123,32 @@ def test_a_worker_that_comes_back_gets_its_own_messages(
     assert waiting > 0, "the broker keeps the share of the one that is away"
     run_ingest(field_store, worker(kit, field_store, broker, "back"))
     kit.wait_until(lambda: rows(field_store, kit) == 40, "its share too")
+
+
+def test_what_members_said_while_one_was_away_is_not_taken_for_a_reading(
+    field_store: Store,
+    mosquitto: Callable[..., Mosquitto],
+    run_ingest: Callable[..., Any],
+    spawn_ingest: Callable[..., subprocess.Popen[bytes]],
+    kit: Any,
+) -> None:
+    broker = mosquitto()
+    takeovers = kit.count("headend_mqtt_takeovers_total", outcome="emptied")
+    doomed = spawn_ingest(field_store.dsn, broker.port, "run", client_id="doomed", share_group=GROUP)
+    state = f"{PREFIX}/headend/doomed/state"
+    seen = subprocess.run(
+        ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-t", state, "-C", "1", "-W", "20"],
+        capture_output=True,
+        check=True,
+    )
+    assert seen.stdout == b"online workers\n"
+    broker.publish(f"{PREFIX}/headend/third/state", [b"online workers"], "-r")  # it is subscribed by now, or soon
+    doomed.kill()
+    doomed.wait()
+    for word in (b"offline workers", b"online workers", b"offline other"):
+        broker.publish(f"{PREFIX}/headend/third/state", [word])
+    run_ingest(field_store, worker(kit, field_store, broker, "heir", takeover_s=0.5))
+    kit.wait_until(
+        lambda: kit.count("headend_mqtt_takeovers_total", outcome="emptied") > takeovers, "a session emptied"
+    )
+    assert kit.values(field_store, "select origin, reason, payload from quarantine") == []

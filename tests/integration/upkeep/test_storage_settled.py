@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from headend.domain.calendar import GAP_DAYS
+from headend.domain.gaps import GAP_DAYS
 from headend.settings import Settings
 from headend.settlement.service import SettlementService, settle_days
 from headend.store import partitions, storage

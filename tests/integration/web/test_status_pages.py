@@ -49,11 +49,11 @@ def test_status_names_what_wants_attention(client: TestClient) -> None:
         "nobody has the role web any more",
         "ingest (reader/300) has no connection to the broker",
         f"settle (settler/301) fails and is started again, 7 times by now: {seed_operation.SETTLE_ERROR}",
-        "billing rejected 1 batches",
+        "billing rejected batches, 1 by now",
         found["attention"][5],
         f"read success, A3: {DAYS[-1]}: 1,000 of 2,304 reads stored, 43.40 %; the objective is 98.00 %",
     ]
-    assert "wait for billing, the oldest since" in found["attention"][5]
+    assert "batches wait for billing, 1 by now, the oldest since" in found["attention"][5]
 
 
 def test_status_tells_of_every_part(client: TestClient) -> None:

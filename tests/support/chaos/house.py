@@ -134,6 +134,7 @@ class House:
         # "On changes" is on what it queues: what it passed on to a head-end that has not acknowledged it yet is saved
         # with the next change only, whenever that comes.
         self._saved_within_ns = None if "autosave_on_changes true" in lines else int(SAVED_WITHIN_S * 1e9)
+        self._saves = saving != "never"
         self.broker = Mosquitto(directory / "broker", lines).start()
         self.broker_store = directory / "broker" / "mosquitto.db"
         socket = Path(str(psycopg.conninfo.conninfo_to_dict(self.dsn)["host"])) / SOCKET_NAME
@@ -168,7 +169,7 @@ flush_age_s = 0.2
         return self._saved_within_ns is not None
 
     def start(self) -> None:
-        """The ingests; returns when all are connected for the first time, so that their sessions exist."""
+        """The ingests; returns when all are there for the first time, and the broker's store knows them."""
         for ingest in self.ingests:
             ingest.start()
         deadline = time.monotonic() + _PATIENCE_S
@@ -176,7 +177,15 @@ flush_age_s = 0.2
             while b"connected to the broker" not in (ingest.log.read_bytes() if ingest.log.exists() else b""):
                 assert time.monotonic() < deadline, f"not started; {ingest.log} says:\n{ingest.log.read_text()}"
                 time.sleep(0.05)
-        time.sleep(1.0)  # the subscription follows the connection, and the broker's save follows that
+        while self._saves and not self._sessions_saved():
+            assert time.monotonic() < deadline, "the broker did not save the sessions"
+            time.sleep(0.05)
+
+    def _sessions_saved(self) -> bool:
+        """Whether all sessions are in the broker's store; Mosquitto 2.0.11 never saves a shared subscription."""
+        kept = self.broker_store.read_bytes() if self.broker_store.exists() else b""
+        subscribed = len(self.ingests) > 1 or b"/meter/#" in kept
+        return subscribed and all(f"ingest-{number}".encode() in kept for number in range(len(self.ingests)))
 
     def close(self) -> None:
         """End everything."""

@@ -176,6 +176,16 @@ def _round(
     say(f"round {number}/{rounds}: {deeds}: even after {recovery_s:.1f} s, {readings} readings acknowledged")
 
 
+def in_all(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The figures of several runs, added up."""
+    told = [outcome.as_json() for outcome in outcomes]
+    figures = [name for name, value in told[0].items() if isinstance(value, int | float) and name != "seed"]
+    longest = max(outcome.longest_s for outcome in outcomes)
+    added = {name: round(sum(one[name] for one in told), 1) for name in figures}
+    good = all(outcome.good for outcome in outcomes)
+    return {"chaos": "ok" if good else "FAILED", "seed": outcomes[0].seed} | added | {"longest_recovery_s": round(longest, 1)}
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m support.chaos", description=__doc__)
@@ -192,7 +202,7 @@ def main() -> None:
         halves = {2: (options.rounds + 1) // 2, 1: options.rounds // 2}
     else:
         halves = {options.workers: options.rounds}
-    good = True
+    outcomes: list[Outcome] = []
     for workers, rounds in halves.items():
         if rounds:
             of_these = plan(options.seed + workers, rounds, workers)
@@ -200,7 +210,10 @@ def main() -> None:
                 directory / f"workers-{workers}", options.seed, of_these, saving=options.saving, ingests=workers
             )
             say(json.dumps({"workers": workers, **outcome.as_json()}))
-            good &= outcome.good
+            outcomes.append(outcome)
+    good = all(outcome.good for outcome in outcomes)
+    if len(outcomes) > 1:
+        say(json.dumps(in_all(outcomes)))
     if good and options.keep is None:
         shutil.rmtree(directory, ignore_errors=True)
     elif not good:

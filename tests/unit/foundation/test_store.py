@@ -39,6 +39,8 @@ def test_every_statement_says_why_and_is_used(noun: str) -> None:
 
 FAULTS = {b"42601": "syntax", b"42703": "column", b"42P01": "table"}
 """What a statement can have wrong whatever the types of its parameters, which psycopg says when it runs it."""
+OF_TIMESCALE = re.compile(r'relation "_?timescaledb_\w+\.')
+"""What only a database with the extension has; there they are checked too, and integration/store runs them."""
 
 
 @pytest.mark.parametrize("noun", NOUNS)
@@ -47,8 +49,12 @@ def test_every_statement_fits_the_schema(store: Store, noun: str) -> None:
     temporary = set(re.findall(r"create temp(?:orary)? table (?:if not exists )?(\w+)", text))
     wrong = []
     with psycopg.connect(store.dsn, autocommit=True) as connection:
+        plain = connection.execute("select from pg_extension where extname = 'timescaledb'").fetchone() is None
         for name, statement in queries.load(noun).items():
-            if (complaint := check(connection, statement)) and not any(f'"{t}"' in complaint for t in temporary):
+            complaint = check(connection, statement)
+            if complaint is None or any(f'"{t}"' in complaint for t in temporary):
+                continue
+            if not (plain and noun == "chunks" and OF_TIMESCALE.search(complaint)):
                 wrong.append(f"{noun}.{name}: {complaint}")
     assert not wrong
 

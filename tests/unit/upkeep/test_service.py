@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from headend.store.errors import StoreUnavailable
 from headend.store.pool import Store
 from headend.upkeep import service
 from headend.upkeep.chore import Chore
-from headend.upkeep.service import UpkeepService
+from headend.upkeep.service import CHORES_AT_ONCE, UpkeepService
 
 SETTINGS = Settings(database=Database(dsn="dbname=nowhere"))
 
@@ -81,3 +83,22 @@ def test_what_another_process_does_just_now_is_not_done(free: set[str]) -> None:
     done: list[str] = []
     run([Chore("a", 60.0, lambda: done.append("a")), Chore("b", 60.0, lambda: done.append("b"))], 2)
     assert set(done) == {"b"}
+
+
+def test_a_few_at_once_so_that_connections_are_left_for_their_work(free: set[str]) -> None:
+    """Each holds one for its lock and works with another: all at once would wait for each other."""
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02)  # long enough for all that may begin beside it
+        with lock:
+            inside -= 1
+
+    chores = [Chore(f"chore {number}", 3600, work) for number in range(8)]
+    run(chores, naps=8)
+    assert 1 < most <= CHORES_AT_ONCE
+    assert SETTINGS.database.pool_max > 2 * CHORES_AT_ONCE

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headend.domain.calendar import GAP_DAYS
+from headend.domain.gaps import GAP_DAYS
 from headend.settings import Settings, SettingsError, load_settings
 from headend.store import readings
 from headend.upkeep.storage import StorageChores

@@ -1,6 +1,6 @@
 -- counts --
 -- How far everything is; asked twice a second while a person waits.
-select (select coalesce(sum(readings), 0)::bigint from reading_count) as readings,
+select (select coalesce(sum(readings_modbus + readings_mqtt + readings_concentrator + readings_manual), 0)::bigint from latest_reading) as readings,
        (select count(*) from balance_day) as balances,
        (select count(*) from dirty_day) as dirty,
        (select count(*) from area_report) as reports,
@@ -8,7 +8,7 @@ select (select coalesce(sum(readings), 0)::bigint from reading_count) as reading
        (select count(*) from finding where state not in ('rejected', 'closed')) as findings,
        (select count(*) from billing_batch) as batches,
        (select count(*) from billing_batch where state = 'acknowledged') as batches_acknowledged,
-       (select count(*) from reading_count where source = 1 and readings > 0) as meters_polled
+       (select count(*) from latest_reading where readings_modbus > 0) as meters_polled
 
 -- stored_readings --
 -- What arrived of a history, meter by meter.

@@ -1,6 +1,6 @@
 -- add --
 -- Messages kept whole; one that came before, with the same result, is counted instead, and is open again. Of an origin that fills its share only the number.
-with n as (
+with n as materialized (
     select source, origin, reason, payload, sha256(payload) as digest, min(received_at) as received_at, max(received_at) as last_received_at,
            min(detail) as detail, min(strangers) as strangers, max(whole_size) as whole_size, count(*) as times
     from unnest(%(received_at)s::timestamptz[], %(source)s::text[], %(origin)s::text[], %(reason)s::text[], %(detail)s::text[], %(payload)s::bytea[],
@@ -8,7 +8,7 @@ with n as (
          as m (received_at, source, origin, reason, detail, payload, strangers, whole_size)
     group by source, origin, reason, payload
 ),
-standing as (
+standing as materialized (
     select g.source, g.origin, g.reason, s.messages, s.bytes
     from (select distinct source, origin, reason from n) g
     cross join lateral (
@@ -18,7 +18,7 @@ standing as (
               limit %(origin_messages)s) few
     ) s
 ),
-placed as (
+placed as materialized (
     select k.*, %(replayed)s::boolean or k.known or s.messages + k.nth = 1
                 or (s.messages + k.nth <= %(origin_messages)s and s.bytes + k.upto <= %(origin_bytes)s) as fits
     from (select n.*, e.known, row_number() over w as nth, sum(length(n.payload)) over w as upto

@@ -24,6 +24,26 @@ cross join lateral (
     where r.meter_id = t.meter_id and r.ts between t.first and t.last and r.ts between %(from)s and %(until)s
     offset 0) r
 
+-- stored_phases --
+-- The same of the phases.
+select array_agg(p.meter_id), array_agg(p.ts),
+       array_agg(p.import_l1_wh), array_agg(p.import_l2_wh), array_agg(p.import_l3_wh),
+       array_agg(p.export_l1_wh), array_agg(p.export_l2_wh), array_agg(p.export_l3_wh),
+       array_agg(p.voltage_l1_dv), array_agg(p.voltage_l2_dv), array_agg(p.voltage_l3_dv),
+       array_agg(p.current_l1_ma), array_agg(p.current_l2_ma), array_agg(p.current_l3_ma),
+       array_agg(p.power_w)
+from unnest(%(meter_id)s, %(first)s, %(last)s) as t (meter_id, first, last)
+cross join lateral (
+    select p.meter_id, p.ts,
+           coalesce(import_l1_wh, -9223372036854775808) as import_l1_wh, coalesce(import_l2_wh, -9223372036854775808) as import_l2_wh, coalesce(import_l3_wh, -9223372036854775808) as import_l3_wh,
+           coalesce(export_l1_wh, -9223372036854775808) as export_l1_wh, coalesce(export_l2_wh, -9223372036854775808) as export_l2_wh, coalesce(export_l3_wh, -9223372036854775808) as export_l3_wh,
+           coalesce(voltage_l1_dv, '-32768'::smallint) as voltage_l1_dv, coalesce(voltage_l2_dv, '-32768'::smallint) as voltage_l2_dv, coalesce(voltage_l3_dv, '-32768'::smallint) as voltage_l3_dv,
+           coalesce(current_l1_ma, -9223372036854775808) as current_l1_ma, coalesce(current_l2_ma, -9223372036854775808) as current_l2_ma, coalesce(current_l3_ma, -9223372036854775808) as current_l3_ma,
+           coalesce(power_w, -9223372036854775808) as power_w
+    from phase_reading p
+    where p.meter_id = t.meter_id and p.ts between t.first and t.last and p.ts between %(from)s and %(until)s
+    offset 0) p
+
 -- has_staging --
 -- The staging tables live as long as the connection, their rows as long as the transaction.
 select to_regclass('pg_temp.staged_reading') is not null

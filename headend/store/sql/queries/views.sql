@@ -95,7 +95,7 @@ group by h.area_id;
 -- fleet --
 -- What the head of the areas page counts, over every area whatever the filter.
 select (select count(*) from area) as areas,
-       (select coalesce(sum(readings), 0)::bigint from reading_count) as readings_stored,
+       (select coalesce(sum(readings_modbus + readings_mqtt + readings_concentrator + readings_manual), 0)::bigint from latest_reading) as readings_stored,
        (select count(*) from balance_day where day >= %(today)s::date - 28 and day < %(today)s::date) as days_settled,
        (select count(*) from dirty_day where day < %(today)s::date) as days_waiting,
        (select coalesce(sum(backlog), 0)::bigint from concentrator where last_seen_at >= %(heard_since)s::timestamptz) as uploads_waiting,
