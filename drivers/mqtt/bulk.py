@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, Meta, UnsetType
 
-from drivers.base import ABSENT, ABSENT_DV, READING_DTYPE, MeterIdentity, ReadingBatch, ReadingFlag, Source, empty
+from drivers.base import ABSENT, ABSENT_DV, READING_DTYPE, MeterIdentity, ReadingBatch, ReadingFlag, Source
 from drivers.errors import PayloadError
 from drivers.mqtt import topics
 from drivers.mqtt.columns import CLOCK_AHEAD_US, NO_PHASES, UNCERTAINTY_MS
@@ -229,15 +229,16 @@ def _decoded(values: _Values, taken: Sequence[_Taken]) -> dict[int, MeterReading
     counts = np.array([(t.rows, t.stamps, t.received_us, t.rising) for t in taken], dtype=np.int64).reshape(-1, 4)
     row_ends, stamp_ends = np.cumsum(counts[:, 0]), np.cumsum(counts[:, 1])
     row_starts, stamp_starts = row_ends - counts[:, 0], stamp_ends - counts[:, 1]
-    rows = empty(READING_DTYPE, len(values.import_wh))
-    rows["ts_us"] = stamped if rows.size == stamped.size else stamped[_stamp_of_row(taken, stamp_starts)]
-    rows["import_wh"], rows["export_wh"] = _registers(values.import_wh), _registers(values.export_wh)
+    rows = np.zeros(len(values.import_wh), dtype=READING_DTYPE)  # all measurements are set below
+    ts_us = stamped if rows.size == stamped.size else stamped[_stamp_of_row(taken, stamp_starts)]
+    imported, exported = _registers(values.import_wh), _registers(values.export_wh)
+    rows["ts_us"], rows["import_wh"], rows["export_wh"] = ts_us, imported, exported
     rows["voltage_dv"] = _decivolts(values.voltage_v)
     rows["uncertainty_ms"] = UNCERTAINTY_MS
     rows["source"] = int(Source.MQTT)
     received = np.repeat(counts[:, 2], counts[:, 0])
-    rows["flags"][rows["ts_us"] > received + CLOCK_AHEAD_US] = int(ReadingFlag.CLOCK_SUSPECT)
-    measured = (rows["import_wh"] != ABSENT) | (rows["export_wh"] != ABSENT)
+    rows["flags"] = np.where(ts_us > received + CLOCK_AHEAD_US, int(ReadingFlag.CLOCK_SUSPECT), 0)
+    measured = (imported != ABSENT) | (exported != ABSENT)
     # An instant that is not of the usual shape, does not rise, or has no register: for the careful way to judge.
     falls = np.zeros(stamped.size, dtype=np.bool_)
     falls[1:] = stamped[1:] <= stamped[:-1]

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -57,7 +58,7 @@ READ_BYTES: Final = 256 * 1024
 class _Line(mqtt.Client):
     """paho's client with a receiving end of its own: publications of QoS 0 and 1 do not pass through paho.
 
-    It leans on names of paho 2.1 and 2.2 that begin with an underscore: `_sock_recv`, `_loop_rc_handle`, `_in_packet`,
+    It leans on names of paho 2.2 that begin with an underscore: `_sock_recv`, `_loop_rc_handle`, `_in_packet`,
     `_packet_handle`, `_packet_queue`, `_last_bytes_received`. The tests of this client fail where they are no more.
     """
 
@@ -103,6 +104,8 @@ class _Line(mqtt.Client):
         self._in_packet |= {"packet": packet.body, "pos": 0}
         try:
             self._trouble = self._packet_handle()
+        except MQTTException:
+            self._trouble = MQTTErrorCode.MQTT_ERR_PROTOCOL
         finally:
             self._in_packet |= {"command": 0, "have_remaining": 0, "remaining_length": 0, "packet": bytearray()}
         return not self._trouble and self._sock is not None

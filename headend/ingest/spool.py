@@ -191,7 +191,6 @@ class Spool:
             for reason in self._file.set_aside:
                 SPOOL_ERRORS.labels("damaged").inc()
                 _log.error("a damaged spool was set aside and a new one begun", reason=reason)
-                self._lent_until = self._done_until = 0
             self._file.set_aside.clear()
         trouble = None if writes else self._state.trouble
         if trouble is None and self._state.trouble is not None:

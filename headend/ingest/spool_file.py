@@ -134,6 +134,8 @@ class SpoolFile:
         self._connection: sqlite3.Connection | None = None
         self._counts = (0, 0)
         """Readings and rounds."""
+        self._last_id = 0
+        """A file that is begun anew goes on from here: what is deleted as committed was never in another one."""
         self.set_aside: list[str] = []
         """Why files were set aside since somebody looked last."""
 
@@ -159,6 +161,7 @@ class SpoolFile:
                 "insert into round (version, bus, began_us, readings, thinned, packed) values (?, ?, ?, ?, ?, ?)",
                 records,
             )
+            self._last_id = _last_id(connection)
 
         self._write(insert)
         self._add(sum(r.readings for r in records), len(records))
@@ -305,14 +308,18 @@ class SpoolFile:
             connection.execute(f"pragma wal_autocheckpoint = {_LOG_PAGES}")
             layout = connection.execute("pragma user_version").fetchone()[0]
             if layout == 0:
-                connection.executescript(f"begin immediate; {_TABLES} pragma user_version = {_LAYOUT}; commit;")
+                goes_on = f"insert into sqlite_sequence (name, seq) values ('round', {self._last_id})"
+                connection.executescript(
+                    f"begin immediate; {_TABLES} {goes_on}; pragma user_version = {_LAYOUT}; commit;"
+                )
             elif layout != _LAYOUT:
                 raise _NoGood(f"written by another version of this program (layout {layout}, this one's is {_LAYOUT})")
             count = connection.execute("select coalesce(sum(readings), 0), count(*) from round").fetchone()
+            last_id = _last_id(connection)
         except BaseException:
             connection.close()
             raise
-        self._connection, self._counts = connection, (count[0], count[1])
+        self._connection, self._counts, self._last_id = connection, (count[0], count[1]), last_id
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -367,6 +374,10 @@ def used_bytes(connection: sqlite3.Connection) -> int:
         connection.execute(f"pragma {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages - free) * size)
+
+
+def _last_id(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("select seq from sqlite_sequence where name = 'round'").fetchone()[0])
 
 
 def _booked(connection: sqlite3.Connection, key: str) -> int | None:

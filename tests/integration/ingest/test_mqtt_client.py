@@ -164,3 +164,48 @@ def test_a_refused_subscription_is_said(broker: EmbeddedBroker, listen: Callable
     ear.connections.get(timeout=PATIENCE_S)
     ear.client._subscribed(ear.client._client, None, 1, [granted, refused], None)
     assert ear.problems.get(timeout=PATIENCE_S) == "broker refused the subscription to b: Not authorized"
+
+
+class Scripted:
+    """A broker that says what it is told to, to one client after the other."""
+
+    def __init__(self, *says: bytes) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self.heard: queue.Queue[bytes] = queue.Queue()
+        self._says = says
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        for said in self._says:
+            line, _ = self._server.accept()
+            with line:
+                line.recv(4096)  # CONNECT
+                line.sendall(b"\x20\x03\x00\x00\x00" + said)
+                while heard := line.recv(4096):
+                    self.heard.put(heard)
+        self._server.close()
+
+
+def test_what_comes_in_one_piece_with_the_acceptance_is_of_the_new_connection(listen: Callable[..., Ear]) -> None:
+    """A broker sends what waited in the session right behind it."""
+    broker = Scripted(b"\x32\x07\x00\x01a\x00\x07\x00x" + b"\xd0\x00" + b"\x32\x07\x00\x01b\x01\x02\x00y")
+    ear = listen(broker.port)
+    messages = ear.hear(2)
+    assert [(m.topic, m.payload, m.mid, m.connection) for m in messages] == [("a", b"x", 7, 1), ("b", b"y", 258, 1)]
+    assert ear.client.ack_all(messages) == 2
+    heard = b""
+    while not heard.endswith(b"\x40\x02\x00\x07\x40\x02\x01\x02"):
+        heard += broker.heard.get(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    "spoilt", [b"\x36\x06\x00\x01a\x00\x07\x00", b"\x90\x01\x00", b"\x30\xff\xff\xff\xff\x01"],
+    ids=["QoS 3", "SUBACK too short", "endless length"],
+)  # fmt: skip
+def test_a_broker_that_breaks_the_protocol_is_left_and_tried_again(spoilt: bytes, listen: Callable[..., Ear]) -> None:
+    broker = Scripted(spoilt, b"\x30\x05\x00\x01a\x00x")
+    ear = listen(broker.port)
+    ear.losses.get(timeout=PATIENCE_S)
+    assert ear.client.alive
+    assert [m.payload for m in ear.hear(1)] == [b"x"]

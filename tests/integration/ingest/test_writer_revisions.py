@@ -10,7 +10,7 @@ import pytest
 from drivers.base import MeterIdentity, RegisterReading, Source
 from headend.domain.calendar import to_us
 from headend.ingest.item import Item, polled
-from support.desk import NOW, Desk, item, reading
+from support.desk import MINUTE, NOW, Desk, item, reading
 
 AREA_METER = MeterIdentity("Acme", "60")
 
@@ -113,6 +113,37 @@ def test_other_phases_are_a_revision_with_both(desk: Desk, packing: Any) -> None
     assert "current_l1_ma" not in kept
     assert rule == "first_stored"
     assert desk.dirty() == []
+
+
+def test_each_value_of_the_phases_counts(desk: Desk, packing: Any) -> None:
+    """One of them changed, to what the next phase has; all three what the first has."""
+    names = ("import_phase_wh", "export_phase_wh", "voltage_v", "current_a")
+    said: dict[str, Any] = {names[0]: (1, 2, 3), names[1]: (4, 5, 6), names[2]: (230.0, 231.0, 233.0)}
+    said |= {names[3]: (1.0, 2.0, 3.0), "power_w": 30.0}
+    changes: list[dict[str, Any]] = [{}, {"power_w": 31.0}]
+    for name in names:
+        v = said[name]
+        changes += [
+            {name: (v[1], v[1], v[2])},
+            {name: (v[0], v[2], v[2])},
+            {name: (v[0], v[1], v[0])},
+            {name: (v[0],) * 3},
+        ]
+    instants = [NOW - MINUTE * k for k in range(len(changes))]
+    desk.write(*(round_of(reading(at, 5, **said)) for at in instants))
+    packing()
+    result = desk.write(*(round_of(reading(at, 5, **(said | c))) for at, c in zip(instants, changes, strict=True)))
+    assert (result.duplicates, result.revised, result.completed) == (1, 17, 0)
+    found = desk.rows("select kept_phases, other_phases from reading_revision order by ts desc")
+    assert [sum(kept[key] != other[key] for key in kept) for kept, other in found] == [1, *([1, 1, 1, 2] * 4)]
+
+
+def test_phases_of_one_quantity_alone(desk: Desk, packing: Any) -> None:
+    desk.write(round_of(reading(NOW, 5, import_phase_wh=(1, 2, 3))))
+    packing()
+    others = [(1, 1, 1), (2, 2, 2), (3, 3, 3), (1, 3, 2), (1, 2, 3), (1, None, 3), (0, 2, 3)]
+    revised = [desk.write(round_of(reading(NOW, 5, import_phase_wh=other))).revised for other in others]
+    assert revised == [1, 1, 1, 1, 0, 0, 1]
 
 
 def test_the_same_phases_again_are_a_duplicate(desk: Desk, packing: Any) -> None:

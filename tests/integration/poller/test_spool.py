@@ -259,6 +259,33 @@ def test_a_damaged_spool_is_an_alert_until_somebody_has_taken_it_away(store: Sto
     assert (alert["kind"], alert["stands"]) == ("spool_failed", False)
 
 
+def test_a_kill_between_commit_and_forgetting_stores_nothing_twice(
+    store: Store, settings: Settings, clock: Any, load: Any, planned: Any, tmp_path: Path
+) -> None:
+    load(planned("1", SDM120, 1, "U1", 502))
+    begin = clock() - timedelta(hours=2)
+
+    async def life(*, killed: bool) -> None:
+        t = Tended(store, tmp_path / "spool", clock, {})
+        await t.spool.open()
+        if killed:
+            await t.spool.append([round_at(begin + timedelta(minutes=n), {"1": n}) for n in range(50)])
+        portion = await t.spool.oldest(20_000)
+        assert portion is not None
+        assert len(portion.items) == 50
+        RoundWriter(store, settings, clock).write(portion.items)
+        if not killed:
+            await t.spool.done(portion)
+            assert await t.spool.oldest(1) is None
+        await t.spool.close()
+
+    asyncio.run(life(killed=True))
+    asyncio.run(life(killed=False))
+    assert _stored(store) == list(range(50))
+    assert store.rows(b"select from quarantine") == []
+    assert store.rows(b"select from reading_revision") == []
+
+
 def _stored(store: Store) -> list[int]:
     return [row["import_wh"] for row in store.rows(b"select import_wh from register_reading order by import_wh")]
 

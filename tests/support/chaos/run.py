@@ -183,7 +183,11 @@ def in_all(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     longest = max(outcome.longest_s for outcome in outcomes)
     added = {name: round(sum(one[name] for one in told), 1) for name in figures}
     good = all(outcome.good for outcome in outcomes)
-    return {"chaos": "ok" if good else "FAILED", "seed": outcomes[0].seed} | added | {"longest_recovery_s": round(longest, 1)}
+    return (
+        {"chaos": "ok" if good else "FAILED", "seed": outcomes[0].seed}
+        | added
+        | {"longest_recovery_s": round(longest, 1)}
+    )
 
 
 def main() -> None:

@@ -207,6 +207,31 @@ def test_births_are_forgotten_exactly_where_messages_may_be_missing(monkeypatch:
     assert order == ["missed", "a", "b", "missed", "c"]
 
 
+def test_a_meter_that_stands_twice_in_an_upload_is_not_taken() -> None:
+    twice = usual("profile") | {"meters": ["Acme/1", "Acme/1"]}
+    assert BulkDecoder(PREFIX).decode([(PROFILE, json.dumps(twice).encode(), NOW_US, False)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("stamp", "read"),
+    [
+        ("2028-02-29T23:59:59Z", True), ("2026-02-29T00:00:00Z", False), ("2026-04-30T00:00:00Z", True),
+        ("2026-04-31T00:00:00Z", False), ("2026-12-31T23:59:59Z", True), ("2026-12-32T00:00:00Z", False),
+        ("2026-01-00T00:00:00Z", False), ("2026-00-01T00:00:00Z", False), ("2026-13-01T00:00:00Z", False),
+        ("2000-01-01T00:00:00Z", True), ("2099-12-31T23:59:59Z", True), ("1999-12-31T23:59:59Z", False),
+        ("2100-01-01T00:00:00Z", False), ("2026-01-01T24:00:00Z", False), ("2026-01-01T00:60:00Z", False),
+        ("2026-01-01T00:00:60Z", False), ("2026-01-01 00:00:00Z", False), ("2026/01/01T00:00:00Z", False),
+        ("2026-01-01T00:00:00z", False), ("2026-01-01T00:00:0:Z", False), ("2026-01-01T00:00:00+24:00", False),
+        ("2026-01-01T00:00:00+23:59", True), ("2026-01-01T00:00:00-08:60", False), ("2026-01-01T00:00:00*08:00", False),
+        ("2026-01-01T00:00:00+08.00", False), ("2026-01-01T00:00:00.5Z", False),
+    ],
+)  # fmt: skip
+def test_what_is_no_instant_is_not_read(stamp: str, read: bool) -> None:
+    found, good = bulk_instants(["2026-01-01T00:00:00Z", stamp])
+    assert good.tolist() == [True, read]
+    assert int(found[1]) == (us(datetime.fromisoformat(stamp)) if read else 0)
+
+
 def test_topics_and_names_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "_KNOWN_MOST", 10)
     decoder = BulkDecoder(PREFIX)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.base import ABSENT, PHASE_DTYPE, READING_DTYPE, empty
 from drivers.events import EventKind
-from headend.ingest.derived_events import Bands, Derived, derive
+from headend.ingest.derived_events import Bands, Derived, derive, speaking
 
 S = 1_000_000
 BANDS = Bands(
@@ -192,3 +192,23 @@ def test_episodes_begin_and_end_in_turn(volts: list[float | None]) -> None:
         kinds = [e.kind for _, e in made.events if e.kind in (begins, ends)]
         assert kinds == [(begins, ends)[i % 2] for i in range(len(kinds))]
     assert np.all(np.diff([e.instant_us for _, e in made.events]) >= 0)
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 4), VOLTS, st.none() | st.sampled_from([1.0, 230.0, 254.0])), max_size=20),
+    st.dictionaries(st.integers(1, 4), st.sampled_from([1, 1 << 4, (1 << 4) | (1 << 9)])),
+)
+def test_who_is_left_out_has_nothing_to_tell(
+    said: list[tuple[int, float | None, float | None]], open_: dict[int, int]
+) -> None:
+    """`speaking` leaves out whole meters, and none that `derive` would tell anything of."""
+    said = sorted(said, key=lambda s: s[0])
+    rows = rows_of(*((meter, i, volts) for i, (meter, volts, _) in enumerate(said)))
+    phase_of = np.array([i for i, (_, _, phase) in enumerate(said) if phase is not None], dtype=np.int64)
+    phases = phases_of(rows, [(phase, 230.0, 231.0) for _, _, phase in said])[phase_of]
+    some = speaking(rows, phase_of, open_, BANDS)
+    assert not set(rows["meter"][some]) & set(rows["meter"][~some])
+    whole, part = found(rows, phases, open_=open_), found(rows[some], phases[some[phase_of]], open_=open_)
+    assert part[0] == whole[0]
+    assert part[1].open == whole[1].open

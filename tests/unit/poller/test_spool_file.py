@@ -50,6 +50,19 @@ def test_a_place_is_never_given_twice(tmp_path: Path) -> None:
     assert _numbers(file) == [7]
 
 
+def test_a_place_of_a_damaged_file_is_not_given_again_by_the_new_one(tmp_path: Path) -> None:
+    """What the database took meanwhile was of the old one: nothing of the new one is deleted for it."""
+    file = spool_file(tmp_path)
+    file.append([_record(n) for n in range(5)])
+    lent = file.oldest(after=0, most=10)[-1].id
+    file._disconnect()
+    (tmp_path / NAME).write_bytes(b"what is this" * 1000)
+    file.append([_record(n) for n in range(7, 10)])
+    assert file.set_aside
+    file.delete(until=lent)
+    assert _numbers(file, after=lent) == [7, 8, 9]
+
+
 CHILD = """
 import os, sys
 from pathlib import Path

@@ -14,12 +14,13 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from headend.bootstrap import run_service
 from headend.ingest.poll_outbox import Outbox
 from headend.ingest.poll_round import RoundResult
 from headend.ingest.spool import Spool, check_spool_dir, spool_dir_of
 from headend.ingest.spool_file import NAME, SpoolFailed, SpoolInUse
 from headend.ingest.spool_record import Spoiled
-from headend.settings import Poll, SettingsError
+from headend.settings import Poll, Settings, SettingsError
 from headend.store.errors import StoreUnavailable
 from support.running import until
 from support.spooled import measured, registers_of, round_at, spool
@@ -322,6 +323,11 @@ def test_two_services_never_share_one(made: Any, tmp_path: Path) -> None:
         await second.close()
         with pytest.raises(SettingsError, match=r"poll.spool_dir: .* is in use by process \d+: each process"):
             check_spool_dir(Poll(spool_dir=tmp_path / "spool"))
+        settings = Settings.model_validate(
+            {"database": {"dsn": "host=127.0.0.1"}, "poll": {"spool_dir": tmp_path / "spool"}}
+        )
+        with pytest.raises(SettingsError, match=r"poll.spool_dir: "):
+            run_service(settings, ["poll"])  # it does not begin at all, rather than fail again and again
         await first.close()
         check_spool_dir(Poll(spool_dir=tmp_path / "spool"))
 

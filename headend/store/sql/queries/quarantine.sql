@@ -23,8 +23,12 @@ placed as materialized (
                 or (s.messages + k.nth <= %(origin_messages)s and s.bytes + k.upto <= %(origin_bytes)s) as fits
     from (select n.*, e.known, row_number() over w as nth, sum(length(n.payload)) over w as upto
           from n
-          cross join lateral (select exists (select from quarantine q
-                                             where (q.source, q.origin, q.reason, q.digest) = (n.source, n.origin, n.reason, n.digest)) as known) e
+          cross join lateral (
+              -- Looked up one by one: an `exists` becomes a hash of the whole table.
+              select count(*) > 0 as known
+              from (select from quarantine q
+                    where q.source = n.source and q.origin = n.origin and q.reason = n.reason and q.digest = n.digest limit 1) one
+          ) e
           window w as (partition by n.source, n.origin, n.reason, e.known order by n.received_at, n.digest)) k
     join standing s using (source, origin, reason)
 ),
