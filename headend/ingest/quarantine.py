@@ -284,7 +284,7 @@ class Quarantine:
             return item if item.presence is None else replace(item, received_us=to_us(found["last_received_at"]))
         try:
             return polled_again(payload, origin=found["origin"], received_us=received_us)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # a spoilt record may be anything
             return as_it_was
 
 

@@ -168,6 +168,7 @@ class IngestService:
             arrived = Arrived(message, received_us, now_s, self._gap)
             if not self._window.fits(message):
                 self._wake()
+                self._tell_held()
             if not self._window.offer(arrived, wait_s=deadline_s - time.monotonic()):
                 metrics.MQTT_OVERFLOW.labels(str(message.qos)).inc()
                 self._gap = True
@@ -252,7 +253,7 @@ class IngestService:
         """Raises what the write raised."""
         assert self._writing is not None
         self._writing.result()
-        self._writing = None
+        self._writing, self._being_written = None, Batch()
         self._line_is_busy = True
         if self._window.overflowed():
             _log.warning("messages were not taken, connecting again so that they are sent again")

@@ -216,7 +216,8 @@ class SpoolFile:
 
     def holes(self) -> list[Hole]:
         """What stored profiles are to be asked for, oldest first."""
-        query = "select manufacturer, serial, from_us, to_us from hole order by from_us, rowid"
+        # One that grew was noted more than once.
+        query = "select manufacturer, serial, from_us, max(to_us) from hole group by 1, 2, 3 order by 3"
         return self._do(lambda c: [Hole(*row) for row in c.execute(query)])
 
     def forgive(self, full_until: int) -> None:

@@ -8,10 +8,11 @@ What is written, what is counted and what is to be read back change in one trans
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import islice, pairwise
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -57,7 +58,16 @@ class _Kept(NamedTuple):
     """A record while it is thinned."""
 
     id: int
+    thinned: int
     result: RoundResult
+
+
+class _First(NamedTuple):
+    """The oldest round in which a pass has something to do."""
+
+    id: int
+    bus: str
+    began_us: int
 
 
 class Room:
@@ -83,11 +93,13 @@ class Room:
             given_up[kind] = given_up.get(kind, 0) + readings
 
         for number, one in enumerate(_PASSES):
+            done, after = set[str](), behind
             while self._file.read(used_bytes) > most_bytes:
-                dropped = self._thin(number, one, behind)
-                if dropped is None:
+                first = self._file.read(partial(_first, number=number, after=after, done=done))
+                if first is None:
                     break
-                count(one.kind, dropped)
+                count(one.kind, self._thin(number, one, first, done))
+                after = first.id - 1
         while self._file.read(used_bytes) > most_bytes:
             dropped = self._drop_oldest(behind)
             if dropped is None:
@@ -95,28 +107,26 @@ class Room:
             count("oldest", dropped)
         return {kind: readings for kind, readings in given_up.items() if readings}
 
-    def _thin(self, number: int, one: _Pass, behind: int) -> int | None:
-        """The next stretch of a pass; how many readings it gave up, None when there is none any more."""
-        first = self._file.read(lambda connection: _first(connection, number, behind))
-        if first is None:
-            return None
-        first_id, bus, began_us = first
+    def _thin(self, number: int, one: _Pass, first: _First, done: set[str]) -> int:
+        """One stretch of a pass; how many readings it gave up.
+
+        A stretch that still goes on is thinned again with what comes, and `done` for now.
+        """
         dropped = 0
 
         def thin(connection: sqlite3.Connection) -> tuple[int, int]:
             nonlocal dropped
-            until_us = began_us + one.stretch_s * US_PER_S
-            records = _stretch(connection, bus, first_id, thinned=number, until_us=until_us)
-            dropped, gone = self._rewrite(connection, one, records, thinned=number + 1)
+            records, over = _stretch(connection, first, number, until_us=first.began_us + one.stretch_s * US_PER_S)
+            if not over:
+                done.add(first.bus)
+            dropped, gone = self._rewrite(connection, one, records)
             _book(connection, one.kind, dropped)
             return dropped, gone
 
         self._file.rework(thin)
         return dropped
 
-    def _rewrite(
-        self, connection: sqlite3.Connection, one: _Pass, records: Sequence[_Kept], *, thinned: int
-    ) -> tuple[int, int]:
+    def _rewrite(self, connection: sqlite3.Connection, one: _Pass, records: Sequence[_Kept]) -> tuple[int, int]:
         """Take out of the records what is not wanted; how many readings and whole records went."""
         unwanted = self._unwanted(connection, one, records)
         told: dict[tuple[MeterIdentity, str], StatusWord] = {}
@@ -130,7 +140,7 @@ class Room:
                 continue
             left = RoundResult(result.bus, result.began_us, kept, result.mismatches, result.rejected, status)
             if len(left) or status:
-                smaller.append((record.id, VERSION, left.bus, left.began_us, len(left), thinned, pack(left)))
+                smaller.append((record.id, VERSION, left.bus, left.began_us, len(left), record.thinned, pack(left)))
             else:
                 gone += 1
             # SQLite joins pages with room in them where rows are deleted, not where they get smaller.
@@ -177,37 +187,38 @@ class Room:
         return dropped
 
 
-def _first(connection: sqlite3.Connection, number: int, behind: int) -> tuple[int, str, int] | None:
-    """The oldest round in which a pass has something to do: its number, bus, and when it began."""
-    oldest = [
-        found
-        for thinned in range(number + 1)
-        for (found,) in connection.execute("select min(id) from round where thinned = ? and id > ?", [thinned, behind])
-        if found is not None
-    ]
-    if not oldest:
-        return None
-    row = connection.execute("select id, bus, began_us from round where id = ?", [min(oldest)]).fetchone()
-    return row[0], row[1], row[2]
+def _first(connection: sqlite3.Connection, *, number: int, after: int, done: Collection[str]) -> _First | None:
+    """The oldest round behind `after` in which a pass has something to do, of a bus that is not done for now."""
+    oldest: list[_First] = []
+    query = "select id, bus, began_us from round where thinned = ? and id > ? order by id"
+    for thinned in range(number + 1):
+        with closing(connection.execute(query, [thinned, after])) as rows:
+            oldest += islice((_First(*row) for row in rows if row[1] not in done), 1)
+    return min(oldest, default=None)
 
 
-def _stretch(connection: sqlite3.Connection, bus: str, first_id: int, *, thinned: int, until_us: int) -> list[_Kept]:
-    """The rounds of a bus from one on, as far as they can be read; all of them are marked as thinned."""
+def _stretch(connection: sqlite3.Connection, first: _First, number: int, *, until_us: int) -> tuple[list[_Kept], bool]:
+    """The rounds of a bus from one on that can be read; whether the stretch is over: then they are marked."""
     query = (
-        "select id, began_us, version, packed from round where bus = ? and id >= ? and thinned <= ? order by id limit ?"
+        "select id, began_us, thinned, version, packed from round "
+        "where bus = ? and id >= ? and thinned <= ? order by id limit ?"
     )
-    found: list[tuple[int, int, bytes]] = []
-    with closing(connection.execute(query, [bus, first_id, thinned, _STRETCH_MOST])) as rows:
-        for record_id, began_us, version, packed in rows:
+    found: list[tuple[int, int, int, bytes]] = []
+    over = False
+    with closing(connection.execute(query, [first.bus, first.id, number, _STRETCH_MOST])) as rows:
+        for record_id, began_us, thinned, version, packed in rows:
             if began_us >= until_us:
+                over = True
                 break
-            found.append((record_id, version, packed))
-    connection.executemany("update round set thinned = ? where id = ?", [(thinned + 1, i) for i, _, _ in found])
+            found.append((record_id, thinned, version, packed))
+    over = over or len(found) == _STRETCH_MOST
+    if over:
+        connection.executemany("update round set thinned = ? where id = ?", [(number + 1, one[0]) for one in found])
     records = []
-    for record_id, version, packed in found:
+    for record_id, thinned, version, packed in found:
         with suppress(SpoiledRecord):  # whoever drains the spool shows it to somebody
-            records.append(_Kept(record_id, unpack(version, packed)))
-    return records
+            records.append(_Kept(record_id, number + 1 if over else thinned, unpack(version, packed)))
+    return records, over
 
 
 def _is_news(word: StatusWord, told: dict[tuple[MeterIdentity, str], StatusWord]) -> bool:

@@ -43,7 +43,7 @@ class Mosquitto:
             [
                 "persistence true",
                 f"persistence_location {directory}/",
-                "autosave_on_changes true",
+                "autosave_on_changes false",
                 "autosave_interval 1",
             ]
             if durable

@@ -292,6 +292,18 @@ def test_a_message_that_the_database_refuses_holds_up_no_other(desk: Desk, monke
     ]
 
 
+@pytest.mark.parametrize("payload", [b"\xff", b'[{"manufacturer": "\xff"}]', b'[{"x": ' + b"[" * 200_000, b"", b"[]"])
+def test_a_record_that_is_no_round_stays_and_holds_up_no_other(desk: Desk, payload: bytes) -> None:
+    desk.keep(
+        kept(payload=payload, source="modbus", reason="spoiled_record", origin="spool"), kept(payload=reading(NOW, 1))
+    )
+    desk.import_meter("New")
+    done = desk.replay_all()
+    assert done.stored == 1
+    whole = payload == b"[]"  # a round without readings: nothing is left of it to understand
+    assert done.outcomes == ({Outcome.UNDERSTOOD: 2} if whole else {Outcome.UNDERSTOOD: 1, Outcome.STAYS: 1})
+
+
 def test_named_ones_are_replayed_whatever_became_of_them(desk: Desk) -> None:
     desk.keep(kept(payload=reading(NOW, 1)), kept("x", b"?", reason="not_json"))
     desk.import_meter("New")

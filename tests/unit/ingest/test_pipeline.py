@@ -141,6 +141,10 @@ def test_the_next_batch_is_decoded_while_one_is_written_and_none_is_acknowledged
         assert scene.line.acknowledged == first + full(readings(5, 205)), "in the order of arrival"
         assert scene.service.health()["unacked_messages"] == 0
         assert scene.service.health()["readings_stored"] == 206
+        await scene.until(lambda: scene.service.health()["oldest_waiting_s"] == 0.0)
+        age_s = scene.service.health()["last_commit_age_s"]
+        assert isinstance(age_s, float)
+        assert 0 <= age_s < PATIENCE_S
 
     play(scene, script)
 

@@ -178,6 +178,25 @@ def test_what_was_passed_over_on_its_way_is_thinned_later(full: Any) -> None:
     assert sum(map(len, kept_until(file, lent))) < sum(map(len, untouched)) / 2
 
 
+def test_a_spool_that_stays_full_for_days_keeps_every_midnight_as_long_as_anything_lies_between(tmp_path: Path) -> None:
+    file, rng = spool_file(tmp_path), random.Random(6)
+    room = _room(file)
+    serials = [str(n) for n in range(60)]
+    most_bytes, given_up = 250_000, Counter[str]()
+    instants = [BEGIN + tick * QUARTER for tick in range(6 * 96)]
+    for tick, at in enumerate(instants):
+        file.append([record(file, measured(at, {s: 1000 * n + tick for n, s in enumerate(serials)}, rng))])
+        if bytes_of(file) > most_bytes:
+            given_up.update(room.make(most_bytes - 10_000, behind=0))
+    assert given_up.keys() == {"between"}
+    left = {reading.instant_us for result in results(file) for _, reading in result.readings}
+    assert given_up["between"] + file.totals().readings == len(instants) * len(serials)
+    for a, b in pairwise(instants):
+        if a.date() != b.date():
+            assert {to_us(a), to_us(b)} <= left
+    assert {to_us(instants[0]), to_us(instants[-1])} <= left
+
+
 def test_status_words_are_kept_as_long_as_they_say_something(tmp_path: Path) -> None:
     file = spool_file(tmp_path)
     meter = MeterIdentity("Eastron", "1")
