@@ -182,12 +182,12 @@ def test_a_spool_that_stays_full_for_days_keeps_every_midnight_as_long_as_anythi
     file, rng = spool_file(tmp_path), random.Random(6)
     room = _room(file)
     serials = [str(n) for n in range(60)]
-    most_bytes, given_up = 250_000, Counter[str]()
-    instants = [BEGIN + tick * QUARTER for tick in range(6 * 96)]
+    most_bytes, given_up = 120_000, Counter[str]()
+    instants = [BEGIN + tick * QUARTER for tick in range(14 * 96)]
     for tick, at in enumerate(instants):
         file.append([record(file, measured(at, {s: 1000 * n + tick for n, s in enumerate(serials)}, rng))])
         if bytes_of(file) > most_bytes:
-            given_up.update(room.make(most_bytes - 10_000, behind=0))
+            given_up.update(room.make(most_bytes - 5_000, behind=0))
     assert given_up.keys() == {"between"}
     left = {reading.instant_us for result in results(file) for _, reading in result.readings}
     assert given_up["between"] + file.totals().readings == len(instants) * len(serials)
