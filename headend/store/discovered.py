@@ -119,13 +119,14 @@ def _keep_messages(connection: Connection, sightings: Sequence[Sighting], noted:
             kept.append((known["discovered_id"], nth, message))
     if not kept:
         return
-    digests = {id(m): hashlib.sha256(m.payload).digest() for _, _, m in kept}
+    once = {id(m): m for _, _, m in kept}  # one message may name thousands of devices
+    digests = {number: hashlib.sha256(m.payload).digest() for number, m in once.items()}
     connection.execute(
         _q["keep_payloads"],
         {
-            "digest": [digests[id(m)] for _, _, m in kept],
-            "size": [len(m.payload) for _, _, m in kept],
-            "payload": [m.payload[:MESSAGE_BYTES] for _, _, m in kept],
+            "digest": list(digests.values()),
+            "size": [len(m.payload) for m in once.values()],
+            "payload": [m.payload[:MESSAGE_BYTES] for m in once.values()],
         },
     )
     connection.execute(
