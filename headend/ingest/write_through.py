@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from headend.ingest.item import Item, WriteResult, refused
 from headend.log import get_logger
 from headend.metrics import STORE_ERRORS
-from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreUnavailable
+from headend.store.errors import StoreConflict, StoreRefused
 
 _log = get_logger(__name__)
 
@@ -15,14 +15,13 @@ _log = get_logger(__name__)
 def write_through(write: Callable[[Sequence[Item]], WriteResult], items: Sequence[Item], *, often: bool = False) -> int:
     """Commit the items, whatever is in them; readings stored. One that is refused goes to the quarantine whole.
 
-    Raises StoreUnavailable, StoreConflict and SchemaError, which are no item's fault: write all of them again later.
+    Raises any other StoreError, which is no item's fault (a right that is lacking, a column, a damaged index would put
+    the whole field into the quarantine): write all of them again later.
     `often`: these have met a conflict so often that what contradicts a constraint is refused, too.
     """
     try:
         return write(items).stored
-    except (StoreUnavailable, SchemaError):
-        raise
-    except StoreError as error:
+    except (StoreRefused, StoreConflict) as error:
         if isinstance(error, StoreConflict) and (error.constraint is None or not often):
             raise
         STORE_ERRORS.labels(type(error).__name__).inc()

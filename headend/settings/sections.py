@@ -93,7 +93,7 @@ class Mqtt(Section):
         "headend/v1", pattern=r"^[^#+/]+(/[^#+/]+)*$", description="topic prefix, without a slash at the end"
     )
     receive_maximum: int = Field(
-        1000, ge=1, le=65535, description="un-acknowledged messages that the broker may send us"
+        4000, ge=1, le=65535, description="un-acknowledged messages that the broker may send us"
     )
     session_expiry_s: int = Field(
         7 * 86400, ge=0, description="how long the broker keeps our session while we are away"

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg import errors
 from psycopg_pool import PoolTimeout
+
+_PASSES = (errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout)
+"""It is a standby just now, or cut us off; psycopg counts their class among its internal errors."""
+_TOO_LARGE = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
+"""PostgreSQL cannot hold it, however often it is tried; psycopg counts their class among the outages."""
 
 
 class StoreError(Exception):
@@ -25,6 +31,10 @@ class StoreConflict(StoreError):
         self.constraint = constraint
 
 
+class StoreRefused(StoreError):
+    """What is in the rows does not go into the database; the same rows never will."""
+
+
 class SchemaError(StoreError):
     """The schema is not the one that this program needs."""
 
@@ -34,7 +44,9 @@ def translated() -> Iterator[None]:
     """Turn psycopg's errors into the store's: the one place where that happens."""
     try:
         yield
-    except (psycopg.OperationalError, PoolTimeout, psycopg.InterfaceError) as error:
+    except (psycopg.DataError, *_TOO_LARGE) as error:
+        raise StoreRefused(str(error).strip()) from error
+    except (psycopg.OperationalError, PoolTimeout, psycopg.InterfaceError, *_PASSES) as error:
         if isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected):
             raise StoreConflict(str(error).strip(), constraint=None) from error
         raise StoreUnavailable(str(error).strip()) from error

@@ -20,7 +20,7 @@ from headend.domain.calendar import from_us
 from headend.domain.gaps import GAP_DAYS
 from headend.store import arrays, copy_format, queries
 from headend.store.arrays import Bigints, Days, Instants, Integers, Smallints
-from headend.store.errors import StoreError
+from headend.store.errors import StoreRefused
 from headend.store.pool import Connection
 
 Rows = npt.NDArray[Any]
@@ -269,7 +269,7 @@ def _copy(connection: Connection, name: str, columns: list[copy_format.Column]) 
             for piece in copy_format.encoded(columns, _AT_ONCE):
                 copy.write(piece)
     except OverflowError as error:
-        raise StoreError(f"{name}: {error}") from error
+        raise StoreRefused(f"{name}: {error}") from error
 
 
 def _places(connection: Connection, name: str, stretch: dict[str, Any]) -> Ints:

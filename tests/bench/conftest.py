@@ -35,7 +35,7 @@ def scaled(n: int, least: int = 1) -> int:
     return max(least, round(n * SCALE))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def quiet_and_one_thread_each() -> None:
     """Only figures on stdout; children count their arrays with one thread, as the demo's processes do."""
     configure_logging("warning", "console")

@@ -14,7 +14,7 @@ from psycopg.adapt import Transformer
 from psycopg.conninfo import make_conninfo
 
 from headend.store import queries
-from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreUnavailable, translated
+from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreRefused, StoreUnavailable, translated
 from headend.store.pool import Store
 
 SQL = files("headend.store").joinpath("sql", "queries")
@@ -145,3 +145,23 @@ def test_two_in_each_others_way_is_a_conflict_not_an_outage(error: type[psycopg.
     with pytest.raises(StoreConflict) as conflict, translated():
         raise error("in the way")
     assert conflict.value.constraint is None
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (psycopg.errors.NumericValueOutOfRange, StoreRefused),
+        (psycopg.errors.ProgramLimitExceeded, StoreRefused),  # an index row too large, whoever sent it
+        (psycopg.errors.ReadOnlySqlTransaction, StoreUnavailable),
+        (psycopg.errors.IdleInTransactionSessionTimeout, StoreUnavailable),
+        (psycopg.errors.DiskFull, StoreUnavailable),
+        (psycopg.errors.InsufficientPrivilege, StoreError),
+        (psycopg.errors.DataCorrupted, StoreError),
+    ],
+)
+def test_what_is_in_the_rows_is_told_apart_from_what_passes_and_from_faults(
+    error: type[psycopg.Error], ours: type[StoreError]
+) -> None:
+    with pytest.raises(StoreError) as told, translated():
+        raise error("so it is")
+    assert type(told.value) is ours
