@@ -30,6 +30,7 @@ from headend.upkeep.heartbeat import Heartbeat, Watched
 FIRST_PAUSE_S = 1.0
 MOST_PAUSE_S = 60.0
 METRICS_HOST = "127.0.0.1"
+UPKEEP_CONNECTIONS = 3
 _log = get_logger(__name__)
 
 
@@ -101,9 +102,11 @@ Only what runs is imported: an ingest that was killed is back in a second, not i
 def run_service(settings: Settings, roles: Sequence[str], *, ready_file: Path | None = None) -> None:
     """Run the roles in this process until SIGTERM or SIGINT.
 
-    Raises SettingsError or DriverConfigError when a file that the settings name cannot be used, SchemaError when the
-    database lacks migrations, StoreUnavailable when it cannot be reached at the start.
+    Raises SettingsError or DriverConfigError when a file that the settings name cannot be used or a setting does not do
+    for these roles, SchemaError when the database lacks migrations, StoreUnavailable when it cannot be reached at the
+    start.
     """
+    _check_connections(settings, roles)
     _check_files(settings, roles)
     if missing := pending(settings.database.dsn):
         raise SchemaError(f"the database lacks {', '.join(missing)}: run `headend migrate` first")
@@ -114,6 +117,16 @@ def run_service(settings: Settings, roles: Sequence[str], *, ready_file: Path | 
         Store(database.dsn, pool_max=database.pool_max, prepare=database.prepare) as store,
     ):
         asyncio.run(_run(store, settings, builders, ready_file))
+
+
+def _check_connections(settings: Settings, roles: Sequence[str]) -> None:
+    """A chore may work for minutes: what else the process does is not to wait for it."""
+    found = settings.database.pool_max
+    if "upkeep" in roles and found < UPKEEP_CONNECTIONS:
+        raise SettingsError(
+            f"database.pool_max = {found}: with role upkeep at least {UPKEEP_CONNECTIONS}: a chore takes two, one of "
+            "them for its lock"
+        )
 
 
 def _check_files(settings: Settings, roles: Sequence[str]) -> None:

@@ -145,7 +145,7 @@ class Mqtt(Section):
 class Ingest(Section):
     """The write path."""
 
-    flush_rows: int = Field(20_000, ge=1, description="a batch is written when it has so many readings")
+    flush_rows: int = Field(50_000, ge=1, description="a batch is written when it has so many readings")
     flush_age_s: float = Field(0.5, gt=0, le=60, description="... or when its oldest message is so old")
     flush_quiet_s: float = Field(0.02, gt=0, le=60, description="... or when nothing more has come for so long")
     future_tolerance_s: int = Field(600, ge=0, description="readings stamped later than this from now are refused")

@@ -17,6 +17,7 @@ from procrastinate.jobs import Job
 
 from headend.log import get_logger
 from headend.store.errors import StoreUnavailable
+from headend.store.pool import with_deadlines
 
 HEARTBEAT_S = 2.0
 """A worker says so often that it lives."""
@@ -57,7 +58,7 @@ class JobQueue:
     def __init__(self, dsn: str, queue: str, work: Callable[[int], None], *, first_s: float, most_s: float) -> None:
         """`work(number)` runs in a thread; it returns when done and raises `Again` to be called later."""
         self._queue = queue
-        self._app = App(connector=PsycopgConnector(conninfo=dsn, min_size=1, max_size=4))
+        self._app = App(connector=PsycopgConnector(conninfo=with_deadlines(dsn), min_size=1, max_size=4))
         self._task = self._app.task(name=queue, queue=queue, retry=BoundedBackoff(first_s, most_s))(work)
 
     @contextlib.asynccontextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, dict_row
 from psycopg_pool import ConnectionPool
 
@@ -16,6 +17,16 @@ from headend.store.errors import StoreError, translated
 
 Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
+DEADLINES: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 15,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""A line that dies without a word (a host gone, a firewall that forgot it) is known to be dead after a minute, not after
+the kernel's quarter of an hour for what was sent or two hours for what is waited for. Not sooner: a server that is only
+busy may take nothing off the line for a while. [s], the last one [ms]; libpq heeds them over TCP."""
 
 
 class Store:
@@ -23,13 +34,9 @@ class Store:
 
     def __init__(self, dsn: str, *, pool_max: int = 8, prepare: bool = True, timeout_s: float = 10.0) -> None:
         """Raises StoreError when `dsn` is no libpq connection string: waiting for it would help nothing."""
-        try:
-            conninfo_to_dict(dsn)
-        except psycopg.Error as error:
-            raise StoreError(f"database.dsn is no libpq connection string: {str(error).strip()}") from None
-        self.dsn = dsn
+        self.dsn = with_deadlines(dsn)
         self._pool: ConnectionPool[Connection] = ConnectionPool(
-            dsn,
+            self.dsn,
             min_size=min(1, pool_max),
             max_size=pool_max,
             timeout=timeout_s,
@@ -70,6 +77,22 @@ class Store:
         """Run one reading query in a transaction of its own and return its rows as dictionaries."""
         with self.transaction() as connection:
             return rows(connection, query, parameters)
+
+
+def with_deadlines(dsn: str) -> str:
+    """The connection string with DEADLINES where neither it nor libpq's environment says something else.
+
+    One that names a service is left as it is: what stands in the service's file would be overruled. Raises StoreError
+    when it is no connection string.
+    """
+    try:
+        said = set(conninfo_to_dict(dsn))
+    except psycopg.Error as error:
+        raise StoreError(f"database.dsn is no libpq connection string: {str(error).strip()}") from None
+    said |= {default.keyword.decode() for default in pq.Conninfo.get_defaults() if default.val is not None}
+    if "service" in said:
+        return dsn
+    return make_conninfo(dsn, **{key: value for key, value in DEADLINES.items() if key not in said})
 
 
 def rows(connection: Connection, query: bytes, parameters: Any = None) -> list[Row]:

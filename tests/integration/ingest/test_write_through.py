@@ -25,7 +25,7 @@ def test_a_value_that_does_not_fit_is_refused_and_holds_up_no_other(desk: Desk) 
     assert desk.rows("select reason, origin from quarantine") == [("store_refused", "odd")]
 
 
-@pytest.mark.parametrize("table, column", [("latest_reading", "power_w"), ("dirty_day", "marked_at")])
+@pytest.mark.parametrize(("table", "column"), [("latest_reading", "power_w"), ("dirty_day", "marked_at")])
 def test_a_fault_of_the_database_puts_no_reading_into_the_quarantine(desk: Desk, table: str, column: str) -> None:
     """The quarantine itself works, and would be full of good readings."""
     change(desk, f"alter table {table} rename column {column} to something_else")

@@ -19,7 +19,7 @@ from drivers.errors import DriverConfigError
 from headend.bootstrap import run_service
 from headend.embedded.ports import choose_port
 from headend.settings import Settings, SettingsError
-from headend.store.errors import StoreError
+from headend.store.errors import StoreError, StoreUnavailable
 from headend.store.pool import Store
 
 NOWHERE = {"dsn": "host=/nonexistent dbname=x"}
@@ -41,6 +41,16 @@ def test_register_map_with_an_unknown_key_is_named_before_anything_starts(tmp_pa
 def test_dsn_that_is_none_is_named_at_once() -> None:
     with pytest.raises(StoreError, match=r"database\.dsn is no libpq connection string"):
         Store("nonsense and more")
+
+
+@pytest.mark.parametrize("pool_max", [1, 2])
+def test_a_pool_that_a_chore_would_have_to_itself_is_refused(pool_max: int) -> None:
+    """With 1 no chore ever gets the second connection, and while each waits for it nothing else is stored."""
+    settings = Settings(database=NOWHERE | {"pool_max": pool_max})
+    with pytest.raises(SettingsError, match=rf"database\.pool_max = {pool_max}: with role upkeep at least 3"):
+        run_service(settings, ["ingest", "upkeep"])
+    with pytest.raises(StoreUnavailable):  # alone it is enough
+        run_service(settings, ["settle"])
 
 
 def test_taken_metrics_port_is_named(dsn: str) -> None:

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from headend.store import queries
 from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreRefused, StoreUnavailable, translated
-from headend.store.pool import Store
+from headend.store.pool import DEADLINES, Store
 
 SQL = files("headend.store").joinpath("sql", "queries")
 NOUNS = sorted(entry.name.removesuffix(".sql") for entry in SQL.iterdir())
@@ -165,3 +165,34 @@ def test_what_is_in_the_rows_is_told_apart_from_what_passes_and_from_faults(
     with pytest.raises(StoreError) as told, translated():
         raise error("so it is")
     assert type(told.value) is ours
+
+
+@pytest.fixture
+def _no_words_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGCONNECT_TIMEOUT", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_no_words_of_libpq")
+def test_a_line_that_dies_silently_is_known_to_be_dead_unless_the_dsn_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without them the kernel takes a quarter of an hour for what was sent, and two hours for what is waited for."""
+
+    def deadlines(dsn: str) -> dict[str, str]:
+        return {k: str(v) for k, v in conninfo_to_dict(Store(dsn).dsn).items() if k in DEADLINES}
+
+    whole = {key: str(value) for key, value in DEADLINES.items()}
+    assert deadlines("host=db dbname=headend") == whole
+    assert deadlines("postgresql://db,standby/headend?target_session_attrs=read-write") == whole
+    chosen = {"connect_timeout": "3", "keepalives_idle": "5", "tcp_user_timeout": "0"}
+    assert deadlines(make_conninfo("host=db", **chosen)) == whole | chosen
+    assert Store("service=headend").dsn == "service=headend"
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "4")
+    assert "connect_timeout" not in deadlines("host=db")
+
+
+@pytest.mark.usefixtures("_no_words_of_libpq")
+def test_the_connections_themselves_have_the_deadlines(store: Store) -> None:
+    with store.transaction() as connection:
+        assert connection.info.get_parameters().items() >= {k: str(v) for k, v in DEADLINES.items()}.items()
