@@ -15,7 +15,7 @@ LATE: Final = timedelta(seconds=20)
 GONE: Final = timedelta(seconds=60)
 """Silent for longer: nobody counts on it."""
 FORGOTTEN: Final = timedelta(days=1)
-"""Silent for longer: not shown any more."""
+"""Silent for longer: not shown any more, once others have its roles."""
 
 Fact = int | float | str | bool | None
 """What a role says of itself, by name; units are in the names."""

@@ -117,11 +117,6 @@ def per_source(sources: Rows) -> dict[int, int]:
     return {source: int(counts[source]) for source in np.flatnonzero(counts).tolist()}
 
 
-def newest_of_meter(rows: Rows) -> Rows:
-    """The last row of each meter of rows sorted by meter and instant."""
-    return rows[np.append(np.diff(rows["meter"]) != 0, True)] if rows.size else rows
-
-
 def _by_meter_and_instant(rows: Rows, starts: Ints) -> Ints:
     """(n,) the order of rows by meter, instant and arrival. starts: where each message's rows begin.
 

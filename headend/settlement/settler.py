@@ -33,6 +33,9 @@ from headend.store.pool import Connection
 from reconciliation.registers import NO_VALUE, IntervalQuality
 from reconciliation.validation import RULES_VERSION
 
+_QUIET_ENOUGH = timedelta(minutes=1)
+"""What a settled day passes on need not wait for more readings: longer than a day has to be quiet as a rule. And not
+longer than that, because the age of a mark tells operators how long it has waited."""
 _LONGEST_GAP_DAYS = 400
 _log = get_logger(__name__)
 
@@ -197,8 +200,8 @@ def _pass_on(
     marks += intervals.estimated_days(connection, touched, days.last, until)
     if marks:
         zone = str(rules.calendar.zone)
-        at_once = now - timedelta(days=1)
-        dirty.mark_points(connection, [p for p, _ in marks], [d for _, d in marks], zone=zone, marked_at=at_once)
+        points, of_days = [p for p, _ in marks], [d for _, d in marks]
+        dirty.mark_points(connection, points, of_days, zone=zone, marked_at=now - _QUIET_ENOUGH)
 
 
 def _gap_days(settled: PointIntervals, p: int, days: DayRange, side: int, known: bool) -> list[date]:

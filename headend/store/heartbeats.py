@@ -73,7 +73,7 @@ def forget(connection: Connection, processes: Collection[UUID]) -> None:
 
 
 def sweep(connection: Connection, silent: datetime) -> int:
-    """Forget those silent since before an instant, and stopped ones whose work another does; returns how many."""
+    """Forget stopped ones, and those silent since before an instant, whose work others do; returns how many."""
     return connection.execute(_q["sweep"], {"silent": silent}).rowcount
 
 

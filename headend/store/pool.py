@@ -24,7 +24,7 @@ DEADLINES: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""A line that dies without a word (a host gone, a firewall that forgot it) is known to be dead after a minute, not after
+"""A line that dies without a word (a host gone, a firewall that forgot it) is known as dead after a minute, not after
 the kernel's quarter of an hour for what was sent or two hours for what is waited for. Not sooner: a server that is only
 busy may take nothing off the line for a while. [s], the last one [ms]; libpq heeds them over TCP."""
 

@@ -39,7 +39,7 @@ from headend.upkeep.status_parts import (
 )
 
 WORST: Final = 5
-"""Areas, and concentrators, that are named."""
+"""Areas, concentrators, and alerts of a kind, that are named."""
 STUCK: Final = timedelta(hours=1)
 """What has waited for longer, to be settled or to be acknowledged, does not move by itself."""
 READ_LATELY: Final = timedelta(days=1)
@@ -63,7 +63,7 @@ def look(connection: Connection, settings: Settings, now: datetime, *, pending: 
             *_of_processes(processes),
             *_of_roles(processes),
             *_of_stages(settling, billing, jobs, now),
-            *(_in_words(alert) for alert in standing if alert.severity is Severity.ALERT),
+            *_of_alerts(standing),
         ],
         migrations_pending=list(pending),
         processes=processes,
@@ -160,8 +160,22 @@ def _of_stages(settling: Settling, billing: BillingStatus, jobs: Jobs, now: date
         yield f"jobs failed, {jobs.jobs_failed} by now"
 
 
+def _of_alerts(standing: Sequence[Standing]) -> Iterator[str]:
+    """What is more than a warning, of each kind the newest few: a bad night of all areas is one matter to see to."""
+    grave = [alert for alert in standing if alert.severity is Severity.ALERT]
+    for kind in dict.fromkeys(alert.kind for alert in grave):
+        of_kind = [alert for alert in grave if alert.kind is kind]
+        yield from (_in_words(alert) for alert in of_kind[:WORST])
+        if len(of_kind) > WORST:
+            yield f"{_name(kind)}: {len(of_kind) - WORST:,} more"
+
+
+def _name(kind: AlertKind) -> str:
+    return kind.value.replace("_", " ")
+
+
 def _in_words(alert: Standing) -> str:
-    return f"{alert.kind.value.replace('_', ' ')}, {alert.subject}: {alert.detail}"
+    return f"{_name(alert.kind)}, {alert.subject}: {alert.detail}"
 
 
 def _concentrators(connection: Connection, settings: Settings, now: datetime) -> Concentrators:

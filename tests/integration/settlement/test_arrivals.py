@@ -172,3 +172,21 @@ def test_a_reference_day_that_comes_last_reshapes_the_gap_after_it(make_field: C
     field.mark_reading(area, [at for _, at, _ in late])
     _settle_all(field, now)
     _same(field.intervals(), wanted)
+
+
+def test_a_day_that_is_passed_on_is_ripe_at_once_and_no_older_than_it_is(make_field: Callable[..., Field]) -> None:
+    """The age of the oldest mark tells operators whether settlement is stuck."""
+    field = make_field()
+    area, readings = _world(field)
+    now = T0 + timedelta(days=DAYS + 2)
+    field.store_readings(readings)
+    field.mark_reading(area, [at for _, at, _ in readings])
+    _settle_all(field, now)
+    field.run("update register_reading set import_wh = import_wh + 40 where ts >= %s", [T0 + timedelta(days=4)])
+    field.mark(area, [DAY0 + timedelta(days=4)])
+    service = SettlementService(field.store, field.settings, lambda: now)
+    assert service.settle_next() is not None
+    passed_on = field.rows("select day, marked_at from dirty_day")
+    assert DAY0 + timedelta(days=3) in {row["day"] for row in passed_on}
+    assert all(now - row["marked_at"] < timedelta(minutes=5) for row in passed_on)
+    assert service.settle_next() is not None

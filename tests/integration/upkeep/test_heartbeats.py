@@ -249,3 +249,16 @@ def test_those_long_gone_are_swept(store: Store) -> None:
     chore = sweeping(store, lambda: later)
     chore.do()
     assert {h.identity.process_id.int for h in heard(store)} == {2, 3, 5}
+
+
+def test_one_that_is_gone_is_told_of_until_somebody_does_its_work(store: Store) -> None:
+    """After a long weekend, too: what has no process any more must not pass for all being well."""
+    later = NOW + 3 * FORGOTTEN
+    chore = sweeping(store, lambda: later)
+    beat(store, 1, pid=1, host="a", roles=("r", "s"))
+    beat(store, 2, pid=1, host="b", roles=("r",), now=later)
+    chore.do()
+    assert {h.identity.process_id.int for h in heard(store)} == {1, 2}
+    beat(store, 3, pid=1, host="c", roles=("s", "t"), now=later)  # now its two roles are with two others
+    chore.do()
+    assert {h.identity.process_id.int for h in heard(store)} == {2, 3}

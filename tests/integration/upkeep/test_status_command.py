@@ -95,6 +95,24 @@ def test_what_wants_attention_is_said_last_and_in_the_exit_status(field: Store, 
     assert "failed 3 times, last:" in done.stdout
 
 
+def test_a_bad_night_of_all_areas_is_still_one_screen(field: Store, status: Status) -> None:
+    lives(field)
+    with field.transaction() as connection:
+        for number in range(1000):
+            alerts.raise_alert(
+                connection, AlertKind.READ_SUCCESS, f"A{number}", detail="0 of 96 reads stored", now=datetime.now(UTC)
+            )
+        alerts.raise_alert(connection, AlertKind.STORAGE, "retention", detail="disk full", now=datetime.now(UTC))
+    done = status()
+    assert done.returncode == 1
+    screen = done.stdout.splitlines()
+    assert len(screen) <= 50
+    words = [line.strip() for line in screen[screen.index("Wants attention:") + 1 :]]
+    assert words[0] == "• storage, retention: disk full"
+    assert len(words) == 1 + 5 + 1
+    assert words[-1] == "• read success: 995 more"
+
+
 def test_a_process_that_is_gone(field: Store, status: Status) -> None:
     lives(field, silent_s=3600)
     done = status()

@@ -95,6 +95,22 @@ def test_days_too_old_are_dropped_and_the_floor_is_raised(kept: Any) -> None:
     assert kept.alerts() == []
 
 
+def test_the_floor_is_raised_before_anything_goes(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who settles in between takes a day whose readings are gone for one without consumption."""
+    kept.fill(24)
+
+    def killed(*_: object) -> None:
+        raise StoreUnavailable("killed")
+
+    monkeypatch.setattr(partitions, "drop", killed)
+    monkeypatch.setattr(chunks, "drop", killed)
+    with pytest.raises(StoreUnavailable, match="killed"):
+        kept.chores(keep_readings_days=14).drop()
+    floors = "select table_name, kept_from from reading_floor where kept_from is not null"
+    assert kept.rows(floors) == [("phase_reading", datetime(2026, 3, 2, tzinfo=UTC))]
+    assert kept.rows("select count(*) from phase_reading") == [(24 * 96 * 3,)]
+
+
 def test_a_drop_that_is_held_up_is_an_alert_and_goes_on_later(kept: Any, patience: Callable[[], None]) -> None:
     kept.fill(24)
     oldest = (

@@ -13,10 +13,12 @@ select process_id, pid from service_process where host = %(host)s and process_id
 delete from service_process where process_id = any (%(process_ids)s)
 
 -- sweep --
--- Silent for so long that nobody asks what became of them; those that said goodbye, once another process has begun to do their work.
+-- Those that said goodbye, and those silent for so long that nobody asks what became of them: once others do their work. A role that
+-- nobody has any more is told of until somebody takes it.
 delete from service_process p
-where p.beat_at < %(silent)s
-   or (p.stopped_at is not null and exists (select from service_process q where q.roles @> p.roles and q.stopped_at is null and q.beat_at > p.beat_at))
+where (p.stopped_at is not null or p.beat_at < %(silent)s)
+  and p.roles <@ (select coalesce(array_agg(role), '{}') from service_process q cross join unnest(q.roles) as role
+                  where q.stopped_at is null and q.beat_at > p.beat_at and q.beat_at >= %(silent)s)
 
 -- listed --
 -- All that are known, the living first.
