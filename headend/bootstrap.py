@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,8 @@ from headend.upkeep.heartbeat import Heartbeat, Watched
 FIRST_PAUSE_S = 1.0
 MOST_PAUSE_S = 60.0
 METRICS_HOST = "127.0.0.1"
+STOP_MOST_S = 20.0
+"""A stop that takes longer is cut short: a database that takes a statement and never answers would hold it for ever."""
 UPKEEP_CONNECTIONS = 3
 _log = get_logger(__name__)
 
@@ -113,10 +117,11 @@ def run_service(settings: Settings, roles: Sequence[str], *, ready_file: Path | 
     builders = {name: ROLES[name]() for name in roles}
     database = settings.database
     with (
+        contextlib.ExitStack() as ending,
         _metrics_served(settings.metrics.port),
         Store(database.dsn, pool_max=database.pool_max, prepare=database.prepare) as store,
     ):
-        asyncio.run(_run(store, settings, builders, ready_file))
+        asyncio.run(_run(store, settings, builders, ready_file, ending))
 
 
 def _check_connections(settings: Settings, roles: Sequence[str]) -> None:
@@ -168,11 +173,33 @@ def _metrics_served(port: int | None) -> Iterator[None]:
         server.server_close()
 
 
-async def _run(store: Store, settings: Settings, builders: Mapping[str, Builder], ready_file: Path | None) -> None:
+def _stop(stop: asyncio.Event, ending: contextlib.ExitStack) -> None:
+    """Have the roles stop, within STOP_MOST_S until `ending` is over."""
+    if not stop.is_set():
+        stop.set()
+        patience = threading.Timer(STOP_MOST_S, _cut_short)
+        patience.daemon = True
+        patience.start()
+        ending.callback(patience.cancel)
+
+
+def _cut_short() -> None:
+    """What was acknowledged is committed, and what was polled is spooled: as after a kill, nothing of that is lost."""
+    _log.error("the stop took too long and is cut short", seconds=STOP_MOST_S)
+    os._exit(1)
+
+
+async def _run(
+    store: Store,
+    settings: Settings,
+    builders: Mapping[str, Builder],
+    ready_file: Path | None,
+    ending: contextlib.ExitStack,
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, partial(_stop, stop, ending))
     watched = {name: Watched(system_clock) for name in builders}
     async with Heartbeat(store, watched, system_clock).beating(), asyncio.TaskGroup() as group:
         for name, builder in builders.items():

@@ -198,7 +198,7 @@ def list_commands(
 ) -> Page[Command]:
     """Commands, newest first."""
     meter = _existing(connection, manufacturer, serial)
-    after = pagination.decode(cursor, datetime.fromisoformat, UUID)
+    after = pagination.decode(cursor, pagination.instant, pagination.uuid)
     found = commands.of_meter(
         connection, meter.meter_id, limit=limit + 1, before=(after[0], after[1]) if after else None
     )

@@ -1,7 +1,8 @@
-"""Raw register readings of a meter, as it showed them."""
+"""Raw register readings of a meter, as it showed them, and other values that came for the same instants."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -11,13 +12,14 @@ from pydantic import BaseModel, Field
 from headend.api import pagination
 from headend.api.deps import Instant, PartsDep, ReadDep, invalid, unknown
 from headend.api.errors import Problem, describe
-from headend.api.pagination import Cursor, Limit
-from headend.store import views
+from headend.api.pagination import Cursor, Limit, Page
+from headend.store import revisions, views
+from headend.store.topology import find_meter
 
 router = APIRouter(prefix="/meters", tags=["meters"])
 
 MOST_DAYS = 400
-SOURCES = {1: "modbus", 2: "mqtt", 3: "concentrator"}
+SOURCES = {1: "modbus", 2: "mqtt", 3: "concentrator", 4: "manual"}
 """How a reading reached us, as stored."""
 
 
@@ -33,7 +35,7 @@ class RegisterReading(BaseModel):
     export_phase_wh: list[int | None] | None
     voltage_phase_v: list[float | None] | None
     current_phase_a: list[float | None] | None
-    source: str = Field(examples=["modbus"], description="modbus, mqtt or concentrator")
+    source: str = Field(examples=["modbus"], description="modbus, mqtt, concentrator or manual")
     uncertainty_ms: int = Field(description="how far the stamped instant may be off")
     resolution_wh: int | None = Field(
         description="step of the energy registers at this value; null: not stated, the meter's own holds"
@@ -49,6 +51,32 @@ class MeterReadings(BaseModel):
     resolution_wh: int
     items: list[RegisterReading]
     next: str | None = Field(description="cursor of the page after this one; null: this is the last")
+
+
+class RevisedValues(BaseModel):
+    """One of the values that came for an instant, raw. Null: it was not said."""
+
+    import_wh: int | None
+    export_wh: int | None
+    voltage_v: float | None
+    power_w: int | None
+    import_phase_wh: list[int | None] | None = Field(description="L1, L2, L3; null: not measured per phase")
+    export_phase_wh: list[int | None] | None
+    voltage_phase_v: list[float | None] | None
+    current_phase_a: list[float | None] | None
+    source: str = Field(examples=["modbus"], description="modbus, mqtt, concentrator or manual")
+
+
+class Revision(BaseModel):
+    """Another value for an instant of which the meter's reading was stored already."""
+
+    ts: datetime
+    noted_at: datetime = Field(description="when the other value came")
+    kept: RevisedValues = Field(
+        description="what stays, as it stood when the other came; its power and phases only where the other has such"
+    )
+    other: RevisedValues = Field(description="what came too, and is used for nothing")
+    rule: str = Field(examples=["first_stored"], description="what chose; first_stored: the one that was stored first")
 
 
 @router.get("/{serial}/readings", summary="Register readings of a meter", responses=describe(404, 409))
@@ -97,6 +125,50 @@ def list_readings(
     )
 
 
+@router.get("/{manufacturer}/{serial}/revisions", summary="Other values for the same instants", responses=describe(404))
+def list_revisions(
+    manufacturer: str, serial: str, connection: ReadDep, limit: Limit = 100, cursor: Cursor = None
+) -> Page[Revision]:
+    """What came for an instant whose reading was stored already with another value; newest noted first."""
+    meter = find_meter(connection, manufacturer, serial)
+    if meter is None:
+        raise unknown("meter", f"{manufacturer}/{serial}")
+    before = pagination.decode(cursor, pagination.instant, pagination.instant, pagination.uuid)
+    found = revisions.of_meter(
+        connection, meter.meter_id, limit=limit + 1, before=(before[0], before[1], before[2]) if before else None
+    )
+    kept, following = pagination.cut(
+        found, limit, lambda row: (row["noted_at"].isoformat(), row["ts"].isoformat(), str(row["digest"]))
+    )
+    return Page(items=[_revision(row) for row in kept], next=following)
+
+
+def _revision(row: dict[str, Any]) -> Revision:
+    return Revision(
+        ts=row["ts"],
+        noted_at=row["noted_at"],
+        kept=_revised(row, "kept"),
+        other=_revised(row, "other"),
+        rule=row["rule"],
+    )
+
+
+def _revised(row: dict[str, Any], which: str) -> RevisedValues:
+    phases = row[f"{which}_phases"] or {}
+    source = row[f"{which}_source"]
+    return RevisedValues(
+        import_wh=row[f"{which}_import_wh"],
+        export_wh=row[f"{which}_export_wh"],
+        voltage_v=scaled(row[f"{which}_voltage_dv"], 10),
+        power_w=phases.get("power_w"),
+        import_phase_wh=_phases(phases, "import_l{}_wh"),
+        export_phase_wh=_phases(phases, "export_l{}_wh"),
+        voltage_phase_v=_phases(phases, "voltage_l{}_dv", 10),
+        current_phase_a=_phases(phases, "current_l{}_ma", 1000),
+        source=SOURCES.get(source, str(source)),
+    )
+
+
 def _reading(row: dict[str, Any]) -> RegisterReading:
     return RegisterReading(
         ts=row["ts"],
@@ -119,8 +191,8 @@ def scaled(value: int | None, divisor: int) -> float | None:
     return None if value is None else value / divisor
 
 
-def _phases(row: dict[str, Any], pattern: str, divisor: int | None = None) -> list[Any] | None:
-    values = [row[pattern.format(phase)] for phase in (1, 2, 3)]
+def _phases(row: Mapping[str, Any], pattern: str, divisor: int | None = None) -> list[Any] | None:
+    values = [row.get(pattern.format(phase)) for phase in (1, 2, 3)]
     if all(value is None for value in values):
         return None
     return values if divisor is None else [scaled(value, divisor) for value in values]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field
@@ -91,6 +92,11 @@ def instant(value: Any) -> datetime:
     if found.tzinfo is None:
         raise ValueError("no offset")
     return found
+
+
+def uuid(value: Any) -> UUID:
+    """A UUID, else ValueError."""
+    return UUID(text(value))
 
 
 def day(value: Any) -> date:

@@ -81,12 +81,11 @@ def outgrown(mqtt: Mqtt, router: Router) -> list[str]:
     return [s.filter for s in router.subscriptions() if s.filter not in wanted]
 
 
-def report(mqtt: Mqtt, granted: Granted, *, sent_again: int) -> None:
+def report(mqtt: Mqtt, granted: Granted) -> None:
     """Say what we got, and what of it is not what the settings ask for."""
     _log.info(
         "connected to the broker",
         session_present=granted.session_present,
-        sent_again=sent_again,
         receive_maximum=granted.receive_maximum,
         maximum_packet=granted.maximum_packet,
         session_expiry_s=granted.session_expiry_s,

@@ -41,7 +41,8 @@ from headend.store.pool import Store
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 10.0
 _SPARE: Final = 1000
-"""Messages beyond receive-maximum that are still taken: brokers that count differently, QoS 0."""
+"""Messages that are still taken beyond twice receive-maximum (what waited when the line broke, and what is sent again):
+brokers that count differently, QoS 0."""
 HELD_BYTES: Final = 64 * 1024 * 1024
 """Payloads that are not acknowledged: waiting, decoded or being written. One larger message alone is taken, too."""
 _ENOUGH: Final = 100
@@ -73,7 +74,7 @@ class IngestService:
         self._clock = clock
         self._router = router_of(settings.mqtt, settings.settlement.zone)
         self._writer = ReadingWriter(store, settings, clock)
-        self._window = Window(settings.mqtt.receive_maximum + _SPARE, HELD_BYTES)
+        self._window = Window(2 * settings.mqtt.receive_maximum + _SPARE, HELD_BYTES)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived = asyncio.Event()
         self._woken = False
@@ -184,13 +185,12 @@ class IngestService:
     def _on_connect(self, granted: Granted) -> None:
         self._say(mqtt_session.ONLINE)
         bind_role("ingest")  # a thread of the client's own
-        dropped = self._window.drop_sent_again(self._client_id) if granted.session_present else 0
-        self._tell_held()
+        # What waits is kept, whether or not it is sent again: a broker that was killed may have it no more.
         self._connected_s = time.monotonic()
         self._set_connected(True)
         if granted.session_present and (outgrown := mqtt_session.outgrown(self._settings.mqtt, self._router)):
             self._client.unsubscribe(outgrown)
-        mqtt_session.report(self._settings.mqtt, granted, sent_again=dropped)
+        mqtt_session.report(self._settings.mqtt, granted)
 
     def _on_disconnect(self, reason: str) -> None:
         bind_role("ingest")
@@ -353,7 +353,7 @@ class IngestService:
             return
         self._heirs_looked_s = time.monotonic()
         for owner, empty in await self._heirs.look_after(self._heirs_looked_s):
-            self._window.drop_sent_again(owner)
+            self._window.drop(owner)
             self._tell_held()
             if empty:
                 self._client.publish(mqtt_session.state_topic(self._settings.mqtt, owner), b"", retain=True)

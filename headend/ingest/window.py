@@ -118,8 +118,8 @@ class Window:
             self._closed = True
             self._room.notify_all()
 
-    def drop_sent_again(self, session: str = "") -> int:
-        """Forget what a session that stands will send again over its new connection; how many that were.
+    def drop(self, session: str) -> int:
+        """Forget what waits of a session that is left to others, who will be sent it; how many messages that were.
 
         QoS 0 stays: nobody sends it again. So does what is in hand: it is found stored when it comes again.
         """

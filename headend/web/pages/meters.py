@@ -1,4 +1,4 @@
-"""One meter: where it is, how it is reached, what it showed, its clock, its events, its commands; and the buttons."""
+"""One meter: where it is, how it is reached, what it showed, its clock, events and commands; and the buttons."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headend.api.meters import SOURCES
 from headend.domain.commands import CommandKind, Order
 from headend.ingest.clock_policy import drift_of
 from headend.ingest.commands import desk
-from headend.store import clocks, commands, meters, requests, views
+from headend.store import clocks, commands, meters, requests, revisions, views
 from headend.store.commands import CommandIdTaken
 from headend.store.pool import Connection, Row
 from headend.store.topology import StoredMeter, find_meter
-from headend.web import meter_words, plots, text
+from headend.web import meter_words, plots, revision_words, text
 from headend.web.pages.field import OUTCOMES
 from headend.web.pages.rollout import form_of
 from headend.web.render import page
@@ -31,6 +31,7 @@ router = APIRouter(include_in_schema=False, prefix="/meters/{manufacturer}/{seri
 
 COMMANDS: Final = 10
 EVENTS: Final = 20
+REVISIONS: Final = 10
 _REFRESH_BUSY_S, _REFRESH_S = 2, 20
 _NAME_COOKIE = "headend_operator"
 _NAME_COOKIE_AGE_S = 90 * 86400
@@ -73,6 +74,9 @@ def meter(
         plot_clock=plots.clock_offsets(known, parts.settings.clock.threshold_s, parts.calendar.zone),
         clock_settings=parts.settings.clock,
         events=meters.events(connection, stored.meter_id, limit=EVENTS),
+        revisions=[
+            revision_words.shown(one) for one in revisions.of_meter(connection, stored.meter_id, limit=REVISIONS)
+        ],
         commands=done,
         lives=commands.lives(connection, [command.command_id for command in done]),
         offers=desk.offers(connection, parts.settings, stored),

@@ -196,7 +196,8 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
         f"{API}{tail}"
         for tail in (
             "/areas", "/areas/{code}", "/areas/{code}/balances", "/findings", "/findings/{finding_id}",
-            "/meters/{serial}/readings", "/meters/{manufacturer}/{serial}/commands",
+            "/meters/{serial}/readings", "/meters/{manufacturer}/{serial}/revisions",
+            "/meters/{manufacturer}/{serial}/commands",
             "/meters/{manufacturer}/{serial}/commands/{command_id}", "/meters/{manufacturer}/{serial}/clock",
             "/meters/{manufacturer}/{serial}/reads", "/meters/{manufacturer}/{serial}/reads/{request_id}",
             "/rollout/premises", "/rollout/premises/{code}",

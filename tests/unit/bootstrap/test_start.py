@@ -82,6 +82,39 @@ def test_process_without_pages_shows_its_counters_and_ends_cleanly(dsn: str, tmp
     assert process.returncode == 0, log
 
 
+def test_a_stop_that_takes_too_long_is_cut_short(dsn: str, tmp_path: Path) -> None:
+    """As with a database that takes a statement and never answers."""
+    ready = tmp_path / "ready"
+    script = textwrap.dedent(f"""
+        import asyncio, pathlib
+        from headend import bootstrap
+        from headend.log import configure_logging
+        from headend.settings import Settings
+        class Stuck:
+            def __init__(self, *_): ...
+            def health(self): return {{}}
+            async def run(self, stop): await asyncio.sleep(3600)
+        bootstrap.STOP_MOST_S = 0.5
+        bootstrap.ROLES = {{"stuck": lambda: Stuck}}
+        configure_logging("info", "json")
+        settings = Settings(database={{"dsn": {dsn!r}}})
+        bootstrap.run_service(settings, ["stuck"], ready_file=pathlib.Path({str(ready)!r}))
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready.exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _out, log = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert json.loads(log.splitlines()[-1])["event"] == "the stop took too long and is cut short"
+
+
 @pytest.mark.parametrize("style", ["json", "console"])
 def test_traceback_in_the_log_shows_no_local_variable(style: str) -> None:
     script = textwrap.dedent(f"""

@@ -89,11 +89,11 @@ def test_what_a_broker_grants() -> None:
 
 def test_what_is_not_as_asked_for_is_said() -> None:
     with capture_logs() as logs:
-        mqtt_session.report(Mqtt(), Granted(session_present=True), sent_again=0)
+        mqtt_session.report(Mqtt(), Granted(session_present=True))
     assert [line["log_level"] for line in logs] == ["info"]
     poor = Granted(session_present=False, session_expiry_s=60, maximum_qos=0, shared_subscriptions=False)
     with capture_logs() as logs:
-        mqtt_session.report(Mqtt(share_group="g"), poor, sent_again=0)
+        mqtt_session.report(Mqtt(share_group="g"), poor)
     said = " ".join(line["event"] for line in logs)
     assert "shorter time than mqtt.session_expiry_s" in said
     assert "QoS 0 only" in said

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from drivers.mqtt.broker import Message
+from drivers.mqtt.broker import Granted, Message
 from headend.ingest.item import Item, WriteResult
 from headend.ingest.service import IngestService
 from headend.settings import Settings
@@ -236,7 +236,9 @@ def test_a_decoder_with_a_memory_is_told_of_a_gap_and_of_a_new_connection(
 
     async def script(scene: Scene) -> None:
         scene.bring("a", "b")
-        scene.service._gap = True  # a message between them was not taken
+        with monkeypatch.context() as full_window:
+            full_window.setattr(scene.service._window, "offer", lambda *_, **__: False)
+            scene.bring("lost")
         scene.bring("c")
         scene.bring("d", connection=2)
         for _ in range(4):
@@ -245,6 +247,20 @@ def test_a_decoder_with_a_memory_is_told_of_a_gap_and_of_a_new_connection(
 
     play(scene, script)
     assert heard == ["missed", *full("ab"), "missed", *full("c"), "missed", *full("d")]
+
+
+def test_what_waits_when_the_line_breaks_is_kept_since_a_killed_broker_may_not_have_it_any_more(scene: Scene) -> None:
+    async def script(scene: Scene) -> None:
+        scene.bring("meter/Acme/0/reading")
+        await scene.begins()
+        scene.bring(*readings(1, 20))  # too few to be decoded ahead
+        scene.service._on_connect(Granted(session_present=True))
+        assert scene.service.health()["unacked_messages"] == 20
+        scene.permit()
+        assert await scene.begins() == full(readings(1, 20))
+        scene.permit()
+
+    play(scene, script)
 
 
 def test_a_busy_line_never_waits_for_quiet() -> None:

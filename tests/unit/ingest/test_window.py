@@ -67,12 +67,12 @@ def test_qos_0_that_is_not_taken_needs_no_new_connection() -> None:
     assert not window.overflowed()
 
 
-def test_what_is_sent_again_is_forgotten() -> None:
+def test_what_is_left_to_others_is_forgotten() -> None:
     window = Window(10, 100)
     for message in (arrived("a", at_s=3.0), arrived("b", qos=0, at_s=4.0), arrived("c", at_s=5.0)):
         window.offer(message)
     assert window.state() == (3, 3, 3.0, 5.0)
-    assert window.drop_sent_again() == 2
+    assert window.drop("") == 2
     assert window.state()[:3] == (1, 1, 4.0)
 
 
@@ -103,9 +103,9 @@ def test_nobody_waits_for_a_window_that_is_closed() -> None:
     assert done == [False]
 
 
-def test_only_the_session_that_stands_is_sent_again() -> None:
+def test_only_the_session_that_is_left_is_forgotten() -> None:
     window = Window(10, 100)
     for session in ("mine", "inherited", "mine"):
         window.offer(Arrived(Message("t", b"x", 1, 1, 1, session=session), 0, 0.0))
-    assert window.drop_sent_again("mine") == 2
+    assert window.drop("mine") == 2
     assert window.state()[0] == 1

@@ -44,3 +44,10 @@ def test_a_full_page_has_a_next_and_the_last_has_none() -> None:
     assert [row["k"] for row in kept] == [0, 1]
     assert pagination.decode(following, pagination.whole) == (1,)
     assert pagination.cut(rows, 3, lambda row: (row["k"],))[1] is None
+
+
+@pytest.mark.parametrize("value", [7, None, ["a"], "no uuid"])
+def test_a_cursor_with_something_else_than_a_uuid_is_refused(value: object) -> None:
+    cursor = pagination.encode(["2026-03-01T00:00:00+00:00", value])
+    with pytest.raises(Problem):
+        pagination.decode(cursor, pagination.instant, pagination.uuid)
