@@ -75,7 +75,9 @@ class Database(Section):
     dsn: str = Field(
         min_length=1, description="libpq connection string of PostgreSQL >= 15, with or without TimescaleDB"
     )
-    pool_max: int = Field(8, ge=1, le=100, description="connections of one process at the most")
+    pool_max: int = Field(
+        8, ge=1, le=100, description="connections of one process at the most; with role upkeep at least 3"
+    )
     prepare: bool = Field(True, description="server-side prepared statements; off behind a transaction pooler")
 
 
