@@ -24,7 +24,7 @@ from headend.ingest.payloads import router_of
 from headend.ingest.writer import ReadingWriter
 from headend.settings import Settings
 from headend.store import quarantine as kept
-from headend.store.errors import SchemaError, StoreConflict, StoreError, StoreUnavailable
+from headend.store.errors import StoreConflict, StoreRefused
 from headend.store.joint import joint
 from headend.store.pool import Row, Store
 from headend.store.quarantine import Found, Search, State, Waiting
@@ -249,9 +249,7 @@ class Quarantine:
             return {}
         try:
             result = self._insist(writer, items)
-        except (StoreUnavailable, StoreConflict, SchemaError):
-            raise
-        except StoreError as error:
+        except StoreRefused as error:
             if len(items) == 1:
                 return self._write(writer, [replace(refused(items[0], error), replayed=True)], first)
             middle = len(items) // 2

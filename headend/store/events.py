@@ -13,6 +13,7 @@ from typing import Literal
 
 from headend.store import queries
 from headend.store.pool import Connection, Row, rows
+from headend.store.storable import storable
 
 EventSource = Literal["modbus", "mqtt", "headend"]
 _q = queries.load("events")
@@ -67,7 +68,7 @@ def add_by_kind(connection: Connection, events: Sequence[StoredEvent]) -> Counte
             "received_at": [e.received_at for e in events],
             "phase": [e.phase for e in events],
             "value": [e.value for e in events],
-            "detail": [_text(e.detail) for e in events],
+            "detail": [storable(e.detail) for e in events],
             "source": [e.source for e in events],
         },
     ).fetchall()
@@ -146,8 +147,3 @@ def set_status_words(connection: Connection, words: Mapping[tuple[int, str], tup
                 "seen_us": [seen_us for _, seen_us in words.values()],
             },
         )
-
-
-def _text(text: str) -> str:
-    """What PostgreSQL's text can hold: no NUL, no lone surrogate."""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow
 from headend.settings import Quarantine as QuarantineSettings
 from headend.store import queries
 from headend.store.pool import Connection, Row, row, rows
+from headend.store.storable import storable
 
 _q = queries.load("quarantine")
 
@@ -146,7 +147,7 @@ def add(connection: Connection, messages: Sequence[Kept], share: Share = DEFAULT
                 "source": [m.source for m in messages],
                 "origin": [_origin(m.origin) for m in messages],
                 "reason": [m.reason for m in messages],
-                "detail": [_text(m.detail) for m in messages],
+                "detail": [storable(m.detail) for m in messages],
                 "payload": [m.payload[: share.payload] for m in messages],
                 "strangers": ["\n".join(m.strangers) or None for m in messages],
                 "whole_size": [len(m.payload) if len(m.payload) > share.payload else None for m in messages],
@@ -269,16 +270,11 @@ def _like(origin: str) -> str:
 
 def _origin(origin: str) -> str:
     """One that can be indexed; of a longer one the beginning and its digest."""
-    text = _text(origin)
+    text = storable(origin)
     whole = text.encode()
     if len(whole) <= MOST_ORIGIN:
         return text
     return whole[:MOST_ORIGIN].decode("utf-8", "ignore") + "…" + hashlib.sha256(whole).hexdigest()[:16]
-
-
-def _text(text: str) -> str:
-    """What PostgreSQL's text can hold: no NUL, no lone surrogate."""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _whole(value: object) -> int | None:

@@ -15,7 +15,7 @@ from headend.ingest.quarantine import AT_ONCE, Outcome, Quarantine, Summary
 from headend.ingest.writer import ReadingWriter
 from headend.settings import Settings
 from headend.store import quarantine
-from headend.store.errors import StoreConflict, StoreError, StoreUnavailable
+from headend.store.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 from headend.store.pool import Store
 from headend.store.quarantine import Kept, Search, Share, content_of
 
@@ -279,7 +279,7 @@ def test_a_message_that_the_database_refuses_holds_up_no_other(desk: Desk, monke
             conflicts[0] += 1
             raise StoreConflict("deadlock detected", constraint=None)
         if any(item.batch is not None and b'"import_wh": 4}' in item.payload for item in items):
-            raise StoreError("no such thing")
+            raise StoreRefused("no such thing")
         return write(self, items)
 
     monkeypatch.setattr(ReadingWriter, "write", refusing)
