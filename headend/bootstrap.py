@@ -19,6 +19,7 @@ from typing import Protocol
 
 from prometheus_client import start_http_server
 
+from headend import allocator
 from headend.domain.clock import Clock, system_clock
 from headend.domain.processes import Fact
 from headend.log import bind_role, get_logger
@@ -110,6 +111,7 @@ def run_service(settings: Settings, roles: Sequence[str], *, ready_file: Path | 
     for these roles, SchemaError when the database lacks migrations, StoreUnavailable when it cannot be reached at the
     start.
     """
+    allocator.give_back()
     _check_connections(settings, roles)
     _check_files(settings, roles)
     if missing := pending(settings.database.dsn):

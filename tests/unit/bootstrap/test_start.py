@@ -53,6 +53,30 @@ def test_a_pool_that_a_chore_would_have_to_itself_is_refused(pool_max: int) -> N
         run_service(settings, ["settle"])
 
 
+def test_large_blocks_go_back_to_the_system() -> None:
+    """Where the C library is glibc; a buffer between its default and its largest threshold has pages of its own."""
+    script = textwrap.dedent("""
+        import ctypes
+        from headend import allocator
+        if not allocator.give_back():
+            raise SystemExit(0)  # another C library
+        free, malloc = ctypes.CDLL(None).free, ctypes.CDLL(None).malloc
+        malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+        pages = lambda: int(open("/proc/self/statm").read().split()[1])
+        def used(size, times):
+            blocks = [malloc(size) for _ in range(times)]
+            for block in blocks:
+                ctypes.memset(block, 1, size)
+            for block in blocks[:-1]:
+                free(block)  # the last one stays: a heap could not shrink below it
+        used(8 << 20, 2)  # glibc raises its threshold to this when the first is freed
+        before = pages()
+        used(4 << 20, 20)
+        raise SystemExit((pages() - before) * 4096 > 16 << 20)
+    """)
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 def test_taken_metrics_port_is_named(dsn: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupier:
         port = occupier.getsockname()[1]
