@@ -51,7 +51,7 @@ def copy_directly(store: Store, rows: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def direct_s(databases: Any, report: Any, kit: Any) -> float:
     """Seconds for a row of a direct COPY: the second of two runs into empty tables."""
-    rows = rows_of(kit.scaled(5000, 40), kit.SEED)
+    rows = rows_of(kit.scaled(15_000, 40), kit.SEED)
     with databases.fresh("direct") as store:
         copy_directly(store, rows[:COPIED])
     with databases.fresh("direct") as store:
@@ -160,7 +160,7 @@ def test_mqtt_to_committed_rows_and_again(
     tmp_path: Path,
 ) -> None:
     """Messages of 100 readings; then the very same ones once more."""
-    rows = rows_of(kit.scaled(5000, 40) // 10 * 10, kit.SEED)
+    rows = rows_of(kit.scaled(15_000, 40) // 10 * 10, kit.SEED)
     with passage(databases, neighbourhood, MAIN, messages_of(rows, kind), tmp_path) as (measured, store):
         direct = {"direct_copy_rows": direct_s}
         tell(report, f"mqtt_{kind}_to_committed_rows", rows.size, measured.pass_through(rows.size), direct)
