@@ -40,6 +40,19 @@ class Flag(IntFlag):
     ZERO_DAYS = 2048
     CONSTANT = 4096
     CLOCK_DRIFT = 8192
+    PHASE_MISSING = 16384
+    REVERSED_FLOW = 32768
+    TARIFF_SUM = 65536
+    EDIT_REFUSED = 131072
+    """An edit would break the difference of two registers: it is not applied."""
+    BY_LINE = 262144
+    """Estimated by a straight line."""
+    BY_REFERENCE_DAYS = 524288
+    """Estimated by the shape of reference days."""
+    EVENLY = 1048576
+    """Estimated without a reference day: spread evenly over a gap too long for a line."""
+    SET_ASIDE = 2097152
+    """A reading that ended here was set aside by a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

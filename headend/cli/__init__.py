@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from headend.cli import backup, command, demo, models, probe, quarantine, service, status
+from headend.cli import backup, command, demo, models, probe, quarantine, service, settle, status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +22,7 @@ app.command()(demo.demo)
 app.command()(service.run)
 app.command()(service.migrate)
 app.command("import")(service.import_)
-app.command()(service.settle)
+app.command()(settle.settle)
 app.command()(status.status)
 app.add_typer(probe.app, name="probe")
 app.add_typer(models.app, name="models")

@@ -1,10 +1,9 @@
-"""Commands of an installation: `headend run | migrate | import | settle`."""
+"""Commands of an installation: `headend run | migrate | import`."""
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -132,26 +131,3 @@ def import_(
     if not report.applied:
         typer.echo("nothing was changed: mend the rows above, or import the good ones with --skip-bad", err=True)
     raise typer.Exit(1 if report.problems and not skip_bad else 0)
-
-
-def settle(
-    config: Config = None,
-    first: Annotated[datetime, typer.Option("--from", help="First local day.", formats=["%Y-%m-%d"])] = ...,  # type: ignore[assignment]
-    last: Annotated[datetime, typer.Option("--to", help="Last local day.", formats=["%Y-%m-%d"])] = ...,  # type: ignore[assignment]
-    area: Annotated[str | None, typer.Option(help="One area's code; all areas where absent.")] = None,
-) -> None:
-    """Compute intervals and balances of past days again from the stored readings."""
-    settings = settings_of(config)
-    from headend.domain.clock import system_clock
-    from headend.settlement.service import settle_days
-    from headend.store.errors import StoreError
-    from headend.store.pool import Store
-
-    try:
-        with Store(settings.database.dsn, pool_max=2, prepare=settings.database.prepare) as store:
-            count = settle_days(store, settings, system_clock, first.date(), last.date(), area)
-    except StoreError as error:
-        fail(f"database: {error}")
-    except (LookupError, ValueError) as error:
-        fail(str(error))
-    typer.echo(f"{count} area-days settled")

@@ -40,6 +40,14 @@ class ValidationFlag(IntFlag):
     ZERO_DAYS = 2048
     CONSTANT = 4096
     CLOCK_DRIFT = 8192
+    PHASE_MISSING = 16384
+    REVERSED_FLOW = 32768
+    TARIFF_SUM = 65536
+    EDIT_REFUSED = 131072
+    BY_LINE = 262144
+    BY_REFERENCE_DAYS = 524288
+    EVENLY = 1048576
+    SET_ASIDE = 2097152
 
 
 def is_measured(quality: int) -> bool:

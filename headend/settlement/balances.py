@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import from_us, to_us
+from headend.settlement.edges import own_step_wh
 from headend.settlement.grid import DayRange
-from headend.settlement.intervals import PointIntervals, own_step_wh
+from headend.settlement.intervals import PointIntervals
 from headend.settlement.rules import Rules
 from headend.settlement.topology import Point, aligned, counted
 from reconciliation.balance import (

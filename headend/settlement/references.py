@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import from_us
+from headend.settlement.draft import Draft
 from headend.settlement.grid import DayRange
 from headend.settlement.rules import REFERENCE_SPAN_DAYS, Rules
 from headend.settlement.series import Series
@@ -34,7 +35,7 @@ def spread_long_gaps(
     cleaned: Cleaned,
     registers: GridRegisters,
     *,
-    settled: tuple[Ints, Ints, npt.NDArray[np.int8], Any, Any],
+    draft: Draft,
     days: DayRange,
     rules: Rules,
     past: Past,
@@ -54,7 +55,7 @@ def spread_long_gaps(
     for gap, gap_day in zip(gaps, starts, strict=True):
         owner = series.owners[gap.series]
         known = stored.get(points[owner.point].usage_point_id, {})
-        energy, good, weekend = _past_days(owner.point, owner.into, gap_day, settled=settled, stored=known, days=days)
+        energy, good, weekend = _past_days(owner.point, owner.into, gap_day, draft=draft, stored=known, days=days)
         profiles = reference_profiles(energy, good, weekend)
         _spread_one(gap, profiles, cleaned, series, registers=registers, rules=rules)
     return len(gaps)
@@ -65,7 +66,7 @@ def _past_days(
     into: str,
     gap_day: date,
     *,
-    settled: tuple[Ints, Ints, npt.NDArray[np.int8], Any, Any],
+    draft: Draft,
     stored: Mapping[date, Mapping[str, Any]],
     days: DayRange,
 ) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -81,7 +82,8 @@ def _past_days(
         weekend[i] = _is_weekend(day)
         if days.first <= day <= days.last:
             here = days.day_slice((day - days.first).days)
-            values, quality = settled[0 if into == "import" else 1][point, here], settled[2][point, here]
+            energy_wh = draft.import_wh if into == "import" else draft.export_wh
+            values, quality = energy_wh[point, here], draft.quality[point, here]
         elif day in stored:
             values, quality = stored[day][f"{into}_wh"], stored[day]["quality"]
         else:

@@ -15,6 +15,8 @@ from reconciliation.validation import Thresholds
 
 REFERENCE_SPAN_DAYS: Final = 28
 """How far back the reference days of an estimate may lie."""
+LONGEST_GAP_DAYS: Final = 400
+"""A gap that is longer is not spread at all."""
 STALE_START_DAYS: Final = 62
 """A start register noted longer before the first reading than this is not spread: what was used before is not ours to
 date.

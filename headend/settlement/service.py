@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from headend.domain.clock import Clock
 from headend.domain.processes import Fact
 from headend.log import get_logger
 from headend.metrics import SETTLED_DAYS, STORE_ERRORS
 from headend.settings import Settings
+from headend.settlement.mass import DAYS_A_PASS
 from headend.settlement.reconcile import Engine, Reconciler
 from headend.settlement.rules import Rules
 from headend.settlement.settler import Outcome, settle_area
@@ -24,7 +25,6 @@ from reconciliation import analyse
 
 _log = get_logger(__name__)
 
-_DAYS_A_PASS = 31
 _BUSY_S = 30.0
 """A day that readings keep touching is settled at least so often."""
 _LOADING_QUIET_S = 10.0
@@ -104,7 +104,7 @@ class SettlementService:
             if area is None:
                 return None
             area_id, code = area
-            marks = dirty.marks(connection, area_id, ripe, _DAYS_A_PASS)
+            marks = dirty.marks(connection, area_id, ripe, DAYS_A_PASS)
             outcome = settle_area(connection, area_id, [m.day for m in marks], self._rules, now)
             dirty.clear(connection, area_id, marks)
         SETTLED_DAYS.inc(outcome.days)
@@ -155,52 +155,3 @@ class SettlementService:
 def watermark(now: datetime, started: datetime, silent_s: int) -> Watermark:
     """When an area's history counts as loaded, as of now."""
     return Watermark(started=started, silent=now - timedelta(seconds=silent_s))
-
-
-def settle_days(  # noqa: PLR0917 the command line's own order
-    store: Store,
-    settings: Settings,
-    clock: Clock,
-    first: date,
-    last: date,
-    area: str | None = None,
-    *,
-    progress: Callable[[str, Outcome], None] | None = None,
-) -> int:
-    """Settle all days from first to last of one area (by code), or of all, now and here, and whatever that touches in
-    turn.
-
-    Returns how many area-days were settled. Raises LookupError for an unknown area, ValueError when last is before
-    first, StoreError.
-    """
-    if last < first:
-        raise ValueError(f"the last day {last} is before the first {first}")
-    rules = Rules.of(settings.settlement)
-    with store.transaction() as connection:
-        areas = balances.areas_by_code(connection, area)
-    if area is not None and not areas:
-        raise LookupError(f"no area {area!r}")
-    with store.transaction() as connection:
-        for found in areas:
-            dirty.mark_area(connection, found["area_id"], first, last, clock())
-    settled = 0
-    for found in areas:
-        while (outcome := _settle_marked(store, found["area_id"], rules, clock())) is not None:
-            settled += outcome.days
-            if progress is not None:
-                progress(found["code"], outcome)
-    return settled
-
-
-def _settle_marked(store: Store, area_id: int, rules: Rules, now: datetime) -> Outcome | None:
-    """One pass over an area's marks, quiet or not; None when it has none."""
-    any_age = dirty.Ripe.now(now)
-    with store.transaction() as connection:
-        dirty.lock_area(connection, area_id)
-        marks = dirty.marks(connection, area_id, any_age, _DAYS_A_PASS)
-        if not marks:
-            return None
-        outcome = settle_area(connection, area_id, [m.day for m in marks], rules, now)
-        dirty.clear(connection, area_id, marks)
-    SETTLED_DAYS.inc(outcome.days)
-    return outcome

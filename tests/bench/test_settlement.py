@@ -14,7 +14,7 @@ import pytest
 from drivers.base import PHASE_DTYPE, READING_DTYPE, Source, empty
 from headend.domain.calendar import LocalCalendar, from_us
 from headend.settings import Settings
-from headend.settlement.service import settle_days
+from headend.settlement.mass import settle_days
 from headend.store import intervals, readings
 from headend.store.partitions import Partitions
 from headend.store.pool import Store

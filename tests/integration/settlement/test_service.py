@@ -9,7 +9,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from headend.settlement.service import SettlementService, settle_days
+from headend.settlement.mass import settle_days
+from headend.settlement.service import SettlementService
 from headend.store import dirty
 from headend.store.pool import Store
 from support.field import DAY0, T0, Field

@@ -8,7 +8,8 @@ import pytest
 
 from headend.domain.gaps import GAP_DAYS
 from headend.settings import Settings
-from headend.settlement.service import SettlementService, settle_days
+from headend.settlement.mass import settle_days
+from headend.settlement.service import SettlementService
 from headend.store import partitions, storage
 from headend.store.errors import StoreUnavailable
 from headend.store.pool import Store

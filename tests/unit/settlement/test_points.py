@@ -16,6 +16,7 @@ from headend.domain.calendar import LocalCalendar, to_us
 from headend.settings import Settlement
 from headend.settlement.balances import balance_rows
 from headend.settlement.grid import DayRange, stretches
+from headend.settlement.inputs import Inputs
 from headend.settlement.intervals import PointIntervals, point_intervals
 from headend.settlement.rules import Rules
 from headend.settlement.topology import FOREVER_US, Installed, Membership, Point, aligned, counted
@@ -80,7 +81,7 @@ def _settle(
 ) -> PointIntervals:
     rules = rules or _rules()
     span = DayRange(rules.calendar, first, first + timedelta(days=days - 1))
-    return point_intervals(points, readings, span, rules, past or (lambda *_: []))
+    return point_intervals(Inputs(points, readings), span, rules, past or (lambda *_: []))
 
 
 def _plain(values: np.ndarray) -> list[int | None]:
@@ -284,7 +285,7 @@ def test_balance_rows_of_a_day() -> None:
     readings = {1: _readings([(t, 39 * v) for t, v in values]), 9: _readings(values)}
     rules = _rules()
     days = DayRange(rules.calendar, DAY0, DAY0)
-    settled = point_intervals(points, readings, days, rules, lambda *_: [])
+    settled = point_intervals(Inputs(points, readings), days, rules, lambda *_: [])
     limits = {"area_id": 5, "high_loss_rate": None, "negative_loss_rate": None}
     (row,) = balance_rows(limits, None, settled, days, rules=rules, now=T0 + timedelta(days=1))
     assert (row["supplied_wh"], row["delivered_wh"], row["loss_wh"]) == (3840, 3744, 96)
@@ -294,7 +295,7 @@ def test_balance_rows_of_a_day() -> None:
     assert row["technical_interval_wh"] == [None] * 96
     limits["high_loss_rate"] = 0.02
     points = [points[0], area]
-    settled = point_intervals(points, readings, days, rules, lambda *_: [])
+    settled = point_intervals(Inputs(points, readings), days, rules, lambda *_: [])
     (row,) = balance_rows(limits, None, settled, days, rules=rules, now=T0 + timedelta(days=1))
     assert (row["state"], row["loss_rate"]) == ("high", 0.025)
 
@@ -359,7 +360,7 @@ def _float_area(step_wh: int, stolen_wh: int = 0) -> dict[str, Any]:
     readings[9] = _readings([(t, supplied * k // 96) for k, t in enumerate(grid)])
     rules = _rules()
     days = DayRange(rules.calendar, DAY0, DAY0)
-    settled = point_intervals(points, readings, days, rules, lambda *_: [])
+    settled = point_intervals(Inputs(points, readings), days, rules, lambda *_: [])
     limits = {"area_id": 5, "high_loss_rate": 0.005, "negative_loss_rate": None}
     (row,) = balance_rows(limits, None, settled, days, rules=rules, now=midnight)
     return row
