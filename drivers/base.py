@@ -72,6 +72,8 @@ class ReadingFlag(IntFlag):
     """The device says, or we can see, that its clock is off."""
     BACKFILL = 2
     """Came from a stored profile after the fact."""
+    AHEAD = 4
+    """Stamped later than it came in; its clock is suspect then, too."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -114,6 +114,13 @@ CLOCK_OFFSET_SECONDS = Histogram(
 )
 STORE_ERRORS = Counter("headend_store_errors_total", "Database errors met and retried, by class", ["kind"])
 SETTLED_DAYS = Counter("headend_settled_area_days_total", "Area-days settled and balanced")
+SETTLE_SECONDS = Histogram(
+    "headend_settle_seconds",
+    "Settling and balancing days of one area, commit included: yesterday and today, or older ones",
+    ["age"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+SETTLE_FAILURES = Counter("headend_settle_failures_total", "Areas that could not be settled and are tried again")
 FINDINGS_OPENED = Counter("headend_findings_opened_total", "Findings opened", ["kind"])
 BATCHES_CREATED = Counter("headend_billing_batches_created_total", "Billing batches made")
 BATCH_PUSHES = Counter("headend_billing_pushes_total", "Pushes to the billing import endpoint", ["outcome"])

@@ -1,8 +1,8 @@
 """The area balance per interval and per day: what went in, what came out through meters, and what is missing.
 
 The rule it keeps: sums are made over aligned and complete intervals only (every meter that served has a value), and
-what a sum leaves out is
-said by its coverage. `loss = supplied − delivered`; `rate = loss ÷ gross` with gross = area import + household export.
+what a sum leaves out is said by its coverage. `loss = supplied − delivered`; `rate = loss ÷ gross` with gross = area
+import + household export.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from reconciliation.registers import NO_VALUE, IntervalQuality
 from reconciliation.report import TechnicalLossModel
-from reconciliation.uncertainty import Accuracy, energy_sd_wh, loss_sd_wh, resolution_sd_wh
+from reconciliation.uncertainty import Accuracy, EnergyVariance, MeterErrors, coarse_variance, energy_variance, summed
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Small: TypeAlias = npt.NDArray[np.int8]
@@ -59,10 +59,6 @@ class MeteredEnergy:
     """(n, T) whether the point hangs on the area and is counted in the balance then."""
     served: Bools
     """(n, T) whether a meter was installed."""
-    resolution_wh: Floats
-    """(n,) register step on the primary side [Wh]."""
-    coarser_wh: Floats | None = None
-    """(n,) what of that step is not the meter's own, but of the way it is read [Wh]; None: nothing."""
 
     @property
     def present(self) -> Bools:
@@ -72,7 +68,29 @@ class MeteredEnergy:
     @property
     def measured(self) -> Bools:
         """(n, T) whether it rests on registers read around the interval."""
-        return np.isin(self.quality, (IntervalQuality.MEASURED, IntervalQuality.INTERPOLATED))
+        found: Bools = np.equal(self.quality, IntervalQuality.MEASURED)
+        found |= self.quality == IntervalQuality.INTERPOLATED
+        return found
+
+    @property
+    def dark(self) -> Bools:
+        """(n, T) whether power had failed: the energy is known, and there was nothing to measure."""
+        return np.equal(self.quality, IntervalQuality.ZERO_BY_EVENT)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnmeteredEnergy:
+    """What L known loads without a meter (street lights by schedule) take in T intervals."""
+
+    energy_wh: Ints
+    """(L, T) int64 [Wh]."""
+    sd_share: Floats
+    """(L,) standard deviation of each load's energy as share of it; the same error on every day."""
+
+    @classmethod
+    def none(cls, intervals: int) -> UnmeteredEnergy:
+        """No such load."""
+        return cls(np.zeros((0, intervals), dtype=np.int64), np.zeros(0))
 
 
 def value_or_zero(energy_wh: Ints) -> Ints:
@@ -87,39 +105,66 @@ class IntervalBalance:
     complete: Bools
     supplied_wh: Ints
     delivered_wh: Ints
+    """Through meters, and by unmetered loads."""
     gross_wh: Ints
+    unmetered_wh: Ints
+    """(T,) of the delivered energy, by schedule."""
     required: Ints
-    """(T,) counted metering points, area meters included."""
+    """(T,) counted metering points, area meters included, of which there was something to measure: not those without
+    power, or every outage would be a day that cannot be computed.
+    """
     measured: Ints
     """(T,) of them measured."""
     area_present: Bools
-    absolute_wh: Ints
-    """(T,) Σ |import| + |export| of the counted points."""
+    expected: Bools
+    """(T,) whether there is anything that takes energy: a household's meter or an unmetered load."""
+    measured_wh: Ints
+    """(T,) Σ |import| + |export| of the counted points, of what was measured ..."""
     estimated_wh: Ints
-    """(T,) of that, estimated."""
+    """... estimated ..."""
+    edited_wh: Ints
+    """... or set by a person."""
+    area_net_wh: Ints
+    """(a, T) import − export of each area meter where it is counted, else 0."""
+    point_net_wh: Ints
+    """(n, T) the same of each metering point."""
 
 
-def interval_balance(area: MeteredEnergy, points: MeteredEnergy) -> IntervalBalance:
-    """Balance of T intervals from the area's own meters and from its counted metering points."""
+def interval_balance(
+    area: MeteredEnergy, points: MeteredEnergy, unmetered: UnmeteredEnergy | None = None
+) -> IntervalBalance:
+    """Balance of T intervals from the area's own meters, its counted metering points and its unmetered loads."""
+    count = area.import_wh.shape[1]
+    by_schedule = unmetered or UnmeteredEnergy.none(count)
     wanted = points.counted & points.served
     area_wanted = area.counted & area.served
     area_present: Bools = np.logical_and(area_wanted.any(axis=0), (area.present | ~area_wanted).all(axis=0))
-    complete: Bools = np.logical_and(area_present, (points.present | ~wanted).all(axis=0) & wanted.any(axis=0))
+    expected: Bools = np.logical_or(wanted.any(axis=0), (by_schedule.energy_wh > 0).any(axis=0))
+    complete: Bools = area_present & (points.present | ~wanted).all(axis=0) & expected
     used = wanted & points.present
     area_used = area_wanted & area.present
     into, out = value_or_zero(area.import_wh) * area_used, value_or_zero(area.export_wh) * area_used
     taken, fed = value_or_zero(points.import_wh) * used, value_or_zero(points.export_wh) * used
-    absolute = taken + fed
+    measured = points.measured
+    area_required = np.where(area.counted.any(axis=0), (area.counted & ~area.dark).sum(axis=0), 1)
+    exchanged = taken + fed
+    net, area_net = taken - fed, into - out
+    unmetered_wh = by_schedule.energy_wh.sum(axis=0)
     return IntervalBalance(
         complete=complete,
-        supplied_wh=into.sum(axis=0) - out.sum(axis=0),
-        delivered_wh=taken.sum(axis=0) - fed.sum(axis=0),
+        supplied_wh=area_net.sum(axis=0),
+        delivered_wh=net.sum(axis=0) + unmetered_wh,
         gross_wh=into.sum(axis=0) + fed.sum(axis=0),
-        required=points.counted.sum(axis=0) + np.maximum(area.counted.sum(axis=0), 1),
-        measured=(points.counted & points.measured).sum(axis=0) + (area.counted & area.measured).sum(axis=0),
+        unmetered_wh=unmetered_wh,
+        required=(points.counted & ~points.dark).sum(axis=0) + area_required,
+        measured=(points.counted & measured).sum(axis=0) + (area.counted & area.measured).sum(axis=0),
         area_present=area_present,
-        absolute_wh=absolute.sum(axis=0),
-        estimated_wh=(absolute * (points.quality == IntervalQuality.ESTIMATED)).sum(axis=0),
+        expected=expected,
+        measured_wh=(exchanged * measured).sum(axis=0),
+        estimated_wh=(exchanged * (points.quality == IntervalQuality.ESTIMATED)).sum(axis=0),
+        edited_wh=(exchanged * (points.quality == IntervalQuality.EDITED)).sum(axis=0),
+        area_net_wh=area_net,
+        point_net_wh=net,
     )
 
 
@@ -142,15 +187,34 @@ class DayBalance:
     reason: str | None = None
     supplied_wh: int | None = None
     delivered_wh: int | None = None
+    unmetered_wh: int | None = None
+    """Of the delivered energy, by schedule."""
     loss_wh: int | None = None
     technical_wh: int | None = None
     unexplained_wh: int | None = None
     gross_wh: int | None = None
     loss_rate: float | None = None
     uncertainty_wh: int | None = None
+    """One standard deviation of the loss: the root of the squares of the four that follow."""
+    systematic_wh: int | None = None
+    """Of it, what is the same error every day: gains, unmetered loads."""
+    start_wh: int | None = None
+    """... what the registers at the day's first instant leave open ..."""
+    end_wh: int | None = None
+    """... those at its last instant, which the next day shares ..."""
+    inner_wh: int | None = None
+    """... and what is independent from day to day."""
+    coarse_wh: int | None = None
+    """Of the uncertainty, what registers bring in that are read more coarsely than they count."""
     intervals: int
     intervals_complete: int
     coverage_intervals: float | None = None
+    measured_wh: int | None = None
+    """Σ |import| + |export| through household meters in complete intervals: of what was measured ..."""
+    estimated_wh: int | None = None
+    """... estimated ..."""
+    edited_wh: int | None = None
+    """... or set by a person."""
     estimated_share: float | None = None
 
 
@@ -187,91 +251,133 @@ def judge(
     return Verdict(State.NORMAL, unexplained)
 
 
-def day_balance(
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sources:
+    """What a stretch of days is balanced from, besides the sums of its intervals."""
+
+    area: MeteredEnergy
+    points: MeteredEnergy
+    area_errors: MeterErrors
+    point_errors: MeterErrors
+    area_coarser_wh: Floats
+    """(a, D) what of a register's step is not the meter's own, but of the way it is read [Wh]."""
+    point_coarser_wh: Floats
+    """(n, D)."""
+    unmetered: UnmeteredEnergy
+
+
+def day_balances(
     intervals: IntervalBalance,
-    area: MeteredEnergy,
-    points: MeteredEnergy,
+    sources: Sources,
     *,
-    day: slice,
-    elapsed: int,
+    days: Ints,
+    elapsed: Ints,
     technical_wh: Floats,
     interval_s: int,
     limits: Limits,
     accuracy: Accuracy,
-) -> DayBalance:
-    """Balance of one day: the intervals `day`, of which the first `elapsed` are over.
+) -> list[DayBalance]:
+    """Balances of D days, of each of which the first `elapsed` (D,) intervals are over.
 
-    `technical_wh`: (T,) float64, NaN: no model. A day below the coverage limit keeps its sums, where it has any, with
-    the state not computable.
+    `days`: (D + 1,) index of each day's first interval and the end of the last; `technical_wh`: (T,) float64, NaN: no
+    model. A day below the coverage limit keeps its sums, where it has any, with the state not computable.
     """
-    total = day.stop - day.start
-    over = slice(day.start, day.start + elapsed)
-    complete = intervals.complete[over]
-    count = int(complete.sum())
-    required = int(intervals.required[over].sum())
-    coverage = int(intervals.measured[over].sum()) / required if required else None
-    reason = _why_not(intervals, over, complete=count, coverage=coverage, points=points, limits=limits)
-    if count == 0:
-        return DayBalance(
-            state=State.NOT_COMPUTABLE,
-            reason=reason,
-            intervals=total,
-            intervals_complete=0,
-            coverage_intervals=coverage,
+    first, sizes = days[:-1], np.diff(days)
+    over = np.arange(intervals.complete.size) < np.repeat(first + elapsed, sizes)
+    complete = intervals.complete & over
+
+    def total(values: npt.NDArray[np.generic], among: Bools) -> Ints:
+        return np.add.reduceat(np.where(among, values, 0).astype(np.int64), first)
+
+    one = np.ones(complete.size, dtype=np.int64)
+    counts, required, measured = total(one, complete), total(intervals.required, over), total(intervals.measured, over)
+    area_present, expected = total(one, over & intervals.area_present), total(one, over & intervals.expected)
+    sums = {
+        name: total(getattr(intervals, name), complete)
+        for name in (
+            "supplied_wh", "delivered_wh", "gross_wh", "unmetered_wh", "measured_wh", "estimated_wh", "edited_wh",
         )
-    supplied = int(intervals.supplied_wh[over][complete].sum())
-    delivered = int(intervals.delivered_wh[over][complete].sum())
-    gross = int(intervals.gross_wh[over][complete].sum())
-    absolute = int(intervals.absolute_wh[over][complete].sum())
-    estimated = int(intervals.estimated_wh[over][complete].sum())
-    technical = technical_wh[over][complete]
-    technical_sum = round(float(technical.sum())) if np.isfinite(technical).all() else None
-    loss, rate = supplied - delivered, (supplied - delivered) / gross if gross > 0 else None
-    sigma = _loss_sd(area, points, over, complete=complete, interval_s=interval_s, accuracy=accuracy)
-    coarse = _coarser_sd(area, points, over, complete=complete)
+    }  # fmt: skip
+    known = np.isfinite(technical_wh)
+    technical = np.add.reduceat(np.where(complete & known, technical_wh, 0.0), first)
+    unknown = total(one, complete & ~known)
+    deviations = _deviations(intervals, sources, complete, days=days, interval_s=interval_s, accuracy=accuracy)
+    found: list[DayBalance] = []
+    for d in range(first.size):
+        coverage = int(measured[d]) / int(required[d]) if required[d] else None
+        reason = _why_not(
+            elapsed=int(elapsed[d]), expected=int(expected[d]), area_present=int(area_present[d]), coverage=coverage,
+            complete=int(counts[d]), limits=limits,
+        )  # fmt: skip
+        known_sums = {name: int(values[d]) for name, values in sums.items()}
+        found.append(
+            _day(
+                known_sums,
+                {name: float(values[d]) for name, values in deviations.items()},
+                reason=reason,
+                intervals=(int(sizes[d]), int(counts[d])),
+                coverage=coverage,
+                technical=None if unknown[d] else round(float(technical[d])),
+                limits=limits,
+                accuracy=accuracy,
+            )
+        )
+    return found
+
+
+def _day(
+    sums: dict[str, int],
+    deviations: dict[str, float],
+    *,
+    reason: str | None,
+    intervals: tuple[int, int],
+    coverage: float | None,
+    technical: int | None,
+    limits: Limits,
+    accuracy: Accuracy,
+) -> DayBalance:
+    if intervals[1] == 0:
+        return DayBalance(
+            state=State.NOT_COMPUTABLE, reason=reason, intervals=intervals[0], intervals_complete=0,
+            coverage_intervals=coverage,
+        )  # fmt: skip
+    loss, gross = sums["supplied_wh"] - sums["delivered_wh"], sums["gross_wh"]
+    rate = loss / gross if gross > 0 else None
+    exchanged = sums["measured_wh"] + sums["estimated_wh"] + sums["edited_wh"]
     verdict = judge(
         loss_wh=loss,
         loss_rate=rate,
-        technical_wh=technical_sum,
-        uncertainty_wh=sigma,
+        technical_wh=technical,
+        uncertainty_wh=deviations["uncertainty_wh"],
         limits=limits,
         accuracy=accuracy,
-        rate_margin=limits.sigmas * coarse / gross if gross > 0 else 0.0,
+        rate_margin=limits.sigmas * deviations["coarse_wh"] / gross if gross > 0 else 0.0,
     )
     return DayBalance(
         state=verdict.state if reason is None else State.NOT_COMPUTABLE,
         reason=reason,
-        supplied_wh=supplied,
-        delivered_wh=delivered,
         loss_wh=loss,
-        technical_wh=technical_sum,
+        technical_wh=technical,
         unexplained_wh=verdict.unexplained_wh,
-        gross_wh=gross,
         loss_rate=rate,
-        uncertainty_wh=round(sigma),
-        intervals=total,
-        intervals_complete=count,
+        intervals=intervals[0],
+        intervals_complete=intervals[1],
         coverage_intervals=coverage,
-        estimated_share=estimated / absolute if absolute else 0.0,
+        estimated_share=sums["estimated_wh"] / exchanged if exchanged else 0.0,
+        **sums,
+        **{name: round(value) for name, value in deviations.items()},
     )
 
 
 def _why_not(
-    intervals: IntervalBalance,
-    over: slice,
-    *,
-    complete: int,
-    coverage: float | None,
-    points: MeteredEnergy,
-    limits: Limits,
+    *, elapsed: int, expected: int, area_present: int, coverage: float | None, complete: int, limits: Limits
 ) -> str | None:
     """Machine word for why a day cannot be judged; None: it can."""
-    elapsed = over.stop - over.start
     if elapsed == 0:
         return "no_interval_over"
-    if not (points.counted[:, over] & points.served[:, over]).any():
+    if expected == 0:
         return "no_household_meter"
-    if intervals.area_present[over].sum() < limits.coverage * elapsed:
+    if area_present < limits.coverage * elapsed:
         return "area_meter_missing"
     if coverage is None or coverage < limits.coverage:
         return "coverage_too_low"
@@ -280,33 +386,46 @@ def _why_not(
     return None
 
 
-def _coarser_sd(area: MeteredEnergy, points: MeteredEnergy, over: slice, *, complete: Bools) -> float:
-    """Standard deviation of the loss that registers bring in which are read more coarsely than they count [Wh]."""
-    variance = 0.0
-    for energy in (area, points):
-        if energy.coarser_wh is not None and energy.coarser_wh.any():
-            used = energy.counted[:, over] & energy.present[:, over] & complete[None, :]
-            variance += float(np.square(resolution_sd_wh(used, energy.coarser_wh)).sum())
-    return float(np.sqrt(variance))
-
-
-def _loss_sd(
-    area: MeteredEnergy, points: MeteredEnergy, over: slice, *, complete: Bools, interval_s: int, accuracy: Accuracy
-) -> float:
-    parts: list[Floats] = []
-    for energy, percent in ((area, accuracy.area_class), (points, accuracy.household_class)):
-        used = energy.counted[:, over] & energy.present[:, over] & complete[None, :]
-        net = value_or_zero(energy.import_wh[:, over]) - value_or_zero(energy.export_wh[:, over])
-        estimated = energy.quality[:, over] == IntervalQuality.ESTIMATED
+def _deviations(
+    intervals: IntervalBalance,
+    sources: Sources,
+    complete: Bools,
+    *,
+    days: Ints,
+    interval_s: int,
+    accuracy: Accuracy,
+) -> dict[str, Floats]:
+    """(D,) float64 [Wh] each: standard deviations of the loss by their kind; meters err independently of each other."""
+    first = days[:-1]
+    parts: list[EnergyVariance] = []
+    coarse = np.zeros(first.size)
+    for energy, net, errors, coarser in (
+        (sources.area, intervals.area_net_wh, sources.area_errors, sources.area_coarser_wh),
+        (sources.points, intervals.point_net_wh, sources.point_errors, sources.point_coarser_wh),
+    ):
+        used = energy.counted & energy.present & complete
+        exports = np.zeros((net.shape[0], first.size), dtype=np.bool_)
+        if net.shape[0]:
+            exports = np.logical_or.reduceat(used & (energy.export_wh > 0), first, axis=-1)
         parts.append(
-            energy_sd_wh(
-                np.where(used, net, 0).astype(np.float64),
-                used,
-                estimated,
-                percent=percent,
-                resolution_wh=energy.resolution_wh,
-                interval_s=interval_s,
-                accuracy=accuracy,
+            energy_variance(
+                np.where(used, net, 0), used, exports, days, errors=errors, interval_s=interval_s, accuracy=accuracy
             )
         )
-    return loss_sd_wh(parts[0], parts[1])
+        if coarser.any():
+            coarse += summed(coarse_variance(used, coarser, days))
+    systematic, start, end, inner = (
+        sum(summed(getattr(part, name)) for part in parts) for name in ("gain", "start", "end", "inner")
+    )
+    if sources.unmetered.energy_wh.size:
+        used_wh = np.add.reduceat(np.where(complete, sources.unmetered.energy_wh, 0), first, axis=-1)
+        systematic = systematic + summed(np.square(used_wh * sources.unmetered.sd_share[:, None]))
+    variances = {
+        "uncertainty_wh": systematic + start + end + inner,
+        "systematic_wh": systematic,
+        "start_wh": start,
+        "end_wh": end,
+        "inner_wh": inner,
+        "coarse_wh": coarse,
+    }
+    return {name: np.sqrt(variance) for name, variance in variances.items()}

@@ -7,7 +7,7 @@ stretch of time is asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -23,6 +23,16 @@ HEADROOM: Final = 1.5
 """A connection carries up to so much more than its rated current for a while; a climb above that cannot be."""
 ROLLOVER_SHARE: Final = 0.1
 """A rollover is believed only if it means less energy than this share of the register's span."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plausible:
+    """What a register may do; the thresholds of the rule register_decreased, for all series alike."""
+
+    skew_s: float = 10.0
+    """A fall by what flows in so long is clocks that differ [s]."""
+    headroom: float = HEADROOM
+    rollover_share: float = ROLLOVER_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +51,7 @@ class SeriesMeta:
     """int64 [µs UTC]: the series serves from here ..."""
     to_us: Ints
     """... to here."""
+    plausible: Plausible = field(default_factory=Plausible)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,17 +124,19 @@ class _Limits:
 
     span_wh: int
     capacity_w: float
+    plausible: Plausible
 
     @classmethod
     def of(cls, meta: SeriesMeta, s: int) -> _Limits:
-        return cls(int(meta.span_wh[s]), float(meta.capacity_w[s]))
+        return cls(int(meta.span_wh[s]), float(meta.capacity_w[s]), meta.plausible)
 
     def most_wh(self, elapsed_us: int, slack_wh: int) -> float:
-        return HEADROOM * self.capacity_w * elapsed_us / 3.6e9 + 2 * slack_wh
+        return self.plausible.headroom * self.capacity_w * elapsed_us / 3.6e9 + 2 * slack_wh
 
     def rolled_over(self, before: int, after: int, elapsed_us: int, slack_wh: int) -> bool:
         climb = after - before + self.span_wh
-        return after < before and 0 <= climb <= min(self.most_wh(elapsed_us, slack_wh), ROLLOVER_SHARE * self.span_wh)
+        most = min(self.most_wh(elapsed_us, slack_wh), self.plausible.rollover_share * self.span_wh)
+        return after < before and 0 <= climb <= most
 
     def climbs(self, before: int, after: int, elapsed_us: int, slack_wh: int) -> bool:
         """Whether the step can be: up by no more than the connection carries, level within the slack, or a rollover."""

@@ -5,6 +5,13 @@ multiplier exactly, in integer
 Wh, whatever lies between. It is kept by rounding registers, never intervals: an interval is the difference of two
 rounded cumulative values.
 
+Against the largest remainder, which hands the Wh that are lost in rounding a gap down to its intervals with the largest
+fractions: both sum to the register difference exactly, and both leave each interval less than 1 Wh off. Rounded
+registers leave *every* sum of neighbouring intervals less than 1 Wh off too (each end by half a Wh at the most), so
+hours, days and billing periods cut out of a gap are right. Of the largest remainder that is not so (n equal fractions
+of 0.5: the first n / 2 intervals all go up, n / 4 Wh too much by then), and its intervals depend on the whole gap,
+while a rounded register depends on its own instant only.
+
 A *series* is one direction (import or export) of one installation: its readings in order of time, and what holds for
 it (`SeriesMeta`).
 """
@@ -54,9 +61,14 @@ class GridRules:
     tolerance_us: int = 900_000_000
     """Readings this close on both sides: interpolated [µs]."""
     line_gap_us: int = 7_200_000_000
-    """Longer distances between two readings are spread by shape, not by a straight line [µs]."""
+    """Gaps up to this, included, are a straight line; longer ones are spread by shape [µs]."""
     longest_gap_us: int = 400 * 86_400_000_000
     """Still longer ones are not spread at all: absent [µs]."""
+
+    @property
+    def longest_line_us(self) -> int:
+        """Between readings, which may stand `on_grid_us` outside the grid instants that the gap is counted by [µs]."""
+        return self.line_gap_us + 2 * self.on_grid_us
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +91,8 @@ class GridRegisters:
     """(series, instants) index of the reading that is the register there; -1: not measured."""
     thin: Bools
     """(series, instants) interpolated between readings so far apart that one between them is missing."""
+    method: Flags
+    """(series, instants) how an ESTIMATED register was made, a bit of Flag (estimation.METHODS); else 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +111,15 @@ class LongGap:
 def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: GridRules) -> GridRegisters:
     """Registers of S series at K grid instants.
 
-    `grid_us`: (K,) int64 rising [µs UTC]. For every instant: a reading within `on_grid_us` is the register
-    (measured); between two readings of
-    one run it lies on the straight line (interpolated within the tolerance, else estimated); otherwise it is absent.
+    `grid_us`: (K,) int64 rising [µs UTC]. For every instant: a reading within `on_grid_us` is the register (measured;
+    of two the nearer one, of two as near the earlier one); between two readings of one run it lies on the straight line
+    (interpolated where both lie within the tolerance and no further apart than a line may reach, else estimated);
+    otherwise it is absent: before the first reading, after the last one, across a reset.
     Raises ValueError when registers × multiplier leave the range of 64 bits.
     """
     series = len(meta.multiplier_e4)
     at = np.clip(grid_us[None, :], meta.from_us[:, None], meta.to_us[:, None])
-    before, after = _bracket(readings, at)
+    before, after = _bracket(readings, grid_us, at)
     ts, value, run = _padded(readings)
     near_b, near_a = at - ts[before], ts[after] - at
     has_b, has_a = before >= 0, after >= 0
@@ -125,7 +140,8 @@ def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: Grid
 
     quality = np.full((series, at.shape[1]), IntervalQuality.ABSENT, dtype=np.int8)
     quality[between] = IntervalQuality.ESTIMATED
-    quality[between & (np.maximum(near_b, near_a) <= rules.tolerance_us)] = IntervalQuality.INTERPOLATED
+    close = (np.maximum(near_b, near_a) <= rules.tolerance_us) & (gap <= rules.longest_line_us)
+    quality[between & close] = IntervalQuality.INTERPOLATED
     quality[snapped] = IntervalQuality.MEASURED
     ticks[quality == IntervalQuality.ABSENT] = NO_VALUE
     return GridRegisters(
@@ -137,24 +153,36 @@ def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: Grid
         after,
         np.where(snapped, anchor, -1),
         between & (2 * gap > 3 * np.diff(grid_us).min(initial=rules.longest_gap_us)),
+        np.where(quality == IntervalQuality.ESTIMATED, Flag.BY_LINE, 0).astype(np.int32),
     )
 
 
-def _bracket(readings: Cleaned, at: Ints) -> tuple[Ints, Ints]:
-    """(S, K) indices of the last reading at or before and the first at or after every instant; -1: none."""
+def _bracket(readings: Cleaned, grid_us: Ints, at: Ints) -> tuple[Ints, Ints]:
+    """(S, K) indices of the last reading at or before and the first at or after every instant; -1: none.
+
+    `at`: (S, K) the grid's instants (K,), clipped where a series serves only part of the time. Readings are counted
+    into the grid's cells, all series at once; only clipped rows are searched one by one.
+    """
     series, instants = at.shape
-    before = np.full((series, instants), -1, dtype=np.int64)
-    after = np.full((series, instants), -1, dtype=np.int64)
-    for s in range(series):
-        first, last = int(readings.offsets[s]), int(readings.offsets[s + 1])
-        if first == last:
-            continue
-        own = readings.ts_us[first:last]
-        low = np.searchsorted(own, at[s], side="right") - 1
-        high = np.searchsorted(own, at[s], side="left")
-        before[s] = np.where(low >= 0, low + first, -1)
-        after[s] = np.where(high < own.size, high + first, -1)
-    return before, after
+    sizes = np.diff(readings.offsets)
+    first_at_or_after, first_after = _cells(readings.ts_us, grid_us)
+    row = np.repeat(np.arange(series) * (instants + 1), sizes)
+    counted = (np.bincount(row + cell, minlength=series * (instants + 1)) for cell in (first_at_or_after, first_after))
+    upto, below = (np.cumsum(c.reshape(series, instants + 1)[:, :instants], axis=1) for c in counted)
+    for s in np.flatnonzero((at[:, 0] != grid_us[0]) | (at[:, -1] != grid_us[-1])):
+        own = readings.ts_us[readings.offsets[s] : readings.offsets[s + 1]]
+        upto[s], below[s] = (np.searchsorted(own, at[s], side=side) for side in ("right", "left"))
+    first = readings.offsets[:-1, None]
+    return np.where(upto > 0, first + upto - 1, -1), np.where(below < sizes[:, None], first + below, -1)
+
+
+def _cells(ts_us: Ints, grid_us: Ints) -> tuple[Ints, Ints]:
+    """(n,) index of the first grid instant at or after each instant, and of the first one after it; K: none."""
+    steps = np.diff(grid_us)
+    if steps.size == 0 or (steps != steps[0]).any():
+        return np.searchsorted(grid_us, ts_us, side="left"), np.searchsorted(grid_us, ts_us, side="right")
+    below, rest = np.divmod(ts_us - grid_us[0], steps[0])
+    return np.clip(below + (rest > 0), 0, grid_us.size), np.clip(below + 1, 0, grid_us.size)
 
 
 def _padded(readings: Cleaned) -> tuple[Ints, Ints, Ints]:
@@ -178,10 +206,10 @@ def _check_range(readings: Cleaned, meta: SeriesMeta) -> None:
 
 
 def long_gaps(registers: GridRegisters, readings: Cleaned, rules: GridRules) -> list[LongGap]:
-    """Every gap longer than `line_gap_us` that holds an estimated grid instant, in order of series and time."""
+    """Every gap too long for a line that holds an estimated grid instant, in order of series and time."""
     ts, _, _ = _padded(readings)
     wide = (registers.quality == IntervalQuality.ESTIMATED) & (
-        ts[registers.after] - ts[registers.before] > rules.line_gap_us
+        ts[registers.after] - ts[registers.before] > rules.longest_line_us
     )
     found: list[LongGap] = []
     for s in np.flatnonzero(wide.any(axis=1)):
@@ -208,8 +236,10 @@ def interval_energy(
     absent), `quality` (S, K-1)
     IntervalQuality, `flags` (S, K-1) Flag, and `serving` (S, K-1) bool: whether the series served at any time in the
     interval.
-    A register that fell by less than its tolerance is smoothed within its day; the day's energy stays the difference
-    of its two registers. Such a fall is flagged, but for one that the coarse step of what was read explains:
+    An estimated interval carries the method of its registers. A register that fell by less than its tolerance is
+    smoothed within its day; the day's energy stays the difference of its two registers, even where that is below zero
+    (the interval of the fall carries it: what the next day counts too much must be taken off somewhere).
+    Such a fall is flagged, but for one that the coarse step of what was read explains:
     `forgiven_wh` (S, K) int64 [Wh, primary side], the larger of an interval's two instants counts; None: nothing.
     """
     wh = rounded_wh(registers.ticks)
@@ -223,6 +253,7 @@ def interval_energy(
     flags = np.zeros(energy.shape, dtype=np.int32)
     flags[serving & known & ~same_run] |= Flag.RESET
     flags[good & (registers.thin[:, :-1] | registers.thin[:, 1:])] |= Flag.MISSING
+    flags |= np.where(good, registers.method[:, :-1] | registers.method[:, 1:], 0)
     fell = good & (energy < 0)
     explained = 0 if forgiven_wh is None else np.maximum(forgiven_wh[:, :-1], forgiven_wh[:, 1:])
     flags[fell & (-energy > explained)] |= Flag.REGISTER_DECREASED
@@ -235,14 +266,21 @@ def interval_energy(
 
 
 def _smooth(energy: Ints, run: Ints) -> None:
-    """Make one day's intervals non-negative in place, keeping the energy of every unbroken stretch where that is not
-    negative itself.
+    """Make one day's intervals non-negative in place, keeping the energy of every unbroken stretch of registers.
+
+    A stretch whose registers fall from its first to its last keeps that fall in one interval, the deepest one, and is
+    zero elsewhere.
     """
     known = energy != NO_VALUE
     breaks = np.flatnonzero(~(known[1:] & known[:-1]) | (run[1:-1] != run[:-2])) + 1
     for stretch in np.split(np.arange(energy.size), breaks):
         if not known[stretch[0]]:
             continue
+        total = int(energy[stretch].sum())
+        if total < 0:
+            deepest = stretch[np.argmin(energy[stretch])]
+            energy[stretch] = 0
+            energy[deepest] = total
+            continue
         level = np.concatenate([[0], np.cumsum(energy[stretch])])
-        level = np.minimum(np.maximum.accumulate(level), max(int(level[-1]), 0))
-        energy[stretch] = np.diff(level)
+        energy[stretch] = np.diff(np.minimum(np.maximum.accumulate(level), total))

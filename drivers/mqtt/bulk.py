@@ -24,7 +24,7 @@ from msgspec import UNSET, Meta, UnsetType
 from drivers.base import ABSENT, ABSENT_DV, READING_DTYPE, MeterIdentity, ReadingBatch, ReadingFlag, Source
 from drivers.errors import PayloadError
 from drivers.mqtt import topics
-from drivers.mqtt.columns import CLOCK_AHEAD_US, NO_PHASES, UNCERTAINTY_MS
+from drivers.mqtt.columns import AHEAD, CLOCK_AHEAD_US, NO_PHASES, UNCERTAINTY_MS
 from drivers.mqtt.decoded import MeterReadings, ProfileUpload
 from drivers.mqtt.messages import RegisterWh, Seq, VoltageV
 from drivers.mqtt.profile import BACKFILL_US
@@ -237,7 +237,7 @@ def _decoded(values: _Values, taken: Sequence[_Taken]) -> dict[int, MeterReading
     rows["uncertainty_ms"] = UNCERTAINTY_MS
     rows["source"] = int(Source.MQTT)
     received = np.repeat(counts[:, 2], counts[:, 0])
-    rows["flags"] = np.where(ts_us > received + CLOCK_AHEAD_US, int(ReadingFlag.CLOCK_SUSPECT), 0)
+    rows["flags"] = np.where(ts_us > received + CLOCK_AHEAD_US, AHEAD, 0)
     measured = (imported != ABSENT) | (exported != ABSENT)
     # An instant that is not of the usual shape, does not rise, or has no register: for the careful way to judge.
     falls = np.zeros(stamped.size, dtype=np.bool_)

@@ -32,6 +32,7 @@ UNCERTAINTY_MS: Final = 500
 """Devices stamp to the second: half of it on both sides."""
 CLOCK_AHEAD_US: Final = 60 * 1_000_000
 """A reading stamped this long after it arrived has a clock that is off."""
+AHEAD: Final = int(ReadingFlag.CLOCK_SUSPECT | ReadingFlag.AHEAD)
 FIRST_YEAR: Final = 2000
 LAST_YEAR: Final = 2099
 
@@ -98,7 +99,7 @@ def scaled(values: Iterable[float | None], factor: float, absent: int) -> npt.ND
 
 def flag_clocks(rows: npt.NDArray[Any], received_us: int) -> None:
     """Mark what is stamped later than it arrived."""
-    rows["flags"][rows["ts_us"] > received_us + CLOCK_AHEAD_US] |= np.int16(ReadingFlag.CLOCK_SUSPECT)
+    rows["flags"][rows["ts_us"] > received_us + CLOCK_AHEAD_US] |= np.int16(AHEAD)
 
 
 def three(value: Any) -> Sequence[Any]:

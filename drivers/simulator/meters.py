@@ -85,13 +85,15 @@ class Instruments:
         meters, rng = fleet.meters, stream(scenario.seed, "instruments")
         n = len(meters)
         area = np.array([m.role == AREA for m in meters])
-        # Class 1 household meters spread well inside their class; class 0.5 S area meters behind class 0.5 S CTs.
-        gain = np.where(area, rng.normal(0, 0.0025, n).clip(-0.005, 0.005), rng.normal(0, 0.004, n).clip(-0.01, 0.01))
+        a = scenario.accuracy
+        of_area = rng.normal(0, a.area_gain_sd, n).clip(-a.area_gain_most, a.area_gain_most)
+        of_household = rng.normal(0, a.household_gain_sd, n).clip(-a.household_gain_most, a.household_gain_most)
+        gain = np.where(area, of_area, of_household)
         self.phases = np.array([m.phases for m in meters])
         self.three = np.flatnonzero(self.phases == 3)
         self.place3 = np.full(n, -1)
         self.place3[self.three] = np.arange(self.three.size)
-        phase_gain = 1 + gain[:, None] + rng.normal(0, 0.0008, (n, 3))
+        phase_gain = 1 + gain[:, None] + rng.normal(0, a.phase_gain_sd, (n, 3))
         ratio = np.array([m.multiplier for m in meters], dtype=np.float64)
         self.gain = phase_gain / ratio[:, None]
         """(M, 3) register Wh for each Wh that flows."""

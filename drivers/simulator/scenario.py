@@ -54,6 +54,22 @@ class Clocks(Table, frozen=True, kw_only=True):
     drift_ppm: Annotated[float, Meta(ge=0, le=500)] = 0.5
 
 
+class Accuracy(Table, frozen=True, kw_only=True):
+    """How far meters are off for good: each draws its gain from a normal distribution, cut off at the most that passes.
+
+    A meter that passed acceptance has the limit of its class at its 99 % quantile: SD = limit / 2.576. Behind current
+    transformers their error adds in squares: class 0.5S behind class 0.5S is 0.27 %. The defaults are a careful
+    utility's: households spread well inside class 1, area meters calibrated together with their transformers.
+    """
+
+    household_gain_sd: Share = 0.004
+    household_gain_most: Share = 0.01
+    area_gain_sd: Share = 0.0025
+    area_gain_most: Share = 0.005
+    phase_gain_sd: Share = 0.0008
+    """Of each measuring channel besides: the phases of one meter differ."""
+
+
 class Live(Table, frozen=True, kw_only=True):
     """What is sent at real time."""
 
@@ -153,6 +169,7 @@ class Scenario(Table, frozen=True, kw_only=True):
     latitude_deg: Annotated[float, Meta(ge=-66, le=66)] = 31.2
     modbus: Modbus = Modbus()
     clocks: Clocks = Clocks()
+    accuracy: Accuracy = Accuracy()
     live: Live = Live()
 
     @property

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from headend.api import pagination
-from headend.api.deps import Day, Parts, PartsDep, ReadDep, period_of_days, unknown
+from headend.api import csv_out, pagination, rollups
+from headend.api.deps import Day, Parts, PartsDep, ReadDep, invalid, period_of_days, unknown
 from headend.api.errors import describe
 from headend.api.pagination import Cursor, Limit, Page
+from headend.api.rollups import PeriodBalance
 from headend.store import views
 from headend.store.pool import Connection, Row
 from headend.store.views import AreaSort
@@ -37,7 +39,7 @@ class Balance(BaseModel):
     delivered_wh: int | None = Field(description="through the household meters: import − export")
     loss_wh: int | None
     technical_wh: int | None = Field(
-        description="of the loss, heat in conductors and meters' own use, by the area's model"
+        description="of the loss, heat in conductors and meters' own use, as technical_source says"
     )
     unexplained_wh: int | None
     loss_rate: float | None = Field(description="loss ÷ gross energy into the area; 0.07 is 7 %", examples=[0.043])
@@ -61,12 +63,26 @@ class Intervals(BaseModel):
 class BalanceDay(Balance):
     """A day's balance with how complete it is."""
 
+    unmetered_wh: int | None = Field(description="of delivered_wh: loads without a meter, by schedule")
+    technical_source: Literal["report", "model"] | None = Field(
+        description="report: of the engine's window with this day in it; model: what its last report taught"
+    )
+    gross_wh: int | None = Field(description="area import + household export: the loss rate's denominator")
+    systematic_wh: int | None = Field(
+        description="of uncertainty_wh, what is the same error on every day; over days it adds up, the rest in squares"
+    )
+    measured_wh: int | None = Field(description="household import + export: of what was measured")
+    estimated_wh: int | None = Field(description="... of what was estimated")
+    edited_wh: int | None = Field(description="... of what a person set")
     intervals: int = Field(description="on this local day; 92 or 100 where the clocks change")
     intervals_complete: int
     households: int
     households_measured: int
     settled_at: datetime
     vectors: Intervals | None = Field(None, description="only with intervals=day")
+
+
+_CSV_COLUMNS = ["day", *(key for key in BalanceDay.model_fields if key not in ("day", "vectors"))]
 
 
 class Loss(BaseModel):
@@ -180,35 +196,57 @@ def one_area(code: str, parts: PartsDep, connection: ReadDep) -> Area:
     return area_of(row, coverage_of(parts, connection, [row])[row["area_id"]])
 
 
-@router.get("/{code}/balances", summary="Balances by local day", responses=describe(404))
+@router.get(
+    "/{code}/balances",
+    summary="Balances by local day or month",
+    response_model=Page[BalanceDay] | Page[PeriodBalance],
+    responses=describe(404) | csv_out.RESPONSES,
+)
+@router.get("/{code}/balances.csv", include_in_schema=False, response_model=None)
 def list_balances(
     *,
+    request: Request,
     code: str,
     parts: PartsDep,
     connection: ReadDep,
     first: Annotated[
-        Day | None, Query(alias="from", description="first local day; default: 28 days before `to`")
+        Day | None, Query(alias="from", description="first local day; default: 28 days before `to`, or 12 months")
     ] = None,
     last: Annotated[Day | None, Query(alias="to", description="last local day; default: yesterday")] = None,
+    period: rollups.PeriodQuery = "day",
     intervals: Annotated[
         Literal["none", "day"], Query(description="day: with each day's interval vectors (at most 35 days at once)")
     ] = "none",
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> Page[BalanceDay]:
-    """Balances oldest first. A day that has not been settled is not in the list: it is not a day of zero."""
+) -> Page[BalanceDay] | Page[PeriodBalance] | Response:
+    """Balances oldest first. A day that has not been settled is not in the list: it is not a day of zero; a month with
+    such days says so. CSV with `Accept: text/csv`, or under `balances.csv`.
+    """
     vectors = intervals == "day"
+    if views.area_summary(connection, code, today=parts.today, heard_since=parts.heard_since) is None:
+        raise unknown("area", code)
+    if period == "month":
+        if vectors:
+            raise invalid("intervals", "a month has none; wanted period=day")
+        months = rollups.balances(
+            request, parts, connection, "area", code, period=period, first=first, last=last, limit=limit, cursor=cursor
+        )
+        return rollups.answer(request, months, f"{code}-{period}")
     start, end = period_of_days(
         first, last, today=parts.today, default_days=28, most_days=MOST_DAYS_OF_INTERVALS if vectors else MOST_DAYS
     )
-    if views.area_summary(connection, code, today=parts.today, heard_since=parts.heard_since) is None:
-        raise unknown("area", code)
+    if csv_out.wanted(request):  # a file has no next page
+        limit = MOST_DAYS
     after = pagination.decode(cursor, pagination.day)
     found = views.balances(
         connection, code, start, end, intervals=vectors, limit=limit + 1, after=after[0] if after else None
     )
     kept, following = pagination.cut(found, limit, lambda row: (row["day"],))
-    return Page(items=[_balance_day(row, vectors) for row in kept], next=following)
+    items = [_balance_day(row, vectors) for row in kept]
+    if csv_out.wanted(request):
+        return csv_out.answer(items, _CSV_COLUMNS, quote(f"{code}-{period}"))
+    return Page(items=items, next=following)
 
 
 def _balance_day(row: dict[str, Any], vectors: bool) -> BalanceDay:

@@ -113,7 +113,7 @@ def install(app: FastAPI, page: Renderer | None = None) -> None:
 
     def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        faults = [_fault(fault) for fault in error.errors()]
+        faults = [_fault(fault, error.body) for fault in error.errors()]
         detail = "; ".join(f"{f.get('pointer') or f.get('parameter')}: {f['detail']}" for f in faults)
         return answer(request, Problem(status=422, code="invalid-request", detail=detail, errors=faults))
 
@@ -200,9 +200,11 @@ def wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
-def _fault(fault: Mapping[str, Any]) -> dict[str, str]:
+def _fault(fault: Mapping[str, Any], body: object) -> dict[str, str]:
     where, *path = [str(part) for part in fault["loc"]]
     if where == "body":
+        if isinstance(body, dict) and path and path[0] == body.get("kind") and path[0] not in body:
+            del path[0]  # the kind by which one of several forms was chosen is no member of the body
         return {
             "pointer": "#/" + "/".join(p.replace("~", "~0").replace("/", "~1") for p in path),
             "detail": fault["msg"],

@@ -8,8 +8,10 @@ from headend.api import (
     areas,
     billing,
     buses,
+    changes,
     commands,
     discovered,
+    edits,
     events,
     findings,
     meters,
@@ -17,12 +19,16 @@ from headend.api import (
     quarantine,
     register_refusals,
     rollout,
+    rollups,
     status,
+    unmetered,
+    usage_points,
+    validation,
 )
 
 router = APIRouter(prefix="/api/v1")
 for noun in (
     areas, findings, events, discovered, quarantine, meters, commands, rollout, billing, buses, register_refusals,
-    profile_gaps, status,
+    profile_gaps, status, rollups, unmetered, usage_points, edits, changes, validation,
 ):  # fmt: skip
     router.include_router(noun.router)

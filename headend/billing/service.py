@@ -34,7 +34,7 @@ class BillingService:
         self._store = store
         self._settings = settings.billing
         self._clock = clock
-        self._seen: datetime | None = None
+        self._seen: tuple[datetime, datetime | None] | None = None
         self._made = self._acknowledged = self._failed_in_row = 0
         self._push_error: str | None = None
         self._secret = settings.billing.key() if settings.billing.endpoint_url else b""

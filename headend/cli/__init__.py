@@ -1,4 +1,4 @@
-"""The command line: `headend demo | run | migrate | import | settle | status | …`, all of them in `app`.
+"""The command line: `headend demo | run | migrate | import | settle | rules | status | …`, all of them in `app`.
 
 Commands import what they need when they run, so that `--help` answers at once.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from headend.cli import backup, command, demo, models, probe, quarantine, service, settle, status
+from headend.cli import backup, command, demo, models, probe, quarantine, rules, service, settle, status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,7 @@ app.command()(service.run)
 app.command()(service.migrate)
 app.command("import")(service.import_)
 app.command()(settle.settle)
+app.command()(rules.rules)
 app.command()(status.status)
 app.add_typer(probe.app, name="probe")
 app.add_typer(models.app, name="models")

@@ -23,9 +23,10 @@ def run(
         typer.Option(
             min=1,
             max=64,
-            help="Processes of the role ingest, which share the messages: they are this one's children, named "
-            "mqtt.client_id, …-2, …-3 in the group mqtt.share_group (unset: ingest). On several hosts give each a "
-            "client_id of its own, such as ingest-{host}.",
+            help="Processes of the role ingest, which share the messages, or of the role settle, which share the "
+            "areas: they are this one's children. Those of ingest are named mqtt.client_id, …-2, …-3 in the group "
+            "mqtt.share_group (unset: ingest); on several hosts give each a client_id of its own, such as "
+            "ingest-{host}. Those of settle need nothing, on any number of hosts.",
         ),
     ] = 1,
 ) -> None:
@@ -46,13 +47,16 @@ def run(
     if not wanted:
         fail(f"--roles: none is named, of {', '.join(ROLES)}")
     if workers > 1:
-        if wanted != ["ingest"]:
-            fail("--workers: only the role ingest runs in several processes; start the others by themselves")
-        from headend.cli.workers import WorkerNotStarted, run_workers
+        from headend.cli import workers as processes
 
+        if len(wanted) != 1 or wanted[0] not in processes.ROLES:
+            fail(
+                f"--workers: one role of {', '.join(processes.ROLES)} runs in several processes; start the others by "
+                "themselves"
+            )
         try:
-            run_workers(settings, workers, config, ready_file=ready_file)
-        except WorkerNotStarted as error:
+            processes.run_workers(settings, workers, config, role=wanted[0], ready_file=ready_file)
+        except processes.WorkerNotStarted as error:
             fail(str(error))
         return
     try:

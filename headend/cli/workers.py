@@ -1,7 +1,8 @@
-"""Several ingest processes under one: `headend run --roles ingest --workers N`.
+"""Several processes of one role under one: `headend run --roles ingest --workers N`, and the same with `settle`.
 
-Each has a session of its own at the broker and takes its share of the messages. One that ends is started again under
-the same name, so that it finds what the broker kept for it; none outlives this process.
+Those of ingest have a session each at the broker and take their share of the messages; those of settle share the areas
+in the store. One that ends is started again under the same name, so that it finds what the broker kept for it; none
+outlives this process.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from headend.embedded.spawn import Process, end, spawn
 from headend.log import get_logger
 from headend.settings import Settings
 
+ROLES: Final = ("ingest", "settle")
+"""What runs in several processes."""
+_ENDED: Final = {role: f"{role} worker ended, it is started again" for role in ROLES}
 SHARE_GROUP: Final = "ingest"
 """Where the settings name none."""
 _LOOK_S: Final = 0.1
@@ -36,18 +40,18 @@ class WorkerNotStarted(Exception):
     """A worker ended before it was ready: the others would fare no better. It has said why on stderr."""
 
 
-def environment_of(settings: Settings, number: int) -> dict[str, str]:
+def environment_of(settings: Settings, number: int, role: str = "ingest") -> dict[str, str]:
     """What makes the settings those of one worker, counted from 1; the first one is the process that there was before.
 
     What only one may take (decoders with a memory) is taken by the first, if the settings let it.
     """
-    mqtt = settings.mqtt
-    found = {
-        "HEADEND_MQTT__CLIENT_ID": mqtt.client_id if number == 1 else f"{mqtt.client_id}-{number}",
-        "HEADEND_MQTT__SHARE_GROUP": mqtt.share_group or SHARE_GROUP,
-    }
-    if number > 1:
-        found["HEADEND_MQTT__UNSHARED"] = "false"
+    found: dict[str, str] = {}
+    if role == "ingest":
+        mqtt = settings.mqtt
+        found["HEADEND_MQTT__CLIENT_ID"] = mqtt.client_id if number == 1 else f"{mqtt.client_id}-{number}"
+        found["HEADEND_MQTT__SHARE_GROUP"] = mqtt.share_group or SHARE_GROUP
+        if number > 1:
+            found["HEADEND_MQTT__UNSHARED"] = "false"
     if settings.metrics.port is not None:
         found["HEADEND_METRICS__PORT"] = str(settings.metrics.port + number - 1)
     return found
@@ -56,7 +60,8 @@ def environment_of(settings: Settings, number: int) -> dict[str, str]:
 class _Worker:
     """One of them, over all its lives."""
 
-    def __init__(self, number: int, command: list[str], environment: Mapping[str, str], ready: Path) -> None:
+    def __init__(self, role: str, number: int, command: list[str], environment: Mapping[str, str], ready: Path) -> None:
+        self.role = role
         self.number = number
         self.ready = ready
         self.was_ready = False
@@ -72,7 +77,7 @@ class _Worker:
         self._began_s, self._again_s = now_s, None
         # Told to stop, not killed, when this process vanishes: what it has in hand it commits and acknowledges.
         self._process = spawn(self._command, output=_STDERR, death_signal=signal.SIGTERM, environment=self._environment)
-        _log.info("ingest worker started", worker=self.number, pid=self._process.pid)
+        _log.info("worker started", of=self.role, worker=self.number, pid=self._process.pid)
 
     def look_after(self, now_s: float) -> None:
         """Note that it is ready, or ended; start it again when its pause is over. Raises WorkerNotStarted."""
@@ -86,10 +91,10 @@ class _Worker:
             return
         self._process = None
         if not self.was_ready:
-            raise WorkerNotStarted(f"ingest worker {self.number} ended with status {status} while starting")
+            raise WorkerNotStarted(f"{self.role} worker {self.number} ended with status {status} while starting")
         if now_s - self._began_s >= _STEADY_S:
             self._pause_s = _FIRST_PAUSE_S
-        _log.error("ingest worker ended, it is started again", worker=self.number, status=status, pause_s=self._pause_s)
+        _log.error(_ENDED[self.role], worker=self.number, status=status, pause_s=self._pause_s)
         self._again_s = now_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, _MOST_PAUSE_S)
 
@@ -102,15 +107,21 @@ class _Worker:
         """Wait until it has stopped; it is killed if that takes too long."""
         process, self._process = self._process, None
         if process is not None and not end(process, [(signal.SIGTERM, _GOODBYE_S)]):
-            _log.warning("ingest worker had to be killed", worker=self.number)
+            _log.warning("worker had to be killed", of=self.role, worker=self.number)
 
 
 def run_workers(
-    settings: Settings, count: int, config: Path | None, *, ready_file: Path | None, stop: threading.Event | None = None
+    settings: Settings,
+    count: int,
+    config: Path | None,
+    *,
+    role: str = "ingest",
+    ready_file: Path | None,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Run so many ingest processes until SIGTERM or SIGINT (or `stop`). Raises WorkerNotStarted."""
+    """Run so many processes of a role until SIGTERM or SIGINT (or `stop`). Raises WorkerNotStarted."""
     stopping = stop or _on_signals()
-    command = python_module("headend.cli", "run", "--roles", "ingest")
+    command = python_module("headend.cli", "run", "--roles", role)
     if config is not None:
         command += ["--config", str(config.resolve())]
     surroundings = dict(os.environ)
@@ -118,19 +129,25 @@ def run_workers(
     surroundings["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     with tempfile.TemporaryDirectory(prefix="headend-workers-") as directory:
         workers = [
-            _Worker(number, command, surroundings | environment_of(settings, number), Path(directory, str(number)))
+            _Worker(
+                role,
+                number,
+                command,
+                surroundings | environment_of(settings, number, role),
+                Path(directory, str(number)),
+            )
             for number in range(1, count + 1)
         ]
         try:
             for worker in workers:
                 worker.start(time.monotonic())
-            _look_after(workers, stopping, lambda: _tell_ready(ready_file, count))
+            _look_after(workers, stopping, lambda: _tell_ready(ready_file, role, count))
         finally:
             for worker in workers:
                 worker.terminate()
             for worker in workers:
                 worker.stop()
-    _log.info("ingest workers stopped", workers=count)
+    _log.info("workers stopped", of=role, workers=count)
 
 
 def _look_after(workers: list[_Worker], stopping: threading.Event, on_ready: Callable[[], None]) -> None:
@@ -143,10 +160,10 @@ def _look_after(workers: list[_Worker], stopping: threading.Event, on_ready: Cal
             told = True
 
 
-def _tell_ready(ready_file: Path | None, count: int) -> None:
-    _log.info("ingest workers ready", workers=count)
+def _tell_ready(ready_file: Path | None, role: str, count: int) -> None:
+    _log.info("workers ready", of=role, workers=count)
     if ready_file is not None:
-        ready_file.write_text(f"ingest x {count}\n", encoding="utf-8")
+        ready_file.write_text(f"{role} x {count}\n", encoding="utf-8")
 
 
 def _on_signals() -> threading.Event:

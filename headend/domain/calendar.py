@@ -18,7 +18,8 @@ def to_us(instant: datetime) -> int:
     """Microseconds since 1970 of an aware instant, exactly."""
     if instant.tzinfo is None:
         raise ValueError(f"instant {instant.isoformat()} has no time zone")
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * US_PER_S + since.microseconds  # a quarter of a division's time
 
 
 def from_us(instant_us: int) -> datetime:

@@ -11,6 +11,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from headend.domain.unmetered import UnmeteredLoad
+
 MeterId = tuple[str, str]
 """Manufacturer and serial: what makes a meter unique."""
 InstallationId = tuple[str, MeterId, datetime]
@@ -58,6 +60,17 @@ class UsagePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Category:
+    """What a usage point is billed as."""
+
+    usage_point: str
+    category: str
+    valid_from: datetime | None
+    """None: since ever."""
+    valid_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
     """A usage point hangs on an area, directly or behind a shared usage point."""
 
@@ -80,6 +93,8 @@ class Meter:
     digits: int
     """The register rolls over at 10^digits × resolution_wh."""
     resolution_wh: int
+    accuracy_class: Decimal | None = None
+    """Limit of its error [%]; None: the default of its kind."""
 
     @property
     def key(self) -> MeterId:
@@ -157,6 +172,30 @@ class Premises:
     has_production: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Feeder:
+    """A medium-voltage line that transformer areas hang on."""
+
+    feeder: str
+    station: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AreaFeeder:
+    """An area hangs on a feeder."""
+
+    area: str
+    feeder: str
+    valid_from: datetime
+    valid_to: datetime | None
+
+    @property
+    def key(self) -> tuple[str, datetime]:
+        """What makes it unique."""
+        return self.area, self.valid_from
+
+
 @dataclass(slots=True)
 class Topology:
     """All of it as stored; the importer works on it as on a sketch of what will be."""
@@ -172,6 +211,11 @@ class Topology:
     endpoints: dict[tuple[MeterId, str], Endpoint] = field(default_factory=dict)
     """By meter and protocol."""
     premises: dict[str, Premises] = field(default_factory=dict)
+    feeders: dict[str, Feeder] = field(default_factory=dict)
+    area_feeders: dict[tuple[str, datetime], AreaFeeder] = field(default_factory=dict)
+    unmetered_loads: dict[tuple[str, datetime], UnmeteredLoad] = field(default_factory=dict)
+    categories: dict[str, list[Category]] = field(default_factory=dict)
+    """By usage point, oldest first; one that is not here is since ever what the usage point says."""
 
 
 @dataclass(frozen=True, slots=True)

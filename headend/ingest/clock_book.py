@@ -1,6 +1,7 @@
 """Keeps what meters' clocks said: the reading, the event when one has drifted, and the command that the policy wants.
 
-The rule it keeps: one transaction for all three; an episode of drift is told once, however often it is read.
+The rule it keeps: one transaction for all of it, and for the mark of the day on which it is seen; an episode of drift
+is told once, however often it is read.
 
 What is read live is stamped by our own clock: no live reading is suspect because of the meter's. A stored profile is
 stamped by the meter; whoever reads one back asks `headend.store.clocks` how far its clock was off.
@@ -86,6 +87,8 @@ class ClockBook:
             command_id=command_id,
         )
         clocks.add(connection, target.meter_id, reading)
+        if clocks.is_off(reading) or clocks.is_off(previous):
+            clocks.mark(connection, target.meter_id, at=reading.at, zone=self.zone.key, now=now)
         if offset.offset_us is not None:
             CLOCK_OFFSET_SECONDS.observe(abs(offset.offset_us) / US_PER_S)
         if reading.drifted and not drifting:

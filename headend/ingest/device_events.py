@@ -15,17 +15,20 @@ import numpy as np
 
 from drivers.base import MeterIdentity
 from drivers.events import DeviceEvent, EventKind, code_of
-from headend.domain.calendar import from_us
+from headend.domain.calendar import from_us, to_us
+from headend.domain.gaps import EVENT_SKEW_S
 from headend.ingest.assemble import Ints, Rows
 from headend.ingest.derived_events import Bands, derive, speaking
 from headend.ingest.identity import Directory
 from headend.ingest.item import Item, QuarantineEntry
+from headend.ingest.known import Stretches
 from headend.ingest.status_events import events_of
 from headend.settings import Events
 from headend.store import concentrators, events, readings
-from headend.store.events import EventSource, StoredEvent
+from headend.store.events import Added, EventSource, StoredEvent
 from headend.store.pool import Connection
 
+_POWER: Final = (EventKind.POWER_FAILED.value, EventKind.POWER_RESTORED.value)
 _NEVER: Final = np.iinfo(np.int64).min
 """Newest instant of a meter of which nothing was stored."""
 
@@ -167,6 +170,22 @@ def of_concentrators(changes: Sequence[concentrators.Changed], now: datetime) ->
         )
         for change in changes
     ]
+
+
+def with_power_changes(told: Iterable[StoredEvent]) -> list[int]:
+    """The meters of which settlement may learn when their power failed or came back, in order."""
+    return sorted({event.meter_id for event in told if event.meter_id is not None and event.kind in _POWER})
+
+
+def power_changes(added: Iterable[Added]) -> Stretches:
+    """When meters' power may have failed or come back, of events that were not told before: settlement goes by them."""
+    found = sorted(
+        (event.meter_id, to_us(event.occurred_at), event.uncertainty_ms * 1000 + EVENT_SKEW_S * 1_000_000)
+        for event in added
+        if event.meter_id is not None and event.kind in _POWER
+    )
+    meter, at_us, apart_us = (np.array([row[i] for row in found], dtype=np.int64) for i in range(3))
+    return Stretches(meter, at_us - apart_us, at_us + apart_us)
 
 
 def _stored(

@@ -31,6 +31,9 @@ _NOUN: Final[Mapping[str, str]] = {
     "concentrators.csv": "concentrator",
     "endpoints.csv": "endpoint",
     "premises.csv": "premises",
+    "feeders.csv": "feeder",
+    "area_feeders.csv": "area_feeder",
+    "unmetered_loads.csv": "unmetered_load",
 }
 _log = get_logger(__name__)
 
@@ -131,9 +134,16 @@ def _counts(tables: Mapping[str, Table], made: Plan) -> dict[str, FileCount]:
         noun = _NOUN[file]
         return FileCount(
             added=len(changes.added.get("membership" if noun == "usage_point" else noun, ())),
-            changed=len(changes.changed.get(noun, ())),
+            changed=_changed(noun, changes),
             unchanged=made.unchanged.get(file, 0),
             refused=made.skipped.get(file, 0),
         )
 
     return {file: count(file, made.changes) for file in tables if file in _NOUN}
+
+
+def _changed(noun: str, changes: TopologyChanges) -> int:
+    if noun != "usage_point":
+        return len(changes.changed.get(noun, ()))
+    rows = (*changes.changed.get(noun, ()), *changes.changed.get("category", ()))
+    return len({row.usage_point for row in rows})  # one row of the file may say both

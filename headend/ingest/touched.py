@@ -52,6 +52,11 @@ def reaching(touched: Stretches, before: Ints, after: Ints, most_days: int) -> S
     return Stretches(touched.meter, first, last)
 
 
+def joined(*parts: Stretches) -> Stretches:
+    """All of them, one after the other."""
+    return Stretches(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("meter", "first_us", "last_us")))
+
+
 def local_days(touched: Stretches, zone: str) -> tuple[Ints, Ints, tuple[Ints, Ints]]:
     """The local days from the first to the last instant of each stretch.
 

@@ -8,6 +8,7 @@ Writing the same items again changes nothing, so whoever does not know whether a
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,13 +19,13 @@ from drivers.base import MeterIdentity, Source
 from headend import metrics
 from headend.domain.calendar import from_us, to_us
 from headend.domain.clock import Clock
-from headend.ingest import assemble, device_events, known, touched
+from headend.ingest import arrivals, assemble, device_events, known, touched
 from headend.ingest.assemble import Bools, Columns, Ints
 from headend.ingest.discovered import NOBODY, Strangers, strangers
 from headend.ingest.identity import Directory
 from headend.ingest.item import Item, QuarantineEntry, WriteResult
 from headend.settings import Settings
-from headend.store import concentrators, discovered, events, quarantine, readings
+from headend.store import concentrators, discovered, events, history, quarantine, readings
 from headend.store.errors import StoreConflict
 from headend.store.events import StoredEvent
 from headend.store.partitions import Partitions
@@ -53,6 +54,10 @@ class _Outcome:
     """Places of rows that gave a stored one a value that it lacked."""
     revised: Ints = field(default_factory=_none)
     """Places of rows with another value than the stored one."""
+    contradicting: Ints = field(default_factory=_none)
+    """Of those, where the registers differ as nobody had told before."""
+    arrivals: history.Arrivals | None = None
+    """What came late of them."""
     events: Mapping[str, int] = field(default_factory=dict)
     """Kind → events that were not told before."""
     discovered: int = 0
@@ -151,7 +156,7 @@ class ReadingWriter:
         """The transaction. `careful`: nothing is believed to be new.
 
         Rows that others may write too are locked in one order by every writer: readings by meter and instant, newest
-        readings by meter, quarantine, concentrators, marks by area and day.
+        readings by meter, quarantine, concentrators, events, marks by area and day.
         """
         columns, now = work.columns, work.now
         with self._store.transaction() as connection:
@@ -159,14 +164,25 @@ class ReadingWriter:
             outcome = self._store_rows(connection, columns, now, careful=careful)
             seen = self._seen(connection, columns, outcome, now)
             changed = device_events.from_status(connection, work.items, self._directory)
+            if meters := device_events.with_power_changes([*work.told, *changed]):
+                readings.hold_newest(connection, meters)  # whoever stores a reading beside an event is waited for
             with connection.pipeline():  # one round trip for all that is only sent
                 advanced = _advance(connection, columns, outcome, now)
+                if outcome.arrivals is not None:
+                    history.note_arrivals(connection, outcome.arrivals, now)
                 added = quarantine.add(connection, work.kept, self._share)
                 noted = self._book_concentrators(connection, work.items)
-            self._mark(connection, columns, outcome, advanced, now)
             came_or_went = device_events.of_concentrators(noted.changes(), now)
-            new_events = events.add_by_kind(connection, [*work.told, *changed, *seen, *came_or_went])
-        return replace(outcome, events=new_events, discovered=found, given_up=added.given_up())
+            new_events = events.add_new(connection, [*work.told, *changed, *seen, *came_or_went])
+            reach = touched.joined(
+                self._reach(connection, columns, outcome, advanced),
+                _between_readings(connection, device_events.power_changes(new_events)),
+            )
+            if reach.meter.size:
+                days = touched.local_days(reach, self._zone)
+                readings.mark_touched(connection, reach.meter, *days, zone=self._zone, now=now)
+        counts = Counter(event.kind for event in new_events)
+        return replace(outcome, events=counts, discovered=found, given_up=added.given_up())
 
     def _store_rows(self, connection: Connection, columns: Columns, now: datetime, *, careful: bool) -> _Outcome:
         """New rows straight in; of the others only those that say something else than what is stored are sent."""
@@ -185,7 +201,8 @@ class ReadingWriter:
             new, rest = np.zeros_like(new), new | rest
         if new.any():
             readings.append(connection, rows[new], phases[new[phase_of]])
-        outcome = _Outcome(new, newer, newest_us, standing)
+        late = _came_late(columns, new, newest_us, stored, now)
+        outcome = _Outcome(new, newer, newest_us, standing, arrivals=late)
         if not rest.any():
             return outcome
         places, belongs = np.flatnonzero(rest), rest[phase_of]
@@ -194,7 +211,11 @@ class ReadingWriter:
         )
         new = new.copy()
         new[places[merged.stored]] = True
-        return replace(outcome, new=new, completed=places[merged.completed], revised=places[merged.revised])
+        late = _came_late(columns, new, newest_us, stored, now)
+        return replace(
+            outcome, new=new, completed=places[merged.completed], revised=places[merged.revised],
+            contradicting=places[merged.contradicting], arrivals=late,
+        )  # fmt: skip
 
     def _seen(self, connection: Connection, columns: Columns, outcome: _Outcome, now: datetime) -> list[StoredEvent]:
         """Events that the new rows show by themselves."""
@@ -211,20 +232,18 @@ class ReadingWriter:
             now=now,
         )
 
-    def _mark(
-        self,
-        connection: Connection,
-        columns: Columns,
-        outcome: _Outcome,
-        advanced: readings.Advanced | None,
-        now: datetime,
-    ) -> None:
-        """Mark the area-days that change: from the reading before each stretch of new rows to the one after it."""
+    @staticmethod
+    def _reach(
+        connection: Connection, columns: Columns, outcome: _Outcome, advanced: readings.Advanced | None
+    ) -> known.Stretches:
+        """What new rows change: from the reading before each stretch of them to the one after it. A value that
+        contradicts a stored one changes no energy, but what is said of it.
+        """
         changed = outcome.new.copy()
-        changed[outcome.completed] = True
+        changed[outcome.completed] = changed[outcome.contradicting] = True
         runs = touched.runs(columns.readings[changed])
         if not runs.meter.size:
-            return
+            return runs
         newest_us = outcome.newest_us
         if advanced is not None:
             newest_us = _as_others_left_it(columns, outcome, advanced.newest_us())
@@ -235,8 +254,7 @@ class ReadingWriter:
             before[within], after[within] = readings.neighbours(
                 connection, runs.meter[within], runs.first_us[within], runs.last_us[within]
             )
-        reach = touched.reaching(runs, before, after, readings.MOST_DAYS)
-        readings.mark_touched(connection, reach.meter, *touched.local_days(reach, self._zone), zone=self._zone, now=now)
+        return touched.reaching(runs, before, after, readings.MOST_DAYS)
 
     def _book_concentrators(self, connection: Connection, items: Sequence[Item]) -> concentrators.Noted:
         heard: dict[int, concentrators.Heard] = {}
@@ -281,6 +299,11 @@ def _kept(
     ]
 
 
+def _came_late(columns: Columns, new: Bools, newest_us: Ints, stored: assemble.Rows, now: datetime) -> history.Arrivals:
+    """Of the rows that are stored now. newest_us: of each meter what was stored before."""
+    return arrivals.late(columns.readings, new, newest_us[columns.of_meter], stored, to_us(now))
+
+
 def _advance(connection: Connection, columns: Columns, outcome: _Outcome, now: datetime) -> readings.Advanced | None:
     """The newest reading of each meter that has new ones, and how many these are; within a pipeline."""
     places = np.flatnonzero(outcome.new)
@@ -294,6 +317,14 @@ def _advance(connection: Connection, columns: Columns, outcome: _Outcome, now: d
     kind = np.searchsorted(_SOURCES, columns.readings["source"][places])
     counts = np.bincount(of_meter * width + kind, minlength=meters.size * width).reshape(-1, width)
     return readings.advance(connection, columns.readings[newest], power_w[newest], counts, now)
+
+
+def _between_readings(connection: Connection, changes: known.Stretches) -> known.Stretches:
+    """What a meter's power tells of: from the reading before it to the one after."""
+    if not changes.meter.size:
+        return changes
+    before, after = readings.neighbours(connection, changes.meter, changes.first_us, changes.last_us)
+    return touched.reaching(changes, before, after, readings.MOST_DAYS)
 
 
 def _as_others_left_it(columns: Columns, outcome: _Outcome, now_us: Ints) -> Ints:

@@ -18,6 +18,7 @@ from headend.settings.errors import SettingsError
 from headend.settings.field import Clock, Commands, Poll
 from headend.settings.sections import Billing, Database, Events, Ingest, Log, Metrics, Mqtt, Settlement, Web
 from headend.settings.upkeep import Objectives, Quarantine, Storage, Upkeep
+from headend.settings.validation import Validation
 
 __all__ = [
     "Billing",
@@ -37,6 +38,7 @@ __all__ = [
     "Settlement",
     "Storage",
     "Upkeep",
+    "Validation",
     "Web",
     "load_settings",
 ]
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
     commands: Commands = Commands()
     clock: Clock = Clock()
     settlement: Settlement = Settlement()
+    validation: Validation = Validation()
     billing: Billing = Billing()
     upkeep: Upkeep = Upkeep()
     storage: Storage = Storage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -183,6 +184,31 @@ class Events(Section):
         return self
 
 
+class Accuracy(Section):
+    """How far meters may be off: what the uncertainty of a balance is made of (`reconciliation/uncertainty.py`)."""
+
+    area_class: float = Field(
+        0.5, gt=0, le=10, description="limit of error of area meters [%] where the topology names no class of the meter"
+    )
+    household_class: float = Field(1.0, gt=0, le=10, description="the same of household and shared meters")
+    transformer_class: float = Field(
+        0.5, ge=0, le=10, description="of current transformers [%]; counts where an installation has a multiplier"
+    )
+    sigma_rule: Literal["normal_99", "uniform"] = Field(
+        "normal_99",
+        description="what the limit means: 99 % of the meters are within it (accepted by sampling, IEC 62058-31), SD = "
+        "limit / 2.576; or nothing but the limit is known, SD = limit / 1.732",
+    )
+    skew_s: float = Field(30.0, ge=0, le=3600, description="SD of a meter's clock")
+    fluctuation_s: float = Field(
+        900.0, ge=0, le=86400, description="how long a household's power stays as it is, about: an appliance's run"
+    )
+    estimate_share: float = Field(
+        0.3, ge=0, le=2, description="SD of mean power after a midnight that was not read, against before it"
+    )
+    technical_share: float = Field(0.2, ge=0, le=2, description="SD of the technical-loss model, as share of it")
+
+
 class Settlement(Section):
     """Intervals, balances, findings."""
 
@@ -194,7 +220,19 @@ class Settlement(Section):
     line_gap_s: int = Field(
         7200, ge=0, description="gaps up to this are estimated by a straight line, longer ones by reference days"
     )
+    holidays: tuple[date, ...] = Field(
+        (), description="days off from Monday to Friday: estimates count them as weekend days"
+    )
+    working_days: tuple[date, ...] = Field(
+        (), description="Saturdays and Sundays that are worked instead: estimates count them as working days"
+    )
+    prolonged_estimation_h: float = Field(
+        24.0, gt=0, le=9600, description="a meter estimated for so long without a break is a finding"
+    )
     high_loss_rate: float = Field(0.07, gt=0, lt=1)
+    high_loss_sigmas: float = Field(
+        3.0, gt=0, le=100, description="also high: a loss above the technical one by so many standard deviations"
+    )
     negative_loss_rate: float = Field(-0.01, gt=-1, lt=0)
     coverage_limit: float = Field(
         0.9, gt=0, le=1, description="share of metering-point intervals below which a balance is not computable"
@@ -207,6 +245,13 @@ class Settlement(Section):
     quiet_s: float = Field(
         1.0, ge=0, description="a touched area-day is settled once no reading has touched it for so long"
     )
+    accuracy: Accuracy = Accuracy()
+
+    @model_validator(mode="after")
+    def _either_way(self) -> Self:
+        if both := sorted({*self.holidays} & {*self.working_days}):
+            raise ValueError(f"{both[0]} is in both holidays and working_days")
+        return self
 
 
 class Billing(Section):

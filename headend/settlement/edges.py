@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.settlement.grid import DayRange
-from headend.settlement.series import Series
+from headend.settlement.series import Series, while_served
 from headend.settlement.topology import Point
-from headend.store.intervals import MeterReadings
+from headend.store.intervals import MeterReadings, ReadingTable
 from reconciliation.cleaning import Cleaned
 from reconciliation.registers import NO_VALUE, GridRegisters
 
@@ -21,26 +21,35 @@ Floats = npt.NDArray[np.float64]
 FAR: Final = np.iinfo(np.int64).max
 
 
-def own_step_wh(point: Point) -> float:
-    """The coarsest step of the registers of a point's meters, primary side [Wh]; 0 without one."""
-    return max((i.resolution_wh * i.multiplier_e4 / 1e4 for i in point.installations), default=0.0)
+def own_step_wh(points: Sequence[Point], days: DayRange) -> Floats:
+    """(P, D) coarsest step of the registers of the meters that served on a day, primary side [Wh]; 0 without one."""
+    found = np.zeros((len(points), len(days.days)))
+    midnights = days.grid_us[days.midnights]
+    begin, end = int(midnights[0]), int(midnights[-1])
+    for p, point in enumerate(points):
+        for installed in point.installations:
+            step = installed.resolution_wh * installed.multiplier_e4 / 1e4
+            if installed.from_us <= begin and installed.to_us >= end:
+                np.maximum(found[p], step, out=found[p])
+            else:
+                here = (midnights[:-1] < installed.to_us) & (midnights[1:] > installed.from_us)
+                np.maximum(found[p], np.where(here, step, 0.0), out=found[p])
+    return found
 
 
 def day_resolution(points: Sequence[Point], readings: Mapping[int, MeterReadings], days: DayRange) -> Floats:
     """(P, D) coarsest step of each day's registers, primary side [Wh]; a midnight's register belongs to both days."""
     midnights = days.grid_us[days.midnights]
-    found = np.repeat([[own_step_wh(point)] for point in points], len(days.days), axis=1).reshape(len(points), -1)
-    for p, point in enumerate(points):
-        for installed in point.installations:
-            scale = installed.multiplier_e4 / 1e4
-            own = readings.get(installed.meter_id)
-            if own is None or not own.resolution_wh.any():
-                continue
-            used = (own.ts_us >= installed.from_us) & (own.ts_us <= installed.to_us)
-            for side in ("left", "right"):
-                day = np.searchsorted(midnights, own.ts_us, side=side) - 1
-                here = used & (day >= 0) & (day < len(days.days))
-                np.maximum.at(found[p], day[here], own.resolution_wh[here] * scale)
+    found = own_step_wh(points, days)
+    table = ReadingTable.of(readings)
+    if not table.rows.resolution_wh.any():
+        return found
+    owner, rows, multiplier = while_served(points, table)
+    step = table.rows.resolution_wh[rows] * (multiplier / 1e4)
+    for side in ("left", "right"):
+        day = np.searchsorted(midnights, table.rows.ts_us[rows], side=side) - 1
+        here = (day >= 0) & (day < len(days.days))
+        np.maximum.at(found, (owner[here], day[here]), step[here])
     return found
 
 
@@ -59,35 +68,38 @@ def day_edges(
     at = days.grid_us[columns]
     raw_wh = np.append(series.value_wh[cleaned.source], -1)
     stamp_us, run = np.append(cleaned.ts_us, -1), np.append(cleaned.run, -1)
-    for s, o in enumerate(series.owners):
-        begin, finish = o.installed.from_us, o.installed.to_us
-        anchor = registers.anchor[s, columns]
-        read = anchor >= 0
-        raw = np.where(read, raw_wh[anchor], NO_VALUE)
-        opens = read & (at >= begin) & (at < finish)
-        closes = read & (at > begin) & (at <= finish)
-        starts[o.into][o.point] = np.where(opens[:-1], raw[:-1], starts[o.into][o.point])
-        ends[o.into][o.point] = np.where(closes[1:], raw[1:], ends[o.into][o.point])
-        within = (at > begin) & (at < finish)
-        low, high = registers.before[s, columns], registers.after[s, columns]
-        parts = (
-            stamp_us[low], raw_wh[low], stamp_us[high], raw_wh[high],
-            ((low >= 0) & (high >= 0) & (run[low] == run[high])).astype(np.int64),
-        )  # fmt: skip
-        marks[o.point] += np.where(within, _mixed(parts, s % 2), np.uint64(0))
-        if within[0] and low[0] >= 0:
-            gap_from[o.point] = min(gap_from[o.point], cleaned.ts_us[low[0]])
-        if within[-1] and high[-1] >= 0:
-            latest = gap_to[o.point] if gap_to[o.point] != FAR else -1
-            gap_to[o.point] = max(latest, cleaned.ts_us[high[-1]])
+    begin, finish = series.meta.from_us[:, None], series.meta.to_us[:, None]
+    anchor = registers.anchor[:, columns]
+    read = anchor >= 0
+    raw = np.where(read, raw_wh[anchor], NO_VALUE)
+    opens = read & (at >= begin) & (at < finish)
+    closes = read & (at > begin) & (at <= finish)
+    within = (at > begin) & (at < finish)
+    low, high = registers.before[:, columns], registers.after[:, columns]
+    parts = (
+        stamp_us[low], raw_wh[low], stamp_us[high], raw_wh[high],
+        ((low >= 0) & (high >= 0) & (run[low] == run[high])).astype(np.int64),
+    )  # fmt: skip
+    salt = np.arange(len(series.owners))[:, None] % 2
+    np.add.at(marks, series.point, np.where(within, _mixed(parts, salt), np.uint64(0)))
+    for own in series.rounds():
+        p, into = series.point[own], "import" if series.into_import[own[0]] else "export"
+        starts[into][p] = np.where(opens[own, :-1], raw[own, :-1], starts[into][p])
+        ends[into][p] = np.where(closes[own, 1:], raw[own, 1:], ends[into][p])
+    outward = within[:, 0] & (low[:, 0] >= 0)
+    np.minimum.at(gap_from, series.point[outward], stamp_us[low[outward, 0]])
+    outward = within[:, -1] & (high[:, -1] >= 0)
+    latest = np.full(count, -1)
+    np.maximum.at(latest, series.point[outward], stamp_us[high[outward, -1]])
+    gap_to = np.where(latest >= 0, latest, gap_to)
     pairs = ((starts["import"], starts["export"]), (ends["import"], ends["export"]))
     return *pairs, marks.view(np.int64), gap_from, gap_to
 
 
-def _mixed(parts: Sequence[Ints], salt: int) -> npt.NDArray[np.uint64]:
+def _mixed(parts: Sequence[Ints], salt: Ints) -> npt.NDArray[np.uint64]:
     """One 64-bit digest of a few columns (a multiply-xorshift mixer after each)."""
-    digest = np.full(parts[0].shape, salt + 1, dtype=np.uint64)
+    digest = np.broadcast_to((salt + 1).astype(np.uint64), parts[0].shape)
     for part in parts:
         digest = (digest ^ part.astype(np.int64).view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        digest ^= digest >> np.uint64(29)
+        digest = digest ^ (digest >> np.uint64(29))
     return digest

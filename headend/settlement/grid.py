@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from headend.domain.calendar import US_PER_S, LocalCalendar, from_us
+from headend.domain.calendar import US_PER_S, LocalCalendar, from_us, to_us
 
 Ints = npt.NDArray[np.int64]
 
@@ -34,9 +34,12 @@ class DayRange:
 
     @cached_property
     def grid_us(self) -> Ints:
-        """(intervals + 1,) int64 [µs UTC]; every local midnight lies on it."""
+        """(intervals + 1,) int64 [µs UTC]; every local midnight lies on it.
+
+        Where clocks change by half an hour and the grid is of hours, a day's last interval takes what is left of it.
+        """
         parts = [self.calendar.grid_us(day)[:-1] for day in self.days]
-        return np.concatenate([*parts, self.calendar.grid_us(self.last)[-1:]])
+        return np.concatenate([*parts, [to_us(self.bounds[1])]])
 
     @cached_property
     def midnights(self) -> Ints:
@@ -65,15 +68,26 @@ class DayRange:
         return np.array([(t.hour * 3600 + t.minute * 60 + t.second) // self.calendar.interval_s for t in local])
 
 
-def stretches(days: list[date]) -> list[tuple[date, date]]:
-    """Runs of consecutive days, as (first, last), of sorted days."""
+def stretches(days: list[date], most: int | None = None) -> list[tuple[date, date]]:
+    """Runs of consecutive days, as (first, last), of sorted days; none of more than `most` days."""
     found: list[tuple[date, date]] = []
     for day in days:
-        if found and day - found[-1][1] == timedelta(days=1):
+        whole = bool(found) and (day - found[-1][0]).days == most
+        if found and day - found[-1][1] == timedelta(days=1) and not whole:
             found[-1] = (found[-1][0], day)
         else:
             found.append((day, day))
     return found
+
+
+def cells_of(ts_us: Ints, grid_us: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """The interval that ends at or after each instant, and which instants lie on the grid at all."""
+    steps = np.diff(grid_us)
+    if steps.size and (steps == steps[0]).all():
+        cell = -((grid_us[0] - ts_us) // steps[0]) - 1
+    else:  # the clocks were changed by less than an interval
+        cell = np.searchsorted(grid_us, ts_us, side="left") - 1
+    return cell, (cell >= 0) & (cell < len(grid_us) - 1)
 
 
 def interval_us(calendar: LocalCalendar) -> int:

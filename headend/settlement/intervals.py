@@ -5,21 +5,28 @@ in and out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from headend.settlement.draft import Draft
 from headend.settlement.edges import day_edges, day_resolution
+from headend.settlement.edits import Unedited, apply_edits, flag_set_aside, without_refused
 from headend.settlement.grid import DayRange
 from headend.settlement.inputs import Inputs
+from headend.settlement.outages import dark_marks, gaps_in_the_dark, zero_by_event
 from headend.settlement.references import Past, spread_long_gaps
 from headend.settlement.rules import Rules
 from headend.settlement.series import Series, build_series
+from headend.settlement.shaped import gap_days
 from headend.settlement.topology import Point
+from headend.settlement.unread import unread_s
 from headend.settlement.validate import flag_readings, mean_voltages, validate
 from reconciliation.cleaning import Cleaned, clean
+from reconciliation.estimation import BY_METHOD
+from reconciliation.outages import darken_lines
 from reconciliation.registers import NO_VALUE, GridRegisters, IntervalQuality, interval_energy, registers_at
 from reconciliation.validation import Flag
 
@@ -28,6 +35,9 @@ Small = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+
+LARGEST_WH: Final = 2**31 - 1
+"""More than that in one interval [Wh] no low-voltage network carries: no number, and flagged. So 32 bits hold any."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,27 +67,57 @@ class PointIntervals:
     """(P,) last reading before the first midnight, FAR when there is none."""
     gap_to_us: Ints
     """(P,) first reading after the last midnight, FAR when there is none."""
+    unread_s: Floats
+    """(P, D + 1) how far from each midnight its register was read [s], see `unread.unread_s`; 0: at midnight."""
+    gap_days: Ints
+    """(P, D) ordinal of the day on which the earliest long gap of each day begins, see `shaped.gap_days`; 0: none."""
 
 
 def point_intervals(inputs: Inputs, days: DayRange, rules: Rules, past: Past) -> PointIntervals:
     """Settle metering points over a stretch. `past` gives settled days before it, for the shape of long gaps."""
-    points, readings = inputs.points, inputs.readings
-    series = build_series(points, readings)
-    cleaned = clean(series.offsets, series.ts_us, series.value_wh, series.meta, series.coarser_wh)
-    registers = registers_at(cleaned, series.meta, days.grid_us, rules.grid)
-    forgiven = _forgiven(series, cleaned, registers)
-    draft = _combine(points, series, registers, days, forgiven)
-    if spread_long_gaps(points, series, cleaned, registers, draft=draft, days=days, rules=rules, past=past):
-        draft = _combine(points, series, registers, days, forgiven)
-    flag_readings(draft.flags, series, cleaned, readings, days)
+    points, readings, past = inputs.points, inputs.readings, without_refused(past)
+    plain = unedited(inputs, days, rules, past)
+    series, cleaned, registers, draft = plain.series, plain.cleaned, plain.registers, plain.draft
+    ties = apply_edits(
+        draft, inputs.edited, points, days,
+        lambda one: unedited(
+            Inputs([one.point], one.readings, outages=one.outages), one.days, rules, past, touched=one.touched
+        ),
+    )  # fmt: skip
+    flag_readings(draft.flags, series, cleaned, days)
+    flag_set_aside(draft.flags, points, inputs.set_aside, days)
     voltage = mean_voltages(points, readings, days, rules)
-    validate(inputs, draft, voltage, days, rules)
-    starts, ends, *edges = day_edges(points, series, cleaned, registers, days)
+    validate(inputs, draft, voltage, days=days, rules=rules, past=past)
+    starts, ends, marks, *outward = day_edges(points, series, cleaned, registers, days)
+    dark = gaps_in_the_dark(inputs.outages, readings, series, cleaned)
+    marks = marks ^ dark_marks(dark, series, cleaned, len(points), days)
     steps = day_resolution(points, readings, days)
     return PointIntervals(
         points, draft.import_wh, draft.export_wh, draft.quality, draft.flags, draft.served, voltage,
-        starts, ends, steps, *edges,
+        starts, ends, steps, *ties.bind(marks, *outward),
+        unread_s=unread_s(len(points), series, cleaned, registers, days),
+        gap_days=gap_days(len(points), series, cleaned, registers, days=days, rules=rules),
     )  # fmt: skip
+
+
+def unedited(inputs: Inputs, days: DayRange, rules: Rules, past: Past, *, touched: Bools | None = None) -> Unedited:
+    """Energy as registers and estimates make it. `touched` (P, T): intervals that an edit covers, no references."""
+    points, readings = inputs.points, inputs.readings
+    series = build_series(points, readings, rules.plausible)
+    cleaned = clean(series.offsets, series.ts_us, series.value_wh, series.meta, series.coarser_wh)
+    registers = registers_at(cleaned, series.meta, days.grid_us, rules.grid)
+    dark = gaps_in_the_dark(inputs.outages, readings, series, cleaned)
+    darken_lines(registers, cleaned, series.meta.multiplier_e4, dark, rules.grid)
+    forgiven = _forgiven(series, cleaned, registers)
+    draft = _combine(points, series, registers, days, forgiven)
+    zero_by_event(draft, series, registers, dark)
+    seen = draft
+    if touched is not None:
+        seen = replace(draft, quality=np.where(touched, np.int8(IntervalQuality.EDITED), draft.quality))
+    if spread_long_gaps(points, series, cleaned, registers, draft=seen, days=days, rules=rules, past=past, dark=dark):
+        draft = _combine(points, series, registers, days, forgiven)
+        zero_by_event(draft, series, registers, dark)
+    return Unedited(series, cleaned, registers, draft)
 
 
 def _forgiven(series: Series, cleaned: Cleaned, registers: GridRegisters) -> Ints | None:
@@ -104,21 +144,31 @@ def _combine(
     marked = np.zeros(shape, dtype=np.int32)
     meters = np.zeros(shape, dtype=np.int16)
     covered = np.zeros(shape, dtype=np.int64)
-    for s, owner in enumerate(series.owners):
-        p, into = owner.point, owner.into
-        there = energy[s] != NO_VALUE
-        total[into][p] += np.where(there, energy[s], 0)
+    for own in series.rounds():
+        p, into = series.point[own], "import" if series.into_import[own[0]] else "export"
+        there = energy[own] != NO_VALUE
+        total[into][p] += np.where(there, energy[own], 0)
         known[into][p] |= there
-        lacking[into][p] |= serving[s] & ~there
-        np.maximum(worst[into][p], quality[s], out=worst[into][p])
-        marked[p] |= flags[s]
+        lacking[into][p] |= serving[own] & ~there
+        worst[into][p] = np.maximum(worst[into][p], quality[own])
+        # how what was fed in was estimated matters, as its quality does, only where any was
+        told = flags[own]
+        if into == "export":
+            told = np.where(energy[own] != 0, told, told & ~int(BY_METHOD))
+        marked[p] |= told
         if into == "import":
-            meters[p] += serving[s]
-            low = np.maximum(grid[:-1], owner.installed.from_us)
-            covered[p] += np.maximum(np.minimum(grid[1:], owner.installed.to_us) - low, 0)
+            meters[p] += serving[own]
+            low = np.maximum(grid[:-1], series.meta.from_us[own, None])
+            covered[p] += np.maximum(np.minimum(grid[1:], series.meta.to_us[own, None]) - low, 0)
     import_wh, export_wh = (
         np.where(known[into] & ~lacking[into], total[into], NO_VALUE) for into in ("import", "export")
     )
+    beyond = np.zeros(shape, dtype=np.bool_)
+    for energy_wh in (import_wh, export_wh):
+        wide = (np.abs(energy_wh) > LARGEST_WH) & (energy_wh != NO_VALUE)
+        if wide.any():
+            energy_wh[wide] = NO_VALUE
+            beyond |= wide
     joint = worst["import"].copy()
     moved = (export_wh != NO_VALUE) & (export_wh != 0)
     joint[moved] = np.maximum(joint, worst["export"])[moved]
@@ -127,4 +177,6 @@ def _combine(
     joint = np.where(partial & (meters > 1), np.maximum(joint, IntervalQuality.ESTIMATED), joint)
     joint = np.where(import_wh == NO_VALUE, IntervalQuality.ABSENT, joint).astype(np.int8)
     marked[meters > 1] |= Flag.METER_SWAP
+    marked[beyond] |= Flag.ABOVE_CAPACITY
+    marked[joint != IntervalQuality.ESTIMATED] &= ~int(BY_METHOD)
     return Draft(import_wh, export_wh, joint, marked, meters > 0)

@@ -2,56 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
-from headend.store import intervals
+from headend.settlement.rulebook import RuleSet
+from headend.store import intervals, rule_sets
 from headend.store.pool import Connection
 from reconciliation.registers import NO_VALUE, IntervalQuality
-from reconciliation.validation import RULES_VERSION
+
+Ints = npt.NDArray[np.int64]
+
+_EPOCH: Final = date(1970, 1, 1)
 
 
-def keep(connection: Connection, settled: PointIntervals, days: DayRange, now: datetime) -> list[tuple[int, date]]:
-    """Write a row for every point and day on which it had a meter; rows of others are forgotten."""
-    rows: list[tuple[int, int]] = []
-    without: list[tuple[int, int]] = []
-    for d in range(len(days.days)):
-        served = settled.served[:, days.day_slice(d)].any(axis=1)
-        rows += [(int(p), d) for p in np.flatnonzero(served)]
-        without += [(int(p), d) for p in np.flatnonzero(~served)]
-    gone = intervals.forget(
-        connection, [settled.points[p].usage_point_id for p, _ in without], [days.days[d] for _, d in without]
-    )
-    return gone + intervals.put(connection, _columns(settled, days, rows), now)
+def keep(
+    connection: Connection, settled: PointIntervals, days: DayRange, rule_set: RuleSet, now: datetime
+) -> list[tuple[int, date]]:
+    """Write a row for every point and day on which it had a meter; rows of others are forgotten.
+
+    Returns the rows that say something else now; which rules judged them is kept with them, and is no such thing.
+    """
+    if not settled.points:
+        return []
+    served = np.logical_or.reduceat(settled.served, days.midnights[:-1], axis=1)
+    p, d = np.nonzero(~served)
+    gone: list[tuple[int, date]] = []
+    if p.size:
+        without = [settled.points[i].usage_point_id for i in p.tolist()]
+        gone = intervals.forget(connection, without, [days.days[i] for i in d.tolist()])
+    p, d = np.nonzero(served)
+    if not p.size:
+        return gone
+    judged_by = rule_sets.number_of(connection, rule_set.digest, rule_set.canonical, now)
+    return gone + intervals.put(connection, _columns(settled, days, p, d, judged_by), now)
 
 
-def _columns(settled: PointIntervals, days: DayRange, rows: Sequence[tuple[int, int]]) -> intervals.IntervalDays:
-    p = np.array([r[0] for r in rows], dtype=np.int64)
-    d = np.array([r[1] for r in rows], dtype=np.int64)
+def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_by: int) -> intervals.IntervalDays:
+    """Rows of points p[i] and days d[i]."""
     sizes = np.diff(days.midnights)[d]
     longest = int(sizes.max(initial=1))
     where = np.minimum(days.midnights[d][:, None] + np.arange(longest)[None, :], days.intervals - 1)
+    where += p[:, None] * days.intervals
+    inside = np.arange(longest)[None, :] < sizes[:, None]
 
-    def vector(values: Any) -> intervals.Ints:
-        return np.asarray(values[p[:, None], where], dtype=np.int64)
+    def vector(values: npt.NDArray[np.integer]) -> Ints:
+        return np.asarray(values.ravel()[where], dtype=np.int64)
 
     quality = vector(settled.quality)
-    inside = np.arange(longest)[None, :] < sizes[:, None]
-    measured = np.isin(quality, (IntervalQuality.MEASURED, IntervalQuality.INTERPOLATED)) & inside
+    measured = ((quality == IntervalQuality.MEASURED) | (quality == IntervalQuality.INTERPOLATED)) & inside
     ids = np.array([point.usage_point_id for point in settled.points], dtype=np.int64)
-    served = [_serving(settled, days, point, day) for point, day in rows]
-    most = max((len(s) for s in served), default=1)
-    meters = np.zeros((len(rows), most), dtype=np.int64)
-    for i, chosen in enumerate(served):
-        meters[i, : len(chosen)] = [installed.meter_id for installed in chosen]
+    meters, meter_counts, multiplier = _serving(settled, days, p, d)
+    first_day = (days.first - _EPOCH) // timedelta(days=1)
     return intervals.IntervalDays(
         usage_point_id=ids[p],
-        day=[days.days[i] for i in d],
+        day=first_day + d,
         starts_us=days.grid_us[days.midnights[d]],
         interval_s=days.calendar.interval_s,
         intervals=sizes,
@@ -65,16 +74,35 @@ def _columns(settled: PointIntervals, days: DayRange, rows: Sequence[tuple[int, 
         start_export_wh=settled.start_registers[1][p, d],
         end_export_wh=settled.end_registers[1][p, d],
         meters=meters,
-        meter_counts=np.array([len(s) for s in served], dtype=np.int64),
-        multiplier_e4=np.array([s[-1].multiplier_e4 if s else NO_VALUE for s in served], dtype=np.int64),
+        meter_counts=meter_counts,
+        multiplier_e4=multiplier,
         measured=measured.sum(axis=1),
         estimated=((quality == IntervalQuality.ESTIMATED) & inside).sum(axis=1),
-        rules=RULES_VERSION,
+        rules=judged_by,
         start_mark=settled.marks[p, d],
         end_mark=settled.marks[p, d + 1],
     )
 
 
-def _serving(settled: PointIntervals, days: DayRange, point: int, day: int) -> list[Any]:
-    start, end = (int(us) for us in days.grid_us[days.midnights[day : day + 2]])
-    return [i for i in settled.points[point].installations if i.from_us < end and i.to_us > start]
+def _serving(settled: PointIntervals, days: DayRange, p: Ints, d: Ints) -> tuple[Ints, Ints, Ints]:
+    """Of each row the meters that served on the day (rows, most), how many, and the last one's multiplier."""
+    installed = [i for point in settled.points for i in point.installations]
+    per_point = np.array([len(point.installations) for point in settled.points], dtype=np.int64)
+    owner = np.repeat(np.arange(per_point.size), per_point)
+    meter, multiplier, since, until = (
+        np.array([getattr(i, name) for i in installed], dtype=np.int64)
+        for name in ("meter_id", "multiplier_e4", "from_us", "to_us")
+    )
+    midnights = days.grid_us[days.midnights]
+    there = (since[:, None] < midnights[1:]) & (until[:, None] > midnights[:-1])
+    counts = np.zeros((per_point.size, len(days.days)), dtype=np.int64)
+    np.add.at(counts, owner, there)
+    before: Ints = np.cumsum(there, axis=0) - there
+    before -= before[np.searchsorted(owner, owner)]  # of the same point's
+    meters = np.zeros((*counts.shape, int(counts.max(initial=1))), dtype=np.int64)
+    i, day = np.nonzero(there)
+    meters[owner[i], day, before[i, day]] = meter[i]
+    last = np.full(counts.shape, NO_VALUE, dtype=np.int64)
+    last[owner[i], day] = multiplier[i]  # in order of time: the last one stays
+    most = int(counts[p, d].max(initial=1))
+    return meters[p, d, :most], counts[p, d], last[p, d]

@@ -1,4 +1,4 @@
-"""What a settled day makes out of date elsewhere: neighbours that disagree on a midnight, and estimates that it shaped.
+"""What a settled day makes out of date elsewhere: neighbours that disagree on a midnight, and days that it shaped.
 
 Only rows that changed pass anything on, so the passing on comes to an end.
 """
@@ -6,37 +6,26 @@ Only rows that changed pass anything on, so the passing on comes to an end.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
-from typing import Final
+from datetime import date, timedelta
 
 from headend.domain.calendar import from_us
 from headend.settlement.edges import FAR
 from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
-from headend.settlement.rules import LONGEST_GAP_DAYS, REFERENCE_SPAN_DAYS, Rules
-from headend.store import dirty, intervals
+from headend.settlement.rules import LONGEST_GAP_DAYS, REFERENCE_SPAN_DAYS
+from headend.store import intervals, shaped
 from headend.store.pool import Connection
 
-_QUIET_ENOUGH: Final = timedelta(minutes=1)
-"""What a settled day passes on need not wait for more readings: longer than a day has to be quiet as a rule. And not
-longer than that, because the age of a mark tells operators how long it has waited."""
 
-
-def pass_on(
-    connection: Connection,
-    settled: PointIntervals,
-    days: DayRange,
-    changed: Iterable[tuple[int, date]],
-    *,
-    rules: Rules,
-    now: datetime,
-) -> None:
-    """Mark the days outside the stretch that what changed in it makes out of date."""
-    changed = set(changed)
+def touched_days(
+    connection: Connection, settled: PointIntervals, days: DayRange, changed: Iterable[tuple[int, date]]
+) -> list[tuple[int, date]]:
+    """Days outside the stretch that what changed in it makes out of date: (usage_point_id, day)."""
+    changed = sorted(set(changed))
     if not changed:
-        return
+        return []
     index = {point.usage_point_id: p for p, point in enumerate(settled.points)}
-    marks: list[tuple[int, date]] = []
+    found: list[tuple[int, date]] = []
     for outer, own, side in (
         (days.first - timedelta(days=1), days.first, 0),
         (days.last + timedelta(days=1), days.last, -1),
@@ -47,14 +36,8 @@ def pass_on(
             shared = int(settled.marks[index[point], side])
             known = theirs.get(point)
             if shared and (known is None or known[1 if side == 0 else 0] != shared):
-                marks += [(point, day) for day in _gap_days(settled, index[point], days, side, known is not None)]
-    touched = sorted({point for point, _ in changed})
-    until = days.last + timedelta(days=REFERENCE_SPAN_DAYS + LONGEST_GAP_DAYS)
-    marks += intervals.estimated_days(connection, touched, days.last, until)
-    if marks:
-        zone = str(rules.calendar.zone)
-        points, of_days = [p for p, _ in marks], [d for _, d in marks]
-        dirty.mark_points(connection, points, of_days, zone=zone, marked_at=now - _QUIET_ENOUGH)
+                found += [(point, day) for day in _gap_days(settled, index[point], days, side, known is not None)]
+    return found + shaped.resting_on(connection, changed, days.last, REFERENCE_SPAN_DAYS)
 
 
 def _gap_days(settled: PointIntervals, p: int, days: DayRange, side: int, known: bool) -> list[date]:

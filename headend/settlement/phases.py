@@ -75,7 +75,7 @@ def _phase_energy(point: Point, installed: Installed, row: Mapping[str, Any], da
             stamps.append(row["ts_us"][there])
             values.append(register[there])
     offsets = np.cumsum([0, *(len(t) for t in stamps)], dtype=np.int64)
-    meta = series_meta([installed] * 6, np.full(6, capacity_w(point, installed)))
+    meta = series_meta([installed] * 6, np.full(6, capacity_w(point, installed)), rules.plausible)
     cleaned = clean(offsets, np.concatenate(stamps), np.concatenate(values), meta)
     registers = registers_at(cleaned, meta, days.grid_us, rules.grid)
     energy, quality, _, _ = interval_energy(registers, meta, days.grid_us, days.midnights[:-1])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -19,12 +20,12 @@ from headend.domain.clock import Clock
 from headend.log import get_logger
 from headend.metrics import FINDINGS_OPENED
 from headend.settings import Settings
-from headend.settlement.data_quality import MISSING_DATA, data_findings
+from headend.settlement.data_quality import MISSING_DATA, PROLONGED_ESTIMATION, data_findings
 from headend.settlement.grid import DayRange
 from headend.settlement.reports import data_finding_row, finding_row, model_row, report_row, technical_rows
 from headend.settlement.rules import Rules
 from headend.settlement.windows import SettledWindow, load_window
-from headend.store import balances, findings
+from headend.store import balances, findings, locks
 from headend.store.balances import Watermark
 from headend.store.pool import Connection, Row, Store
 from reconciliation import AreaReport, AreaWindow, Cause, analyse
@@ -52,20 +53,34 @@ class Reconciler:
         self._settings = settings.settlement
         self._clock = clock
         self._started = started
-        self._rules = Rules.of(settings.settlement)
+        self._rules = Rules.of(settings.settlement, settings.validation)
         self._checked: datetime | None = None
 
     def step(self) -> bool:
-        """Reconcile the first station that is due; whether there was one. Asks the store at most once a second."""
+        """Reconcile the first station that is due and that no other worker has; whether there was one.
+
+        Asks the store at most once a second.
+        """
         now = self._clock()
         if self._checked is not None and abs(now - self._checked) < timedelta(seconds=_CHECK_S):
             return False
         self._checked = now
         for areas in self._due(now):
-            self._checked = None
-            self.reconcile(areas)
+            station = areas[0]["station_id"]
+            with self._alone(station) as mine:
+                # Another worker has it, or had it until just now.
+                if not mine or all(other[0]["station_id"] != station for other in self._due(now)):
+                    continue
+                self._checked = None
+                self.reconcile(areas)
             return True
         return False
+
+    def _alone(self, station: int) -> AbstractContextManager[bool]:
+        """The lock takes a connection of its own; who has but one is no worker beside others."""
+        return (
+            locks.alone(self._store, f"reconcile station {station}") if self._store.pool_max > 1 else nullcontext(True)
+        )
 
     def _due(self, now: datetime) -> list[list[Row]]:
         calendar = self._rules.calendar
@@ -139,8 +154,9 @@ class Reconciler:
             if kept is not None:
                 seen.append(kept[0])
                 opened += [row["kind"]] * kept[1]
-        if report.cause != Cause.NOT_COMPUTABLE:
-            findings.close_unseen(connection, settled.area_id, seen, now)
+        # Where nothing could be computed the engine takes nothing back; what rests on data alone was judged anyway.
+        kinds = (MISSING_DATA, PROLONGED_ESTIMATION) if report.cause == Cause.NOT_COMPUTABLE else None
+        findings.close_unseen(connection, settled.area_id, seen, now, kinds=kinds)
         return opened
 
     def _finding_rows(self, settled: SettledWindow, report: AreaReport, now: datetime) -> list[dict[str, Any]]:
@@ -154,7 +170,7 @@ class Reconciler:
                 continue
             rows.setdefault((row["kind"], row["meter_id"]), row)
         told = {meter for kind, meter in rows if kind == MISSING_DATA}
-        for lack in data_findings(settled):
+        for lack in data_findings(settled, prolonged_s=self._settings.prolonged_estimation_h * 3600):
             if lack.meter_id not in told:
                 rows.setdefault((lack.kind, lack.meter_id), data_finding_row(settled, lack, now))
         return list(rows.values())

@@ -1,5 +1,8 @@
 """Long gaps get the shape of reference days: the same point's most recent measured days of the same weekday type
-before the gap.
+before the gap. Holidays count as weekend days, weekends that are worked as working days.
+
+The rule it keeps: only what was measured is a reference, whoever settles it: a day with one interval estimated, edited
+or zero by event is none.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ from headend.domain.calendar import from_us
 from headend.settlement.draft import Draft
 from headend.settlement.grid import DayRange
 from headend.settlement.rules import REFERENCE_SPAN_DAYS, Rules
-from headend.settlement.series import Series
+from headend.settlement.series import Owner, Series
 from headend.settlement.topology import Point
 from reconciliation.cleaning import Cleaned
-from reconciliation.estimation import cumulative_share, reference_profiles, spread
+from reconciliation.estimation import NO_SPANS, cumulative_share, has_energy, reference_profiles, spread
+from reconciliation.outages import DarkGap
 from reconciliation.registers import GridRegisters, IntervalQuality, LongGap, long_gaps
+from reconciliation.validation import Flag
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -39,9 +44,10 @@ def spread_long_gaps(
     days: DayRange,
     rules: Rules,
     past: Past,
+    dark: Sequence[DarkGap] = (),
 ) -> int:
     """Put the registers inside every long gap on the shape of reference days, in place; returns how many gaps there
-    were.
+    were. `dark`: gaps in which power had failed for a time: nothing is used then.
     """
     gaps = long_gaps(registers, cleaned, rules.grid)
     if not gaps:
@@ -52,13 +58,30 @@ def spread_long_gaps(
     if min(starts) - timedelta(days=REFERENCE_SPAN_DAYS) < days.first:
         for row in past(wanted, min(starts) - timedelta(days=REFERENCE_SPAN_DAYS), days.first - timedelta(days=1)):
             stored.setdefault(row["usage_point_id"], {})[row["day"]] = row
+    dark_of = {(gap.series, gap.before): gap.dark_us for gap in dark}
     for gap, gap_day in zip(gaps, starts, strict=True):
         owner = series.owners[gap.series]
         known = stored.get(points[owner.point].usage_point_id, {})
-        energy, good, weekend = _past_days(owner.point, owner.into, gap_day, draft=draft, stored=known, days=days)
+        energy, good = _past_days(
+            owner.point, _shaped_as(owner, gap.series), gap_day, draft=draft, stored=known, days=days
+        )
+        weekend = np.array([rules.working.free(day) for day in _days_before(gap_day)], dtype=np.bool_)
         profiles = reference_profiles(energy, good, weekend)
-        _spread_one(gap, profiles, cleaned, series, registers=registers, rules=rules)
+        dark_us = dark_of.get((gap.series, gap.before), NO_SPANS)
+        _spread_one(gap, profiles, dark_us, cleaned=cleaned, series=series, registers=registers, rules=rules)
     return len(gaps)
+
+
+def _shaped_as(owner: Owner, series: int) -> str:
+    """The direction whose past shapes a gap.
+
+    Where one meter serves on under another installation a gap may belong to both, and both have to find the same
+    register at the instant between them, whatever their signs: there it is the direction of the register itself.
+    """
+    own = owner.installed
+    if (own.scope_from_us, own.scope_to_us) == (own.from_us, own.to_us):
+        return owner.into
+    return ("import", "export")[series % 2]
 
 
 def _past_days(
@@ -69,17 +92,12 @@ def _past_days(
     draft: Draft,
     stored: Mapping[date, Mapping[str, Any]],
     days: DayRange,
-) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Energies of the days before a gap (days, slots), which of them are good, and which are weekends; DST days are
-    never references.
-    """
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Energies of the days before a gap (days, slots), and which of them are good; DST days are never references."""
     slots = 86_400 // days.calendar.interval_s
     energy = np.zeros((REFERENCE_SPAN_DAYS, slots))
     good = np.zeros(REFERENCE_SPAN_DAYS, dtype=np.bool_)
-    weekend = np.zeros(REFERENCE_SPAN_DAYS, dtype=np.bool_)
-    for i in range(REFERENCE_SPAN_DAYS):
-        day = gap_day - timedelta(days=REFERENCE_SPAN_DAYS - i)
-        weekend[i] = _is_weekend(day)
+    for i, day in enumerate(_days_before(gap_day)):
         if days.first <= day <= days.last:
             here = days.day_slice((day - days.first).days)
             energy_wh = draft.import_wh if into == "import" else draft.export_wh
@@ -95,19 +113,20 @@ def _past_days(
         )
         if good[i]:
             energy[i] = values
-    return energy, good, weekend
+    return energy, good
 
 
-def _is_weekend(day: date) -> bool:
-    return day.weekday() >= 5
+def _days_before(gap_day: date) -> list[date]:
+    return [gap_day - timedelta(days=back) for back in range(REFERENCE_SPAN_DAYS, 0, -1)]
 
 
 def _spread_one(
     gap: LongGap,
     profiles: tuple[Floats | None, Floats | None],
+    dark_us: Ints,
+    *,
     cleaned: Cleaned,
     series: Series,
-    *,
     registers: GridRegisters,
     rules: Rules,
 ) -> None:
@@ -118,10 +137,13 @@ def _spread_one(
     span = DayRange(calendar, calendar.day_of(from_us(begin)), calendar.day_of(from_us(end)))
     working, free = profiles
     if working is None or free is None:
-        weight = np.ones(span.intervals)
+        weight = np.zeros(span.intervals)
     else:
         weight = np.concatenate(
-            [(free if _is_weekend(day) else working)[span.slots(d)] for d, day in enumerate(span.days)]
+            [(free if rules.working.free(day) else working)[span.slots(d)] for d, day in enumerate(span.days)]
         )
-    at = registers.at_us[gap.series, gap.first : gap.last + 1]
-    spread(registers, gap, low, high, cumulative_share(span.grid_us, weight, begin, end, at))
+    here = slice(gap.first, gap.last + 1)
+    at = registers.at_us[gap.series, here]
+    spread(registers, gap, low, high, cumulative_share(span.grid_us, weight, begin, end, at, dark_us=dark_us))
+    shaped = has_energy(span.grid_us, weight, begin, end, dark_us=dark_us)
+    registers.method[gap.series, here] = Flag.BY_REFERENCE_DAYS if shaped else Flag.EVENLY

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from headend.settlement.rules import Rules
 from headend.settlement.windows import SettledWindow
 from reconciliation import AreaReport, Cause, Finding
 from reconciliation.balance import State, judge
+
+BY_REPORT: Final = "report"
+"""Where a day's technical loss came from: the engine's window with the day in it."""
 
 
 def report_row(settled: SettledWindow, report: AreaReport, marker: str, now: datetime) -> dict[str, Any]:
@@ -77,12 +80,14 @@ def technical_rows(
             uncertainty_wh=day["uncertainty_wh"],
             limits=limits,
             accuracy=rules.accuracy,
+            rate_margin=limits.sigmas * (day["coarse_wh"] or 0) / day["gross_wh"] if day["gross_wh"] else 0.0,
         )
         rows.append(
             {
                 "area_id": settled.area_id,
                 "day": day["day"],
                 "technical_wh": total,
+                "technical_source": None if total is None else BY_REPORT,
                 "unexplained_wh": verdict.unexplained_wh,
                 "state": day["state"] if day["state"] == State.NOT_COMPUTABLE else str(verdict.state),
                 "technical_interval_wh": [

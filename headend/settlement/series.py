@@ -4,18 +4,18 @@ was put in and taken out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import US_PER_S
-from headend.settlement.rules import DEFAULT_CURRENT_A, SKEW_S, STALE_START_DAYS
+from headend.settlement.rules import DEFAULT_CURRENT_A, STALE_START_DAYS
 from headend.settlement.topology import Installed, Point
-from headend.store.intervals import MeterReadings
+from headend.store.intervals import MeterReadings, ReadingTable
 from headend.store.vectors import ABSENT
-from reconciliation.cleaning import SeriesMeta
+from reconciliation.cleaning import Plausible, SeriesMeta
 from reconciliation.validation import NOMINAL_V
 
 Ints = npt.NDArray[np.int64]
@@ -49,48 +49,113 @@ class Series:
     coarser_wh: Ints
     """Slack of each reading beyond its meter's own, where it states a coarser step."""
     meta: SeriesMeta
+    point: Ints
+    """(S,) index of each series' metering point; rising."""
+    into_import: npt.NDArray[np.bool_]
+    """(S,) whether it counts the point's import."""
+
+    def rounds(self) -> Iterator[Ints]:
+        """Series in rounds, import and export by turns: in each a point occurs once at the most, in the order in which
+        its meters served. What is put together of a point's series is so a few steps over many points.
+        """
+        for wanted in (self.into_import, ~self.into_import):
+            own = np.flatnonzero(wanted)
+            first = np.searchsorted(self.point[own], self.point[own])
+            turn = np.arange(own.size) - first
+            for k in range(int(turn.max(initial=-1)) + 1):
+                yield own[turn == k]
 
 
-def build_series(points: Sequence[Point], readings: Mapping[int, MeterReadings]) -> Series:
+def build_series(points: Sequence[Point], readings: Mapping[int, MeterReadings], plausible: Plausible) -> Series:
     """Two series for every installation, in order of point and time."""
-    owners: list[Owner] = []
-    stamps: list[Ints] = []
-    values: list[Ints] = []
-    coarser: list[Ints] = []
-    capacity: list[float] = []
-    for p, point in enumerate(points):
-        for installed in point.installations:
-            for direction in ("import", "export"):
-                other = "export" if direction == "import" else "import"
-                owners.append(Owner(p, installed, direction if installed.sign > 0 else other))
-                ts, value, stated = _registers(installed, readings.get(installed.meter_id), direction)
-                stamps.append(ts)
-                values.append(value)
-                coarser.append(coarser_slack_wh(installed, stated))
-                capacity.append(capacity_w(point, installed))
-    offsets = np.cumsum([0, *(len(t) for t in stamps)], dtype=np.int64)
-    meta = series_meta([o.installed for o in owners], np.array(capacity, dtype=np.float64))
-    empty = np.empty(0, dtype=np.int64)
-    ts_us, value_wh, coarser_wh = (np.concatenate([empty, *column]) for column in (stamps, values, coarser))
-    return Series(owners, offsets, ts_us, value_wh, coarser_wh, meta)
+    table = ReadingTable.of(readings)
+    owners = [
+        Owner(p, installed, direction if installed.sign > 0 else other)
+        for p, point in enumerate(points)
+        for installed in point.installations
+        for direction, other in (("import", "export"), ("export", "import"))
+    ]
+    power = [capacity_w(point, installed) for point in points for installed in point.installations for _ in "ie"]
+    meta = series_meta([o.installed for o in owners], np.array(power, dtype=np.float64), plausible)
+    scope = np.array([(o.installed.meter_id, o.installed.scope_from_us, o.installed.scope_to_us) for o in owners])
+    rows, counts = table.rows_between(*scope.reshape(-1, 3).T.astype(np.int64))
+    registers = np.concatenate([table.rows.import_wh, table.rows.export_wh])
+    odd = np.repeat(np.arange(len(owners)) % 2, counts)  # every other series is the register of energy fed in
+    value = registers[rows + odd * table.rows.ts_us.size]
+    there = value != ABSENT
+    if not there.all():
+        counts = np.bincount(np.repeat(np.arange(len(owners)), counts)[there], minlength=len(owners))
+        rows, value = rows[there], value[there]
+    ts, stated = table.rows.ts_us[rows], table.rows.resolution_wh[rows]
+    ts, value, stated, counts = _with_noted(owners, counts, (ts, value, stated))
+    own_step = np.repeat(_column([o.installed.resolution_wh for o in owners]), counts)
+    coarser = _STEPS * np.maximum(stated - own_step, 0) if stated.any() else np.zeros(ts.size, dtype=np.int64)
+    return Series(
+        owners, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), ts, value, coarser, meta,
+        _column([o.point for o in owners]), np.array([o.into == "import" for o in owners], dtype=np.bool_),
+    )  # fmt: skip
 
 
-def series_meta(installed: Sequence[Installed], power_w: npt.NDArray[np.float64]) -> SeriesMeta:
+def _with_noted(
+    owners: Sequence[Owner], counts: Ints, columns: tuple[Ints, Ints, Ints]
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Readings (ts_us, value_wh, stated_wh) of all series with the registers noted at their ends, where nothing was
+    read at that very instant; and how many each series has then.
+    """
+    ts = columns[0]
+    ends = np.cumsum(counts)
+    places: list[int] = []
+    noted: list[tuple[int, int]] = []
+    grown = counts.copy()
+    for s, owner in enumerate(owners):
+        installed = owner.installed
+        start = installed.start_export_wh if s % 2 else installed.start_import_wh
+        end = installed.end_export_wh if s % 2 else installed.end_import_wh
+        if start is None and end is None:
+            continue
+        high = int(ends[s])
+        low = high - int(counts[s])
+        if start is not None and high > low and ts[low] - installed.from_us > STALE_START_DAYS * _DAY_US:
+            start = None
+        for instant, register in ((installed.from_us, start), (installed.to_us, end)):
+            if register is None:
+                continue
+            at = low + int(np.searchsorted(ts[low:high], instant))
+            if at == high or ts[at] != instant:
+                places.append(at)
+                noted.append((instant, register))
+                grown[s] += 1
+    if not places:
+        return *columns, counts
+    instants, registers = np.array(noted, dtype=np.int64).T
+    ts, value, stated = (
+        np.insert(column, places, more) for column, more in zip(columns, (instants, registers, 0), strict=True)
+    )
+    return ts, value, stated, grown
+
+
+def while_served(points: Sequence[Point], table: ReadingTable) -> tuple[Ints, Ints, Ints]:
+    """Readings of all meters while they served: (n,) point, row of the table, multiplier_e4."""
+    served = [
+        (p, i.multiplier_e4, i.meter_id, i.from_us, i.to_us) for p, q in enumerate(points) for i in q.installations
+    ]
+    owner, multiplier, *span = np.array(served, dtype=np.int64).reshape(-1, 5).T
+    rows, counts = table.rows_between(*span)
+    return np.repeat(owner, counts), rows, np.repeat(multiplier, counts)
+
+
+def series_meta(installed: Sequence[Installed], power_w: npt.NDArray[np.float64], plausible: Plausible) -> SeriesMeta:
     """What holds for one series of each installation; `power_w`: (n,) what can flow through each meter's terminals."""
     resolution = _column([i.resolution_wh for i in installed])
     return SeriesMeta(
         multiplier_e4=_column([i.multiplier_e4 for i in installed]),
         span_wh=_column([10**i.digits for i in installed]) * resolution,
-        slack_wh=_STEPS * resolution + np.ceil(power_w * SKEW_S / 3600).astype(np.int64),
+        slack_wh=_STEPS * resolution + np.ceil(power_w * plausible.skew_s / 3600).astype(np.int64),
         capacity_w=power_w,
         from_us=_column([i.from_us for i in installed]),
         to_us=_column([i.to_us for i in installed]),
+        plausible=plausible,
     )
-
-
-def coarser_slack_wh(installed: Installed, stated_wh: Ints) -> Ints:
-    """(n,) int64 [Wh]: what a reading's stated step (0: none) adds to the slack that the meter's own step gives."""
-    return np.asarray(_STEPS * np.maximum(stated_wh - installed.resolution_wh, 0), dtype=np.int64)
 
 
 def _column(values: Sequence[int]) -> Ints:
@@ -102,27 +167,3 @@ def capacity_w(point: Point, installed: Installed) -> float:
     direct = installed.multiplier_e4 == 10_000 and point.rated_current_a is not None
     current = float(point.rated_current_a or 0) if direct else DEFAULT_CURRENT_A
     return current * NOMINAL_V * installed.phases
-
-
-def _registers(installed: Installed, readings: MeterReadings | None, direction: str) -> tuple[Ints, Ints, Ints]:
-    """One direction's readings in the installation's scope and the step that each states, with the noted registers
-    where nothing was read at that very instant.
-    """
-    start = installed.start_import_wh if direction == "import" else installed.start_export_wh
-    end = installed.end_import_wh if direction == "import" else installed.end_export_wh
-    ts, value, stated = (np.empty(0, dtype=np.int64) for _ in range(3))
-    if readings is not None:
-        register = readings.import_wh if direction == "import" else readings.export_wh
-        chosen = (
-            (register != ABSENT)
-            & (readings.ts_us >= installed.scope_from_us)
-            & (readings.ts_us <= installed.scope_to_us)
-        )
-        ts, value, stated = readings.ts_us[chosen], register[chosen], readings.resolution_wh[chosen]
-    if start is not None and ts.size and ts[0] - installed.from_us > STALE_START_DAYS * _DAY_US:
-        start = None
-    for instant, noted in ((installed.from_us, start), (installed.to_us, end)):
-        at = int(np.searchsorted(ts, instant))
-        if noted is not None and (at == ts.size or ts[at] != instant):
-            ts, value, stated = np.insert(ts, at, instant), np.insert(value, at, noted), np.insert(stated, at, 0)
-    return ts, value, stated

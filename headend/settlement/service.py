@@ -1,4 +1,7 @@
-"""The role `settle`: dirty marks become intervals and balances, days become final, the window is reconciled."""
+"""The role `settle`: dirty marks become intervals and balances, days become final, the window is reconciled.
+
+Any number of processes on any number of hosts may run it: each area is settled by one of them at a time.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
 
 from headend.domain.clock import Clock
 from headend.domain.processes import Fact
 from headend.log import get_logger
-from headend.metrics import SETTLED_DAYS, STORE_ERRORS
+from headend.metrics import SETTLE_FAILURES, SETTLE_SECONDS, SETTLED_DAYS, STORE_ERRORS
 from headend.settings import Settings
-from headend.settlement.mass import DAYS_A_PASS
 from headend.settlement.reconcile import Engine, Reconciler
 from headend.settlement.rules import Rules
-from headend.settlement.settler import Outcome, settle_area
+from headend.settlement.settler import DAYS_A_PASS, Outcome, settle_marked
+from headend.settlement.turns import Age, PutAside, Turns
 from headend.store import balances, dirty
 from headend.store.balances import Watermark
 from headend.store.errors import StoreConflict, StoreUnavailable
@@ -33,6 +38,8 @@ _IDLE_S = 0.25
 _SWEEP_S = 60.0
 _FINALISE_S = 1.0
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+_RUNNING: Final = timedelta(days=1)
+"""Yesterday and today are the running days: all areas' come before any area's history, up to history's share."""
 
 
 class SettlementService:
@@ -42,11 +49,13 @@ class SettlementService:
         self._store = store
         self._settings = settings.settlement
         self._clock = clock
-        self._rules = Rules.of(settings.settlement)
+        self._rules = Rules.of(settings.settlement, settings.validation)
         self._started = clock()
         self._swept: datetime | None = None
         self._finalised: datetime | None = None
         self._reconciler = Reconciler(store, settings, clock, started=self._started, engine=engine)
+        self._turns = Turns()
+        self._aside = PutAside()
         self._settled_days = 0
         self._settled_at: datetime | None = None
         self._store_failures = 0
@@ -58,6 +67,7 @@ class SettlementService:
             "settled_area_days": self._settled_days,
             "last_settled_age_s": None if settled is None else round((self._clock() - settled).total_seconds(), 1),
             "store_failures_in_row": self._store_failures,
+            "areas_put_aside": len(self._aside),
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -88,9 +98,11 @@ class SettlementService:
 
     def settle_next(self) -> Outcome | None:
         """Settle the area that has waited longest, in one transaction with the removal of its marks; None: nothing is
-        ripe.
+        ripe that nobody else has.
+
+        The running days of all areas come before older ones, which get a share of the time: a year of one area's
+        history holds up nobody's today, and a busy fleet holds up no history for ever.
         """
-        began = time.perf_counter()
         now = self._clock()
         ripe = dirty.Ripe(
             quiet=now - timedelta(seconds=self._settings.quiet_s),
@@ -99,14 +111,58 @@ class SettlementService:
             started=self._started,
             silent=now - timedelta(seconds=self._settings.silent_concentrator_s),
         )
+        running_from = self._rules.calendar.day_of(now) - _RUNNING
+        spans = {
+            Age.RUNNING: dirty.Span(first=running_from),
+            Age.OLDER: dirty.Span(last=running_from - timedelta(days=1)),
+        }
+        for age in self._turns.order():
+            for area_id in self._turns.waiting(age, partial(self._waiting, ripe, spans[age])):
+                began = time.perf_counter()
+                outcome = self._try(area_id, ripe, spans[age], now)
+                if outcome is not None:
+                    seconds = time.perf_counter() - began
+                    self._turns.spent(age, seconds)
+                    SETTLE_SECONDS.labels(age=str(age)).observe(seconds)
+                    return outcome
+        return None
+
+    def _waiting(self, ripe: dirty.Ripe, span: dirty.Span) -> list[int]:
         with self._store.transaction() as connection:
-            area = dirty.take_area(connection, ripe)
-            if area is None:
+            return dirty.waiting_areas(connection, ripe, span)
+
+    def _try(self, area_id: int, ripe: dirty.Ripe, span: dirty.Span, now: datetime) -> Outcome | None:
+        """Settle an area; None where another worker has it, or has settled it meanwhile, or it is put aside.
+
+        An area that cannot be settled is put aside for a while, with its marks left: it stops no other one.
+        """
+        if self._aside.holds(area_id, now):
+            return None
+        try:
+            outcome = self._settle(area_id, ripe, span, now)
+        except StoreUnavailable:
+            raise
+        except StoreConflict as error:
+            STORE_ERRORS.labels(kind=type(error).__name__).inc()
+            pause = self._aside.put(area_id, now)
+            _log.warning("area is settled again: somebody was faster", area_id=area_id, error=str(error), pause=pause)
+            return None
+        except Exception:  # noqa: BLE001 the supervisor of areas: one that fails must not take the others down
+            SETTLE_FAILURES.inc()
+            pause = self._aside.put(area_id, now)
+            _log.exception("area cannot be settled, it is tried again", area_id=area_id, pause=str(pause))
+            return None
+        self._aside.forgive(area_id)
+        return outcome
+
+    def _settle(self, area_id: int, ripe: dirty.Ripe, span: dirty.Span, now: datetime) -> Outcome | None:
+        began = time.perf_counter()
+        with self._store.transaction() as connection:
+            code = dirty.try_area(connection, area_id)
+            marks = [] if code is None else dirty.marks(connection, area_id, ripe, DAYS_A_PASS, span)
+            if not marks:
                 return None
-            area_id, code = area
-            marks = dirty.marks(connection, area_id, ripe, DAYS_A_PASS)
-            outcome = settle_area(connection, area_id, [m.day for m in marks], self._rules, now)
-            dirty.clear(connection, area_id, marks)
+            outcome = settle_marked(connection, area_id, marks, self._rules, now)
         SETTLED_DAYS.inc(outcome.days)
         self._settled_days += outcome.days
         self._settled_at = now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -49,6 +49,8 @@ class Installed:
     phases: int
     digits: int
     resolution_wh: int
+    accuracy_class: float | None = None
+    """Limit of the meter's error [%]; None: the default of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,25 @@ class Point:
 
 def load_points(connection: Connection, area_id: int, start: datetime, end: datetime) -> list[Point]:
     """The metering points of an area in a stretch, in order of id."""
+    return _points(connection, store_intervals.points_of_area(connection, area_id, start, end), start, end)
+
+
+def points_of(connection: Connection, usage_points: Sequence[int], start: datetime, end: datetime) -> list[Point]:
+    """Some metering points wherever they hung in a stretch, or nowhere, in order of id; without memberships."""
+    return _points(connection, store_intervals.points(connection, usage_points), start, end)
+
+
+def _points(connection: Connection, heads: Sequence[Row], start: datetime, end: datetime) -> list[Point]:
+    """heads: a row for each membership, with its point."""
     memberships: dict[int, list[Membership]] = {}
-    heads: dict[int, Row] = {}
-    for row in store_intervals.points_of_area(connection, area_id, start, end):
-        point = row["usage_point_id"]
-        heads[point] = row
-        memberships.setdefault(point, []).append(
-            Membership(to_us(row["valid_from"]), _end_us(row["valid_to"]), row["behind_usage_point_id"])
-        )
+    for head in heads:
+        of_point = memberships.setdefault(head["usage_point_id"], [])
+        if "valid_from" in head:
+            of_point.append(
+                Membership(to_us(head["valid_from"]), _end_us(head["valid_to"]), head["behind_usage_point_id"])
+            )
     installed: dict[int, list[Row]] = {}
-    for row in store_intervals.installations_of(connection, sorted(heads)):
+    for row in store_intervals.installations_of(connection, sorted(memberships)):
         installed.setdefault(row["usage_point_id"], []).append(row)
     return [
         Point(
@@ -86,8 +97,14 @@ def load_points(connection: Connection, area_id: int, start: datetime, end: date
             tuple(memberships[point]),
             _installations(installed.get(point, []), to_us(start), to_us(end)),
         )
-        for point, head in sorted(heads.items())
+        for point, head in sorted({head["usage_point_id"]: head for head in heads}.items())
     ]
+
+
+def widened(connection: Connection, point: Point, start: datetime, end: datetime) -> Point:
+    """The same point with the installations of another stretch."""
+    rows = store_intervals.installations_of(connection, [point.usage_point_id])
+    return replace(point, installations=_installations(rows, to_us(start), to_us(end)))
 
 
 def _end_us(valid_to: datetime | None) -> int:
@@ -110,26 +127,29 @@ def _installations(rows: Sequence[Row], start_us: int, end_us: int) -> tuple[Ins
             and rows[high + 1]["meter_id"] == row["meter_id"]
         ):
             high += 1
-        found.append(
-            Installed(
-                meter_id=row["meter_id"],
-                identity=f"{row['manufacturer']}/{row['serial']}",
-                from_us=begin,
-                to_us=finish,
-                scope_from_us=spans[low][0],
-                scope_to_us=spans[high][1],
-                multiplier_e4=int(row["multiplier"] * 10_000),
-                sign=row["sign"],
-                start_import_wh=row["start_import_wh"],
-                start_export_wh=row["start_export_wh"],
-                end_import_wh=row["end_import_wh"],
-                end_export_wh=row["end_export_wh"],
-                phases=row["phases"],
-                digits=row["digits"],
-                resolution_wh=row["resolution_wh"],
-            )
-        )
+        found.append(_installed(row, spans[i], (spans[low][0], spans[high][1])))
     return tuple(found)
+
+
+def _installed(row: Row, span: tuple[int, int], scope: tuple[int, int]) -> Installed:
+    return Installed(
+        meter_id=row["meter_id"],
+        identity=f"{row['manufacturer']}/{row['serial']}",
+        from_us=span[0],
+        to_us=span[1],
+        scope_from_us=scope[0],
+        scope_to_us=scope[1],
+        multiplier_e4=int(row["multiplier"] * 10_000),
+        sign=row["sign"],
+        start_import_wh=row["start_import_wh"],
+        start_export_wh=row["start_export_wh"],
+        end_import_wh=row["end_import_wh"],
+        end_export_wh=row["end_export_wh"],
+        phases=row["phases"],
+        digits=row["digits"],
+        resolution_wh=row["resolution_wh"],
+        accuracy_class=None if row["accuracy_class"] is None else float(row["accuracy_class"]),
+    )
 
 
 def counted(points: Sequence[Point], grid_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -137,9 +157,12 @@ def counted(points: Sequence[Point], grid_us: npt.NDArray[np.int64]) -> npt.NDAr
     nobody.
     """
     mask = np.zeros((len(points), len(grid_us) - 1), dtype=np.bool_)
+    first, last = int(grid_us[0]), int(grid_us[-1])
     for p, point in enumerate(points):
         for m in point.memberships:
-            if m.behind is None:
+            if m.behind is None and m.from_us <= first and m.to_us >= last:
+                mask[p] = True
+            elif m.behind is None:
                 mask[p] |= (grid_us[:-1] >= m.from_us) & (grid_us[:-1] < m.to_us)
     return mask
 
@@ -147,10 +170,11 @@ def counted(points: Sequence[Point], grid_us: npt.NDArray[np.int64]) -> npt.NDAr
 def aligned(points: Sequence[Point], grid_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """(intervals,) False where a membership begins or ends within the interval: its sums would belong to two areas."""
     mask = np.ones(len(grid_us) - 1, dtype=np.bool_)
-    for point in points:
-        for m in point.memberships:
-            for edge in (m.from_us, m.to_us):
-                k = int(np.searchsorted(grid_us, edge, side="left"))
-                if 0 < k < len(grid_us) and grid_us[k] != edge:
-                    mask[k - 1] = False
+    first, last = int(grid_us[0]), int(grid_us[-1])
+    edges = {edge for point in points for m in point.memberships for edge in (m.from_us, m.to_us)}
+    for edge in edges:
+        if first < edge < last:
+            k = int(np.searchsorted(grid_us, edge, side="left"))
+            if grid_us[k] != edge:
+                mask[k - 1] = False
     return mask

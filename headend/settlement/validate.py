@@ -1,23 +1,28 @@
 """Rules run over settled energy, and what was said of single readings carried over to intervals.
 
-No value changes here: flags are set.
+No value changes here: flags are set. Rules run over all points and days at once; only what is out of the ordinary is
+looked at one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from headend.settlement import validate_meters
 from headend.settlement.draft import Draft
-from headend.settlement.grid import DayRange
+from headend.settlement.grid import DayRange, cells_of
 from headend.settlement.inputs import Inputs
+from headend.settlement.meter_days import MeterDays, blocks
+from headend.settlement.references import Past
+from headend.settlement.rulebook import NO_CATEGORY
 from headend.settlement.rules import Rules
 from headend.settlement.series import Series
 from headend.settlement.topology import Point
-from headend.store.intervals import MeterReadings
+from headend.settlement.zero_days import flag_zero_days
+from headend.store.intervals import MeterReadings, ReadingTable
 from headend.store.vectors import ABSENT
 from reconciliation import validation
 from reconciliation.cleaning import Cleaned
@@ -27,70 +32,125 @@ from reconciliation.validation import Flag
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
-
-_CLOCK_SUSPECT: Final = 1
-"""Bit of a raw reading's flags (drivers' ReadingFlag): its device's clock is off."""
+Floats = npt.NDArray[np.float64]
 
 
-def cells_of(ts_us: Ints, grid_us: Ints) -> tuple[Ints, Bools]:
-    """The interval that ends at or after each instant, and which instants lie on the grid at all."""
-    cell = np.searchsorted(grid_us, ts_us, side="left") - 1
-    return cell, (cell >= 0) & (cell < len(grid_us) - 1)
-
-
-def flag_readings(
-    flags: Flags, series: Series, cleaned: Cleaned, readings: Mapping[int, MeterReadings], days: DayRange
-) -> None:
-    """Carry what was said of single readings to the intervals that they end in, in place."""
+def flag_readings(flags: Flags, series: Series, cleaned: Cleaned, days: DayRange) -> None:
+    """Carry what was said of single registers to the intervals that they end in, in place."""
     owner = np.repeat(np.array([o.point for o in series.owners], dtype=np.int64), np.diff(series.offsets))
     refused = np.zeros(cleaned.refused.size, dtype=np.int32) + int(Flag.REGISTER_DECREASED)
     stepped = np.flatnonzero(cleaned.flag)
     for rows, said in ((cleaned.refused, refused), (cleaned.source[stepped], cleaned.flag[stepped])):
         cell, inside = cells_of(series.ts_us[rows], days.grid_us)
         np.bitwise_or.at(flags, (owner[rows][inside], cell[inside]), said[inside])
-    for o in series.owners[::2]:
-        own = readings.get(o.installed.meter_id)
-        if own is None:
-            continue
-        suspect = own.ts_us[(own.flags & _CLOCK_SUSPECT) != 0]
-        cell, inside = cells_of(suspect, days.grid_us)
-        flags[o.point, cell[inside & (suspect >= o.installed.from_us) & (suspect <= o.installed.to_us)]] |= (
-            Flag.CLOCK_DRIFT
-        )
 
 
 def mean_voltages(points: Sequence[Point], readings: Mapping[int, MeterReadings], days: DayRange, rules: Rules) -> Ints:
     """(P, T) mean voltage of the readings that end in each interval [0.1 V]."""
-    total = np.zeros((len(points), days.intervals))
-    count = np.zeros((len(points), days.intervals), dtype=np.int64)
+    table, size = ReadingTable.of(readings), len(points) * days.intervals
+    means = np.full(size + 1, NO_VALUE, dtype=np.int64)  # the last: readings that count nowhere
+    if (table.rows.voltage_dv != ABSENT).any():
+        place, low, high = _rows_of_points(points, table)
+        counts = high - low
+        rows = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
+        dv = table.rows.voltage_dv[rows]
+        cell, inside = cells_of(table.rows.ts_us[rows] - rules.grid.on_grid_us, days.grid_us)
+        at = np.where(inside & (dv != ABSENT), np.repeat(place, counts) * days.intervals + cell, size)
+        count = np.bincount(at, minlength=size + 1)
+        if count[:-1].max(initial=0) == 1:
+            means[at] = dv
+        else:
+            mean = np.rint(np.bincount(at, weights=dv, minlength=size + 1) / np.maximum(count, 1))
+            means = np.where(count > 0, mean.astype(np.int64), NO_VALUE)
+    return means[:-1].reshape(len(points), days.intervals)
+
+
+def _rows_of_points(points: Sequence[Point], table: ReadingTable) -> tuple[Ints, Ints, Ints]:
+    """Of every installation its point, and its first row of the table and the one after its last: while it served."""
+    places, lows, highs = [], [], []
+    of_meter = {meter: i for i, meter in enumerate(table.meters.tolist())}
+    offsets, ts = table.offsets.tolist(), table.rows.ts_us
+    first_us, last_us = ts[table.offsets[:-1]].tolist(), ts[table.offsets[1:] - 1].tolist()
     for p, point in enumerate(points):
         for installed in point.installations:
-            own = readings.get(installed.meter_id)
-            if own is None:
+            if (i := of_meter.get(installed.meter_id)) is None:
                 continue
-            cell, inside = cells_of(own.ts_us - rules.grid.on_grid_us, days.grid_us)
-            used = (
-                inside & (own.voltage_dv != ABSENT) & (own.ts_us >= installed.from_us) & (own.ts_us <= installed.to_us)
-            )
-            total[p] += np.bincount(cell[used], weights=own.voltage_dv[used], minlength=days.intervals)
-            count[p] += np.bincount(cell[used], minlength=days.intervals)
-    mean = np.rint(total / np.maximum(count, 1)).astype(np.int64)
-    return np.where(count > 0, mean, NO_VALUE)
+            low, high = offsets[i], offsets[i + 1]
+            if first_us[i] < installed.from_us or last_us[i] > installed.to_us:
+                own = ts[low:high]
+                high = low + int(np.searchsorted(own, installed.to_us, side="right"))
+                low += int(np.searchsorted(own, installed.from_us, side="left"))
+            places.append(p)
+            lows.append(low)
+            highs.append(max(low, high))
+    return tuple(np.array(column, dtype=np.int64) for column in (places, lows, highs))  # type: ignore[return-value]
 
 
-def validate(inputs: Inputs, draft: Draft, voltage_dv: Ints, days: DayRange, rules: Rules) -> None:
-    """Run the rules and set their flags, in place."""
-    points, flags, import_wh = inputs.points, draft.flags, draft.import_wh
+def validate(inputs: Inputs, draft: Draft, voltage_dv: Ints, *, days: DayRange, rules: Rules, past: Past) -> None:
+    """Run the rules and set their flags, in place. `past` gives settled days before the stretch."""
+    points = inputs.points
+    category = inputs.observed.category
+    if category is None:
+        category = np.full((len(points), len(days.days)), NO_CATEGORY, dtype=np.int64)
     present = draft.quality != IntervalQuality.ABSENT
-    limits, hours = rules.thresholds, rules.calendar.interval_s / 3600
-    phases = np.array([max((i.phases for i in p.installations), default=1) for p in points], dtype=np.int64)
+    unread = validation.missing(present & (draft.quality != IntervalQuality.ESTIMATED), draft.served)
+    draft.flags[unread] |= Flag.MISSING
+    capacity = _capacity_w(points, days)
+    for block in blocks(days):
+        _judge_days(block, draft, present, voltage_dv, category=category, capacity=capacity, rules=rules)
+    flag_zero_days(draft, points, category, days, rules=rules, past=past)
+    validate_meters.flag_meters(inputs, draft, category, days, rules)
+
+
+def _judge_days(
+    block: MeterDays, draft: Draft, present: Bools, voltage_dv: Ints, *, category: Ints, capacity: Floats, rules: Rules
+) -> None:
+    """The rules that need nothing but a day's intervals."""
+    book, hours = rules.book, rules.calendar.interval_s / 3600
+    import_wh, there, of_row = block.of(draft.import_wh), block.of(present), block.of_days(category)
+
+    def mark(rule: str, failed: Bools) -> None:
+        runs = book.runs(rule, of_row)
+        block.mark(draft.flags, failed if runs.all() else failed & runs[:, None], validation.RULES[rule].flag)
+
+    if book.in_use("above_capacity"):
+        limits = book.limits("above_capacity", of_row)
+        mark(
+            "above_capacity",
+            validation.above_capacity(import_wh, there, block.of_days(capacity), hours, **limits),
+        )
+    if book.in_use("spike"):
+        mark("spike", validation.spike(import_wh, there, **book.limits("spike", of_row)))
+    if book.in_use("constant"):
+        quality = block.of(draft.quality)
+        read = (quality == IntervalQuality.MEASURED) | (quality == IntervalQuality.INTERPOLATED)
+        intervals = np.asarray(book.limit("constant", "hours", of_row)) / hours
+        mark("constant", validation.constant(import_wh, read, intervals=intervals))
+    if book.in_use("voltage_band"):
+        mark("voltage_band", _voltage_band(block.of(voltage_dv), of_row, rules))
+
+
+def _voltage_band(dv: Ints, category: Ints, rules: Rules) -> Bools:
+    """(n, k) outside the band; only rows that may be are made volts."""
+    book = rules.book
+    low = 10 * book.extreme("voltage_band", "low_v", highest=True)
+    high = 10 * book.extreme("voltage_band", "high_v", highest=False)
+    found = np.zeros(dv.shape, dtype=np.bool_)
+    rows = np.flatnonzero((((dv < low) & (dv != NO_VALUE)) | (dv > high)).any(axis=1))
+    if rows.size:
+        volts = np.where(dv[rows] == NO_VALUE, np.nan, dv[rows] / 10)
+        found[rows] = validation.voltage_band(volts, **book.limits("voltage_band", category[rows]))
+    return found
+
+
+def _capacity_w(points: Sequence[Point], days: DayRange) -> Floats:
+    """(P, D) what each connection carries; by the meters that served on the day. NaN: not known."""
     current = np.array([np.nan if p.rated_current_a is None else p.rated_current_a for p in points], dtype=np.float64)
-    capacity = validation.capacity_w(current, phases)
-    flags[validation.above_capacity(import_wh, present, capacity, hours, limits)] |= Flag.ABOVE_CAPACITY
-    flags[validation.missing(present & (draft.quality != IntervalQuality.ESTIMATED), draft.served)] |= Flag.MISSING
-    volts = np.where(voltage_dv == NO_VALUE, np.nan, voltage_dv / 10)
-    flags[validation.voltage_band(volts, limits)] |= Flag.VOLTAGE_BAND
-    for d in range(len(days.days)):
-        here = days.day_slice(d)
-        flags[:, here][validation.spike(import_wh[:, here], present[:, here], limits)] |= Flag.SPIKE
-        flags[:, here][validation.constant(import_wh[:, here], present[:, here], limits)] |= Flag.CONSTANT
+    phases = np.ones((len(points), len(days.days)), dtype=np.int64)
+    midnights = days.grid_us[days.midnights]
+    for p, point in enumerate(points):
+        for installed in point.installations:
+            if installed.phases > 1:
+                here = (midnights[:-1] < installed.to_us) & (midnights[1:] > installed.from_us)
+                phases[p, here] = np.maximum(phases[p, here], installed.phases)
+    return np.stack([validation.capacity_w(current, phases[:, d]) for d in range(phases.shape[1])], axis=1)

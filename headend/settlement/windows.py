@@ -16,10 +16,12 @@ from headend.settlement.grid import DayRange
 from headend.settlement.phases import area_phases
 from headend.settlement.rules import Rules
 from headend.settlement.topology import Point, aligned, counted, load_points
-from headend.store import intervals
+from headend.settlement.unmetered import unmetered_energy
+from headend.store import intervals, unmetered
 from headend.store.pool import Connection
 from headend.store.vectors import ABSENT
 from reconciliation import AreaWindow
+from reconciliation.balance import UnmeteredEnergy
 from reconciliation.registers import IntervalQuality
 from reconciliation.validation import Flag
 
@@ -65,6 +67,7 @@ def load_window(connection: Connection, area_id: int, area: str, days: DayRange,
     meters = sorted({p.installations[-1].meter_id for p in points})
     stated = intervals.resolution_of(connection, meters, start, end)
     into, out = _area_energy(firm, np.flatnonzero(is_area), mask)
+    into, out = _without(into, out, unmetered_energy(unmetered.of_area(connection, area_id, start, end), days))
     split = ~aligned(points, days.grid_us)
     into[split], out[split] = np.nan, np.nan
     window = AreaWindow(
@@ -163,6 +166,14 @@ def _area_energy(settled: _Matrices, chosen: npt.NDArray[Any], mask: Bools) -> t
         for values in (settled.import_wh[chosen], settled.export_wh[chosen])
     ]
     return totals[0], totals[1]
+
+
+def _without(into: Floats, out: Floats, known: UnmeteredEnergy | None) -> tuple[Floats, Floats]:
+    """The area's energy without its known loads that no meter sees: they are no loss, and nobody's theft."""
+    if known is None:
+        return into, out
+    rest = into - known.energy_wh.sum(axis=0)
+    return np.maximum(rest, 0.0), out + np.maximum(-rest, 0.0)
 
 
 def _step_wh(point: Point, stated: Mapping[int, int]) -> float:

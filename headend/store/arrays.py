@@ -8,6 +8,8 @@ the value, all in network byte order.
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
+from datetime import date
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -23,6 +25,7 @@ from headend.store import copy_format
 Ints = npt.NDArray[np.int64]
 _HEADER: Final = struct.Struct("!iiIii")
 _KINDS: Final = {"int2": "i2", "int4": "i4", "int8": "i8", "timestamptz": "i8", "date": "i4"}
+_UNIX_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _PG_EPOCH_DAY: Final = 10_957
 """2000-01-01 in days since 1970: where date counts from."""
 
@@ -80,6 +83,16 @@ class Days(Array):
 
     def __init__(self, days: Ints) -> None:
         super().__init__(days - _PG_EPOCH_DAY)
+
+
+def integers(values: Collection[int]) -> Integers:
+    """integer[] of a few ids: hundreds of them go out in a tenth of the time that a list takes."""
+    return Integers(np.fromiter(values, dtype=np.int32, count=len(values)))
+
+
+def dates(values: Collection[date]) -> Days:
+    """date[] of a few days."""
+    return Days(np.fromiter((day.toordinal() for day in values), dtype=np.int64, count=len(values)) - _UNIX_ORDINAL)
 
 
 class _ArrayDumper(Dumper):

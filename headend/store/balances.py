@@ -31,9 +31,11 @@ def area(connection: Connection, area_id: int) -> Row:
     return found
 
 
-def areas_by_code(connection: Connection, code: str | None) -> list[Row]:
-    """The area of that code (none: empty), or every area."""
-    return rows(connection, _SQL["areas_by_code"], {"code": code})
+def areas_by_code(connection: Connection, codes: Sequence[str]) -> list[Row]:
+    """area_id, code and points (how many hang on it) of the areas of these codes, or of every area where none is given;
+    in order of area_id.
+    """
+    return rows(connection, _SQL["areas_by_code"], {"codes": list(codes)})
 
 
 def technical_model(connection: Connection, area_id: int) -> Row | None:

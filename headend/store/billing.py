@@ -14,11 +14,13 @@ from headend.store.pool import Connection, Row, Store, row, rows
 _Q = queries.load("billing")
 
 
-def newest_final(store: Store) -> datetime | None:
-    """When a final area-day last changed: unchanged means that there is nothing new to bill."""
+def newest_final(store: Store) -> tuple[datetime, datetime | None] | None:
+    """When a final area-day, and when the topology last changed: unchanged means that there is nothing new to bill.
+
+    None: no day is final yet.
+    """
     (found,) = store.rows(_Q["newest_final"])
-    newest: datetime | None = found["changed_at"]
-    return newest
+    return None if found["changed_at"] is None else (found["changed_at"], found["noted_at"])
 
 
 def anything_dirty(store: Store) -> bool:

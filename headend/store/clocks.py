@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from headend.store.pool import Connection, row, rows
 from headend.store.queries import load
+
+_OF_NOTE_MS: Final = 1000
+"""The index of clocks that are off begins there, and no rule asks for less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,18 @@ def add(connection: Connection, meter_id: int, reading: ClockReading) -> None:
         "command_id": reading.command_id,
     }
     connection.execute(load("clocks")["add"], values)
+
+
+def is_off(reading: ClockReading | None) -> bool:
+    """Whether a clock was off by so much that a validation rule may find fault with it: more than a second, or by
+    nobody knows how much.
+    """
+    return reading is not None and (reading.offset_ms is None or abs(reading.offset_ms) > _OF_NOTE_MS)
+
+
+def mark(connection: Connection, meter_id: int, *, at: datetime, zone: str, now: datetime) -> None:
+    """What was read changes what is said of its local day: mark it to be settled again."""
+    connection.execute(load("clocks")["mark"], {"meter_id": meter_id, "at": at, "zone": zone, "now": now})
 
 
 def latest(connection: Connection, meter_id: int, *, now: datetime) -> ClockReading | None:

@@ -9,12 +9,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from headend.store import queries
+from headend.store.arrays import Instants, Integers
 from headend.store.pool import Connection, Row, rows
 from headend.store.storable import storable
 
+Ints = npt.NDArray[np.int64]
 EventSource = Literal["modbus", "mqtt", "headend"]
 _q = queries.load("events")
 
@@ -47,15 +52,39 @@ class StoredEvent:
             raise ValueError(f"an event is a meter's or a concentrator's, got {self.meter_id}, {self.concentrator_id}")
 
 
+class Added(NamedTuple):
+    """An event that was not told before."""
+
+    kind: str
+    meter_id: int | None
+    occurred_at: datetime
+    uncertainty_ms: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PowerEvents:
+    """Failures and restorations of one meter's power, (n,) in order of time."""
+
+    ts_us: Ints
+    failed: npt.NDArray[np.bool_]
+    """Else restored."""
+    uncertainty_us: Ints
+
+
 def add(connection: Connection, events: Sequence[StoredEvent]) -> int:
     """Store what was not told before; how many that were."""
-    return add_by_kind(connection, events).total()
+    return len(add_new(connection, events))
 
 
 def add_by_kind(connection: Connection, events: Sequence[StoredEvent]) -> Counter[str]:
     """The same, counted by kind."""
+    return Counter(event.kind for event in add_new(connection, events))
+
+
+def add_new(connection: Connection, events: Sequence[StoredEvent]) -> list[Added]:
+    """The same, one by one."""
     if not events:
-        return Counter()
+        return []
     found = connection.execute(
         _q["add"],
         {
@@ -72,7 +101,27 @@ def add_by_kind(connection: Connection, events: Sequence[StoredEvent]) -> Counte
             "source": [e.source for e in events],
         },
     ).fetchall()
-    return Counter(kind for (kind,) in found)
+    return [Added(*row) for row in found]
+
+
+def of_power(connection: Connection, meter_ids: Ints, first_us: Ints, last_us: Ints) -> dict[int, PowerEvents]:
+    """meter_id → what it told of its power, of (n,) meters each between two instants of its own [µs UTC], both
+    included; those that told nothing are not among them.
+    """
+    parameters = {"meter_id": Integers(meter_ids), "first": Instants(first_us), "last": Instants(last_us)}
+    told: dict[int, list[tuple[int, bool, int]]] = {}
+    for meter_id, failed, ts_us, uncertainty_ms in connection.execute(
+        _q["of_power"], parameters, prepare=False
+    ).fetchall():
+        told.setdefault(meter_id, []).append((ts_us, failed, uncertainty_ms * 1000))
+    return {meter_id: _power_events(of_meter) for meter_id, of_meter in told.items()}
+
+
+def _power_events(told: Sequence[tuple[int, bool, int]]) -> PowerEvents:
+    ts_us, failed, uncertainty_us = zip(*told, strict=True)
+    return PowerEvents(
+        np.array(ts_us, dtype=np.int64), np.array(failed, dtype=np.bool_), np.array(uncertainty_us, dtype=np.int64)
+    )
 
 
 def listed(

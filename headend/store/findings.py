@@ -24,7 +24,12 @@ def put(connection: Connection, finding: Mapping[str, Any]) -> tuple[int, bool] 
     return None if found is None else (found["finding_id"], found["opened"])
 
 
-def close_unseen(connection: Connection, area_id: int, seen: Sequence[int], now: datetime) -> list[int]:
-    """Close an area's open findings other than those just seen; returns their ids."""
-    found = connection.execute(_SQL["close_unseen"], {"area_id": area_id, "seen": list(seen), "now": now}).fetchall()
+def close_unseen(
+    connection: Connection, area_id: int, seen: Sequence[int], now: datetime, *, kinds: Sequence[str] | None = None
+) -> list[int]:
+    """Close an area's open findings other than those just seen, of these kinds only where some are given; returns their
+    ids.
+    """
+    parameters = {"area_id": area_id, "seen": list(seen), "now": now, "kinds": None if kinds is None else list(kinds)}
+    found = connection.execute(_SQL["close_unseen"], parameters).fetchall()
     return [finding_id for (finding_id,) in found]

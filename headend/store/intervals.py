@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 
+from headend.domain.calendar import to_us
 from headend.domain.gaps import GAP_DAYS
 from headend.store import queries
+from headend.store.arrays import Integers, columns, integers
 from headend.store.pool import Connection, Row, rows
 from headend.store.vectors import ABSENT, POSTGRES_EPOCH_US, Column, copy_rows, vector_rows
 
 Ints = npt.NDArray[np.int64]
 
 _SQL = queries.load("intervals")
-_DATE_ZERO: Final = date(2000, 1, 1)
-_ABSENT_DV: Final = np.iinfo(np.int16).min
+_UNIX_ZERO: Final = date(1970, 1, 1)
+_DATE_ZERO: Final = (date(2000, 1, 1) - _UNIX_ZERO).days
+"""The zero of PostgreSQL's binary dates, in days since 1970."""
+_ABSENT_DV: Final = int(np.iinfo(np.int16).min)
+_ABSENT_WH: Final = int(np.iinfo(np.int32).min)
+_VECTORS: Final = {
+    "import_wh": _ABSENT_WH, "export_wh": _ABSENT_WH, "voltage_dv": _ABSENT_DV, "quality": None, "flags": None,
+}  # fmt: skip
+"""Vectors of interval_day, and what stands for null in answers."""
 FEW: Final = 5
 """So many readings on either side of a stretch: enough to judge the one that stands next to it."""
+_LIKELY_NEAR: Final = timedelta(minutes=80)
+"""So far from the stretch meters that are read every quarter of an hour have those few."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +50,68 @@ class MeterReadings:
     """Step of the registers at each reading; 0: not stated."""
 
 
+@dataclass(frozen=True, eq=False)
+class ReadingTable(Mapping[int, MeterReadings]):
+    """Many meters' raw readings in columns, in order of meter and time; as a mapping: meter_id → its readings."""
+
+    meters: Ints
+    """(m,) meter_ids, rising; those without a reading are not among them."""
+    offsets: Ints
+    """(m + 1,) readings of meters[i] are offsets[i] ... offsets[i + 1]."""
+    rows: MeterReadings
+    """(n,) those of all meters."""
+
+    @classmethod
+    def of(cls, readings: Mapping[int, MeterReadings]) -> ReadingTable:
+        """The same readings in columns; a meter of which there are none is left out."""
+        if isinstance(readings, ReadingTable):
+            return readings
+        meters = sorted(meter for meter, own in readings.items() if own.ts_us.size)
+        none = np.empty(0, dtype=np.int64)
+        columns = (
+            np.concatenate([none, *(np.asarray(getattr(readings[m], name), dtype=np.int64) for m in meters)])
+            for name in _READING_COLUMNS
+        )
+        counts = [readings[m].ts_us.size for m in meters]
+        return cls(np.array(meters, dtype=np.int64), np.cumsum([0, *counts], dtype=np.int64), MeterReadings(*columns))
+
+    @cached_property
+    def _place(self) -> dict[int, int]:
+        return {meter: i for i, meter in enumerate(self.meters.tolist())}
+
+    def __getitem__(self, meter_id: int) -> MeterReadings:
+        i, rows = self._place[meter_id], self.rows
+        here = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+        return MeterReadings(
+            rows.ts_us[here], rows.import_wh[here], rows.export_wh[here], rows.voltage_dv[here], rows.flags[here],
+            rows.resolution_wh[here],
+        )  # fmt: skip
+
+    def rows_between(self, meters: Ints, begin_us: Ints, end_us: Ints) -> tuple[Ints, Ints]:
+        """Of each meter (n,) the readings from an instant to an instant, both included: (rows of the table, one meter
+        after the other; (n,) how many).
+        """
+        at = np.searchsorted(self.meters, meters)
+        at[np.append(self.meters, -1)[at] != meters] = self.meters.size  # stands behind the others, with no rows
+        bounds = np.append(self.offsets, self.offsets[-1])
+        low, high = bounds[at], bounds[at + 1]
+        ts = np.append(self.rows.ts_us, 0)
+        for i in np.flatnonzero((low < high) & ((ts[low] < begin_us) | (ts[high - 1] > end_us))):
+            own = ts[low[i] : high[i]]
+            low[i], high[i] = low[i] + np.searchsorted(own, [begin_us[i], end_us[i] + 1])
+        counts = high - low
+        return np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum())), counts
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self.meters)
+
+
+_READING_COLUMNS: Final = tuple(field.name for field in fields(MeterReadings))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntervalDays:
     """Rows of interval_day in columns; vectors are (rows, longest day) with `intervals` elements in use, ABSENT:
@@ -44,7 +119,8 @@ class IntervalDays:
     """
 
     usage_point_id: Ints
-    day: Sequence[date]
+    day: Ints
+    """Days since 1970."""
     starts_us: Ints
     interval_s: int
     intervals: Ints
@@ -73,40 +149,118 @@ def points_of_area(connection: Connection, area_id: int, start: datetime, end: d
     return rows(connection, _SQL["points_of_area"], {"area_id": area_id, "start": start, "end": end})
 
 
+def members(connection: Connection, area_id: int) -> int:
+    """How many metering points ever hung on an area."""
+    (count,) = connection.execute(_SQL["members"], {"area_id": area_id}).fetchone() or (0,)
+    return int(count)
+
+
+def points(connection: Connection, usage_points: Sequence[int]) -> list[Row]:
+    """Some metering points themselves, wherever they hang."""
+    return rows(connection, _SQL["points"], {"usage_points": integers(usage_points)})
+
+
 def installations_of(connection: Connection, usage_points: Sequence[int]) -> list[Row]:
     """Every installation of some metering points with its meter, in order of point and time."""
-    return rows(connection, _SQL["installations_of"], {"usage_points": list(usage_points)})
+    return rows(connection, _SQL["installations_of"], {"usage_points": integers(usage_points)})
 
 
-def readings(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> dict[int, MeterReadings]:
+def readings(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> ReadingTable:
     """Readings of some meters from start to before end, and the few around that stretch on both sides."""
-    parameters = {"meters": list(meters), "start": start, "end": end, "absent": ABSENT, "few": FEW}
+    wanted = np.unique(np.asarray(meters, dtype=np.int64))
+    near = _near(start, end)
+    found = _found(connection, "readings_between", {"meters": Integers(wanted)} | near)
+    begin, finish = to_us(start), to_us(end)
+    # Beside the stretch only registers count: rows that tell of voltages alone would hide them.
+    told = (found[2] != ABSENT) | (found[3] != ABSENT) | ((found[1] >= begin) & (found[1] < finish))
+    if not told.all():
+        found = tuple(column[told] for column in found)
+    meter, ts = found[0], found[1]
+    first = np.searchsorted(meter, wanted)
+    early, inside = (
+        np.bincount(np.searchsorted(wanted, meter[chosen]), minlength=wanted.size)
+        for chosen in (ts < begin, (ts >= begin) & (ts < finish))
+    )
+    late = np.diff(np.append(first, meter.size)) - early - inside
+    place = np.arange(meter.size) - np.repeat(first, early + inside + late)
+    low = np.where(early >= FEW, early - FEW, early)  # the few nearest, or none: then they are looked for
+    high = early + inside + np.where(late >= FEW, FEW, 0)
+    chosen = (place >= np.repeat(low, early + inside + late)) & (place < np.repeat(high, early + inside + late))
+    parts = [tuple(column[chosen] for column in found)]
+    for name, near_ones in (("readings_before", early), ("readings_after", late)):
+        parts += _far(connection, name, wanted[near_ones < FEW], start, end)
+    return _table(parts)
+
+
+def _near(start: datetime, end: datetime) -> dict[str, datetime]:
+    return {"start": start - _LIKELY_NEAR, "end": end + _LIKELY_NEAR}
+
+
+def _far(connection: Connection, name: str, meters: Ints, start: datetime, end: datetime) -> list[tuple[Ints, ...]]:
+    """The few readings on one side of meters that were silent next to the stretch: of those that were silent for long
+    a second look without a bound, which plans for every day there is.
+    """
+    parts: list[tuple[Ints, ...]] = []
     reach = timedelta(days=GAP_DAYS)
-    near = parameters | {"since": start - reach, "until": end + reach}
-    parts: dict[int, list[Mapping[str, Any]]] = {}
-    for name in ("readings_before", "readings_between", "readings_after"):
-        found = {row["meter_id"]: row for row in vector_rows(connection, _SQL[name], near)}
-        sparse = [m for m in meters if m not in found or found[m]["ts_us"].size < FEW]
-        if sparse and name != "readings_between":
-            # Only for those that were silent for long: a look without a bound plans for every day there is.
-            far = parameters | {"meters": sparse, "since": "-infinity", "until": "infinity"}
-            found |= {row["meter_id"]: row for row in vector_rows(connection, _SQL[name], far)}
-        for meter_id, row in found.items():
-            parts.setdefault(meter_id, []).append(row)
-    return {meter_id: _merged(of_meter) for meter_id, of_meter in parts.items()}
+    for since, until in ((start - reach, end + reach), ("-infinity", "infinity")):
+        if not meters.size:
+            break
+        bounds = {"start": start, "end": end, "since": since, "until": until, "few": FEW}
+        found = _found(connection, name, {"meters": Integers(meters)} | bounds)
+        silent = np.bincount(np.searchsorted(meters, found[0]), minlength=meters.size) < FEW
+        if since == "-infinity":
+            silent[:] = False
+        chosen = ~silent[np.searchsorted(meters, found[0])]
+        parts.append(tuple(column[chosen] for column in found))
+        meters = meters[silent]
+    return parts
 
 
-def _merged(parts: Sequence[Mapping[str, Any]]) -> MeterReadings:
-    ts = np.concatenate([p["ts_us"] for p in parts])
-    order = np.argsort(ts, kind="stable")
+def _found(connection: Connection, name: str, parameters: Mapping[str, Any]) -> tuple[Ints, ...]:
+    """Columns meter_id and those of MeterReadings, in order of meter and time."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL[name], {"absent": ABSENT, "absent_dv": _ABSENT_DV, **parameters})
+        meter, ts, import_wh, export_wh, voltage_dv, *said = columns(
+            cursor, "int4 timestamptz int8 int8 int2 int4 timestamptz int2 int4"
+        )
+    volts = voltage_dv.astype(np.int64)
+    volts[voltage_dv == _ABSENT_DV] = ABSENT
+    order = _order(meter, ts)
+    found = tuple(np.asarray(column[order], dtype=np.int64) for column in (meter, ts, import_wh, export_wh, volts))
+    flags, resolution = np.zeros(ts.size, dtype=np.int64), np.zeros(ts.size, dtype=np.int64)
+    if said[0].size:
+        order = _order(said[0], said[1])
+        at = _places(found[0], found[1], said[0][order].astype(np.int64), said[1][order])
+        flags[at], resolution[at] = said[2][order], said[3][order]
+    return *found, flags, resolution
 
-    def column(name: str) -> Ints:
-        return np.asarray(np.concatenate([p[name] for p in parts])[order], dtype=np.int64)
 
-    return MeterReadings(
-        ts[order], column("import_wh"), column("export_wh"), column("voltage_dv"), column("flags"),
-        column("resolution_wh"),
-    )  # fmt: skip
+def _order(meter: npt.NDArray[Any], ts_us: Ints) -> Ints:
+    """(n,) the order by meter and time; rows that come by days and by meter within a day need no sorting by time."""
+    if meter.size and int(meter.max()) - int(meter.min()) < 1 << 16:
+        order = np.argsort((meter - meter.min()).astype(np.uint16), kind="stable")  # by counting, in passes over bytes
+        m, t = meter[order], ts_us[order]
+        if bool(((m[1:] != m[:-1]) | (t[1:] > t[:-1])).all()):
+            return order
+    return np.lexsort((ts_us, meter))
+
+
+def _places(meter: Ints, ts_us: Ints, of_meter: Ints, of_ts_us: Ints) -> Ints:
+    """Where rows, given by their keys, stand among others; both in order of meter and time, none of them missing."""
+    if of_meter.size == meter.size:
+        return np.arange(meter.size)
+    order = np.lexsort((np.concatenate([ts_us, of_ts_us]), np.concatenate([meter, of_meter])))
+    return order[np.flatnonzero(order >= meter.size) - 1]  # each comes right after the row of the same key
+
+
+def _table(parts: Sequence[tuple[Ints, ...]]) -> ReadingTable:
+    """Parts that share no reading, together."""
+    meter, *rest = (np.concatenate(together) for together in zip(*parts, strict=True))
+    if sum(part[0].size > 0 for part in parts) > 1:
+        order = _order(meter, rest[0])
+        meter, rest = meter[order], [column[order] for column in rest]
+    first = np.flatnonzero(np.diff(meter, prepend=-1))
+    return ReadingTable(meter[first], np.append(first, meter.size).astype(np.int64), MeterReadings(*rest))
 
 
 def resolution_of(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> dict[int, int]:
@@ -129,39 +283,128 @@ def phase_readings(connection: Connection, meters: Sequence[int], start: datetim
 
 
 def put(connection: Connection, days: IntervalDays, now: datetime) -> list[tuple[int, date]]:
-    """Write rows and return (usage_point_id, day) of those that are new or say something else than before."""
-    connection.execute(_SQL["staging"])
-    count = len(days.day)
-    if count == 0:
+    """Write rows and return (usage_point_id, day) of those that are new or say something else than before.
+
+    Rows are compared by digest, so that what says the same is never sent. New ones go straight in; where somebody else
+    put one of them there meanwhile, all go the way of those that changed. A row that other rules judged the same gets
+    their number, and has not changed.
+    """
+    if not days.day.size:
         return []
+    content = _content(days)
+    digest = _digest(content)
+    known = _known(connection, days, digest)
+    when = np.full(days.day.size, to_us(now) - POSTGRES_EPOCH_US, dtype=np.int64)
+    rules = np.full(days.day.size, days.rules, dtype=np.int64)
+    columns_ = [*content, Column("int2", rules), Column("int2", days.measured), Column("int2", days.estimated)]
+    columns_ += [Column("int8", digest), Column("int8", when)]
+    new, changed = np.flatnonzero(known == _NEW), np.flatnonzero(known == _OTHER)
+    if new.size:
+        try:
+            with connection.transaction():
+                copy_rows(connection, _SQL["copy_new"], [column.taken(new) for column in columns_])
+        except psycopg.errors.UniqueViolation:
+            changed = np.sort(np.concatenate([new, changed]))
+    if changed.size:
+        connection.execute(_SQL["staging"])
+        copy_rows(connection, _SQL["copy_staging"], [column.taken(changed) for column in columns_])
+        connection.execute(_SQL["upsert"])
+        connection.execute(_SQL["empty_staging"])
+    if (judged := np.flatnonzero(known == _JUDGED_ANEW)).size:
+        connection.execute(
+            _SQL["judged_anew"],
+            {
+                "rules": days.rules,
+                "usage_points": days.usage_point_id[judged].tolist(),
+                "days": [_date(day) for day in days.day[judged].tolist()],
+            },
+        )
+    rows_ = np.flatnonzero((known == _NEW) | (known == _OTHER))
+    return list(zip(days.usage_point_id[rows_].tolist(), map(_date, days.day[rows_].tolist()), strict=True))
+
+
+_SAME, _OTHER, _NEW, _JUDGED_ANEW = range(4)
+
+
+def _date(day: int) -> date:
+    return _UNIX_ZERO + timedelta(days=day)
+
+
+def _known(connection: Connection, days: IntervalDays, digest: Ints) -> Ints:
+    """(rows,) whether each stands in the store: the same, the same by other rules, another, or none."""
+    points, first, last = np.unique(days.usage_point_id), int(days.day.min()), int(days.day.max())
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL["digests"], {"usage_points": Integers(points), "first": _date(first), "last": _date(last)})
+        point, day, theirs, rules = columns(cursor, "int4 date int8 int2")
+    span = last - first + 1
+    stored, judged_by = (np.zeros(points.size * span, dtype=np.int64) for _ in range(2))
+    there = np.zeros(points.size * span, dtype=np.bool_)
+    at = np.searchsorted(points, point) * span + (day.astype(np.int64) + _DATE_ZERO - first)
+    stored[at], judged_by[at], there[at] = theirs, rules, True
+    own = np.searchsorted(points, days.usage_point_id) * span + (days.day - first)
+    same = np.where(judged_by[own] == days.rules, _SAME, _JUDGED_ANEW)
+    return np.where(~there[own], _NEW, np.where(stored[own] == digest, same, _OTHER))
+
+
+def _content(days: IntervalDays) -> list[Column]:
+    """Columns of the rows that say something, without the number of the rules that judged them; a vector that is the
+    same all day is one element.
+    """
     size = days.intervals
-    scalar = np.ones(count, dtype=np.int64)
-    columns = [
+    scalar = np.ones(size.size, dtype=np.int64)
+    return [
         Column("int4", days.usage_point_id),
-        Column("int4", np.array([(d - _DATE_ZERO).days for d in days.day], dtype=np.int64)),
+        Column("int4", days.day - _DATE_ZERO),
         Column("int8", days.starts_us - POSTGRES_EPOCH_US),
         Column("int4", scalar * days.interval_s),
-        Column("int8", days.import_wh, size),
-        Column("int8", days.export_wh, size),
-        Column("int2", days.voltage_dv, size),
-        Column("int2", days.quality, size),
-        Column("int4", days.flags, size),
+        Column("int4", days.import_wh, size),
+        _short("int4", days.export_wh, size),
+        _short("int2", days.voltage_dv, size),
+        _short("int2", days.quality, size),
+        _short("int4", days.flags, size),
         Column("int8", days.start_import_wh),
         Column("int8", days.end_import_wh),
         Column("int8", days.start_export_wh),
         Column("int8", days.end_export_wh),
         Column("int4", days.meters, days.meter_counts),
-        Column("int8", days.multiplier_e4),
-        Column("int2", days.measured),
-        Column("int2", days.estimated),
-        Column("int2", scalar * days.rules),
+        Column("numeric", days.multiplier_e4),
         Column("int8", days.start_mark),
         Column("int8", days.end_mark),
     ]
-    copy_rows(connection, _SQL["copy_staging"], columns)
-    changed = connection.execute(_SQL["upsert"], {"now": now}).fetchall()
-    connection.execute(b"truncate interval_day_staging")
-    return [(point, day) for point, day in changed]
+
+
+def _short(kind: str, values: Ints, sizes: Ints) -> Column:
+    """A vector column whose rows shrink to one element where all of a row are equal."""
+    same = values == values[:, :1]
+    if values.shape[1] != sizes.min():
+        same |= np.arange(values.shape[1]) >= sizes[:, None]
+    return Column(kind, values, np.where(same.all(axis=1), 1, sizes))
+
+
+_PLACES: Final = 1 << 16
+"""Between a column and the next one: a row's digest must not depend on how wide the other rows of its batch are."""
+
+
+def _digest(content: Sequence[Column]) -> Ints:
+    """(rows,) 64 bits over what a row says, whichever rules judged it (a multiply-xorshift mixer of each value with its
+    place).
+    """
+    total = np.zeros(content[0].values.shape[0], dtype=np.uint64)
+    place = 1
+    for column in content:
+        values = column.values if column.values.ndim == 2 else column.values[:, None]
+        if column.sizes is not None:
+            longest = int(column.sizes.max(initial=0))
+            values = np.column_stack([column.sizes, values[:, :longest]])
+        salt = np.arange(place, place + values.shape[1], dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (values.view(np.uint64) ^ salt) * np.uint64(0xD6E8FEB86659FD93)
+        mixed ^= mixed >> np.uint64(32)
+        mixed *= np.uint64(0xD6E8FEB86659FD93)
+        if column.sizes is not None:
+            mixed[:, 1:][np.arange(values.shape[1] - 1) >= column.sizes[:, None]] = 0
+        total += mixed.sum(axis=1, dtype=np.uint64)
+        place += _PLACES
+    return np.asarray(total.view(np.int64))
 
 
 def forget(connection: Connection, usage_points: Sequence[int], days: Sequence[date]) -> list[tuple[int, date]]:
@@ -172,7 +415,7 @@ def forget(connection: Connection, usage_points: Sequence[int], days: Sequence[d
 
 def marks_of_day(connection: Connection, usage_points: Sequence[int], day: date) -> dict[int, tuple[int, int]]:
     """(start_mark, end_mark) of the points that have a settled row of that day."""
-    found = connection.execute(_SQL["marks_of_day"], {"usage_points": list(usage_points), "day": day}).fetchall()
+    found = connection.execute(_SQL["marks_of_day"], {"usage_points": integers(usage_points), "day": day}).fetchall()
     return {point: (start, end) for point, start, end in found}
 
 
@@ -184,11 +427,24 @@ def estimated_days(
     return [(point, day) for point, day in connection.execute(_SQL["estimated_days"], parameters).fetchall()]
 
 
+def idle_days(connection: Connection, usage_points: Sequence[int], first: date, last: date) -> list[tuple[int, date]]:
+    """Settled days of some points that are known to be without energy, in or out, though the meter had power."""
+    found = connection.execute(
+        _SQL["idle_days"], {"usage_points": integers(usage_points), "first": first, "last": last}
+    )
+    return [(point, day) for point, day in found.fetchall()]
+
+
 def days_of_points(connection: Connection, usage_points: Sequence[int], first: date, last: date) -> list[Row]:
     """Settled rows of some points with their vectors as (n,) int64 (ABSENT: null), in order of point and day."""
     parameters = {"usage_points": list(usage_points), "first": first, "last": last}
-    stand_ins = {"absent": ABSENT, "absent_dv": int(_ABSENT_DV)}
+    stand_ins = {"absent_wh": _ABSENT_WH, "absent_dv": _ABSENT_DV}
     found = vector_rows(connection, _SQL["days_of_points"], parameters | stand_ins)
     for row in found:
-        row["voltage_dv"] = np.where(row["voltage_dv"] == _ABSENT_DV, ABSENT, row["voltage_dv"])
+        size = row["import_wh"].size
+        for name, absent in _VECTORS.items():
+            values = row[name]
+            if absent is not None:
+                values = np.where(values == absent, ABSENT, values)
+            row[name] = np.repeat(values, size) if values.size == 1 else values
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headend.store import queries
-from headend.store.pool import Store
+from headend.store.pool import Connection, Store
 
 _q = queries.load("locks")
 
@@ -19,3 +19,8 @@ def alone(store: Store, what: str) -> Iterator[bool]:
     """
     with store.transaction() as connection:
         yield connection.execute(_q["try"], {"what": what}).fetchone() == (True,)
+
+
+def held(connection: Connection, what: str) -> bool:
+    """Whether anybody holds the lock of that name in this database."""
+    return connection.execute(_q["held"], {"what": what}).fetchone() == (True,)

@@ -35,6 +35,7 @@ class Store:
     def __init__(self, dsn: str, *, pool_max: int = 8, prepare: bool = True, timeout_s: float = 10.0) -> None:
         """Raises StoreError when `dsn` is no libpq connection string: waiting for it would help nothing."""
         self.dsn = with_deadlines(dsn)
+        self.pool_max = pool_max
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             self.dsn,
             min_size=min(1, pool_max),

@@ -7,6 +7,7 @@ Queries over arrays are planned with their values (`prepare=False`): a plan made
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -46,6 +47,7 @@ _NOT_STATED: Final = np.int16(np.iinfo(np.int16).min)
 _LOWEST: Final = np.iinfo(np.int64).min
 _AT_ONCE: Final = 20_000
 """Rows of one piece of a COPY: bounds the bytes held."""
+_NOTED_BEFORE: Final = {"complete": "note_completions", "complete_phases": "note_phase_completions"}
 _q = queries.load("readings")
 
 
@@ -59,6 +61,8 @@ class Merged:
     """Gave a value to a stored row that lacked it."""
     revised: Ints
     """With another value than the stored row."""
+    contradicting: Ints
+    """Of those, where the registers differ as nobody had told before."""
 
 
 class AlreadyStored(Exception):
@@ -93,21 +97,27 @@ def merge(connection: Connection, readings: Rows, phases: Rows, phase_of: Ints, 
     stretch = {"first": from_us(readings["ts_us"].min()), "last": from_us(readings["ts_us"].max()), "now": now}
     stored = _places(connection, "insert_staged", stretch)
     more = _places(connection, "insert_staged_phases", stretch) if phases.size else stored[:0]
-    revised = completed = stored[:0]
+    revised = contradicting = completed = stored[:0]
     if stored.size < readings.size:
-        revised = _places(connection, "note_revisions", stretch)
+        noted = np.array(
+            connection.execute(_q["note_revisions"], stretch, prepare=False).fetchall(), dtype=np.int64
+        ).reshape(-1, 2)
+        revised, contradicting = np.sort(noted[:, 0]), np.sort(noted[noted[:, 1] != 0, 0])
+        if (added := np.setdiff1d(more, stored)).size:
+            connection.execute(_q["note_phases_added"], stretch | {"places": Integers(added)}, prepare=False)
         completed = _completed(connection, "complete", "lacking", stretch)
         if phases.size:
             more = np.concatenate((more, _completed(connection, "complete_phases", "lacking_phases", stretch)))
     completed = np.setdiff1d(np.concatenate((completed, more)), stored)
-    return Merged(stored, completed, revised)
+    return Merged(stored, completed, revised, contradicting)
 
 
 def _completed(connection: Connection, name: str, lacking: str, stretch: dict[str, Any]) -> Ints:
-    """Places of rows that gave a stored one what it lacked."""
+    """Places of rows that gave a stored one what it lacked; how that one stood is noted first."""
     meters = _places(connection, lacking, stretch)
     if not meters.size:
         return meters
+    connection.execute(_q[_NOTED_BEFORE[name]], stretch, prepare=False)
     return _places(connection, name, stretch | {"meters": Integers(meters)})
 
 
@@ -173,6 +183,11 @@ def neighbours(connection: Connection, meter_ids: Ints, first_us: Ints, last_us:
     )
     before, after = arrays.columns(cursor, "timestamptz timestamptz")
     return before, after
+
+
+def hold_newest(connection: Connection, meter_ids: Sequence[int]) -> None:
+    """Wait for whoever is storing readings of these meters, and let nobody else until the transaction ends."""
+    connection.execute(_q["hold_newest"], [list(meter_ids)])
 
 
 def mark_touched(

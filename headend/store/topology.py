@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from headend.domain.calendar import LocalCalendar
 from headend.domain.topology import MeterId, PollTarget
+from headend.store import history
 from headend.store.errors import StoreConflict
 from headend.store.pool import Connection, row, rows
 from headend.store.queries import load
@@ -151,7 +152,7 @@ def install_meter(
     """
     queries = load("topology")
     keys = {"usage_point_id": usage_point_id, "meter_id": meter_id, "at": at}
-    point = _hold_usage_point(connection, usage_point_id)
+    point = _hold_usage_point(connection, usage_point_id, now)
     meter = row(connection, queries["hold_meter"], keys)
     if meter is None:
         raise StoreConflict(f"there is no meter number {meter_id}", constraint=None)
@@ -191,7 +192,7 @@ def remove_meter(
 
     Raises StoreConflict when no meter served there just before, or when its end is known already.
     """
-    point = _hold_usage_point(connection, usage_point_id)
+    point = _hold_usage_point(connection, usage_point_id, now)
     was = installation_of_usage_point(connection, usage_point_id, at - _JUST_BEFORE)
     if was is None:
         raise StoreConflict(f"no meter serves {point} before {at.isoformat()}", constraint="installation")
@@ -227,7 +228,7 @@ def move_supply(
     Returns the membership's number; nothing changes where it is supplied so already. Raises StoreConflict when it hung
     nowhere just before, or moves later already.
     """
-    point = _hold_usage_point(connection, usage_point_id)
+    point = _hold_usage_point(connection, usage_point_id, now)
     was = membership_at(connection, usage_point_id, at - _JUST_BEFORE)
     if was is None:
         raise StoreConflict(f"{point} hangs on no area before {at.isoformat()}", constraint="area_membership")
@@ -252,7 +253,7 @@ def end_supply(
 
     Raises StoreConflict when it hung nowhere just before, or its end is known already, or a meter still serves there.
     """
-    point = _hold_usage_point(connection, usage_point_id)
+    point = _hold_usage_point(connection, usage_point_id, now)
     was = membership_at(connection, usage_point_id, at - _JUST_BEFORE)
     if was is None:
         raise StoreConflict(f"{point} hangs on no area before {at.isoformat()}", constraint="area_membership")
@@ -281,6 +282,7 @@ def add_customer(
 
     Raises StoreConflict when the code is taken.
     """
+    history.stamp(connection, now)
     queries = load("topology")
     values = {"code": code, "category": category, "name": name, "phase": phase}
     made = row(connection, queries["add_customer"], values)
@@ -293,7 +295,9 @@ def add_customer(
     return point
 
 
-def _hold_usage_point(connection: Connection, usage_point_id: int) -> str:
+def _hold_usage_point(connection: Connection, usage_point_id: int, now: datetime) -> str:
+    """Its code; nobody else changes it until the transaction ends, and what this one changes is known from `now`."""
+    history.stamp(connection, now)
     found = row(connection, load("topology")["hold_usage_point"], {"usage_point_id": usage_point_id})
     if found is None:
         raise StoreConflict(f"there is no usage point number {usage_point_id}", constraint=None)

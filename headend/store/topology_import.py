@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
+from uuid import uuid4
 
 from headend.domain.calendar import LocalCalendar
+from headend.domain.changes import ChangeCategory, ChangeOrder
 from headend.domain.topology import (
     Area,
+    AreaFeeder,
+    Category,
     Concentrator,
     Endpoint,
+    Feeder,
     Installation,
     Membership,
     Meter,
@@ -21,6 +26,9 @@ from headend.domain.topology import (
     TopologyChanges,
     UsagePoint,
 )
+from headend.domain.unmetered import UnmeteredLoad
+from headend.store import history, unmetered
+from headend.store.changes import apply as apply_change
 from headend.store.pool import Connection, rows
 from headend.store.queries import load as load_queries
 from headend.store.topology import mark_dirty
@@ -35,8 +43,13 @@ _ORDER: Final = (
     "concentrator",
     "endpoint",
     "premises",
+    "feeder",
+    "area_feeder",
+    "unmetered_load",
 )
 """What refers to others comes after them; closings come before new installations."""
+_BY: Final = "headend import"
+"""Who changes a category where a file says so."""
 _WORTH_COUNTING: Final = 1_000
 """New rows after which the database's planner is told how large the tables are now."""
 
@@ -55,7 +68,11 @@ def load(connection: Connection) -> Topology:
     memberships: dict[str, list[Membership]] = {}
     for membership in all_of("membership", Membership):
         memberships.setdefault(membership.usage_point, []).append(membership)
+    categories: dict[str, list[Category]] = {}
+    for category in all_of("category", Category):
+        categories.setdefault(category.usage_point, []).append(category)
     return Topology(
+        categories=categories,
         stations={s.station: s for s in all_of("station", Station)},
         areas={a.area: a for a in all_of("area", Area)},
         usage_points={u.usage_point: u for u in all_of("usage_point", UsagePoint)},
@@ -65,6 +82,9 @@ def load(connection: Connection) -> Topology:
         concentrators={c.concentrator: c for c in all_of("concentrator", Concentrator)},
         endpoints={(e.meter, e.protocol): e for e in all_of("endpoint", Endpoint)},
         premises={p.premises: p for p in all_of("premises", Premises)},
+        feeders={f.feeder: f for f in all_of("feeder", Feeder)},
+        area_feeders={f.key: f for f in all_of("area_feeder", AreaFeeder)},
+        unmetered_loads={u.key: u for u in all_of("unmetered_load", UnmeteredLoad)},
     )
 
 
@@ -74,6 +94,7 @@ def apply(connection: Connection, changes: TopologyChanges, *, calendar: LocalCa
     Raises StoreConflict when somebody changed the same thing since `load`.
     """
     queries = load_queries("topology_import")
+    history.stamp(connection, now)
     for noun in _ORDER:
         for verb, records in (("change", changes.changed.get(noun, ())), ("add", changes.added.get(noun, ()))):
             if records:
@@ -81,6 +102,11 @@ def apply(connection: Connection, changes: TopologyChanges, *, calendar: LocalCa
     if sum(map(len, changes.added.values())) >= _WORTH_COUNTING:
         connection.execute(queries["analyze"])
     _mark(connection, changes, calendar, now)
+    for category in changes.changed.get("category", ()):
+        assert category.valid_from is not None  # what holds since ever is no change
+        what = ChangeCategory(usage_point=category.usage_point, at=category.valid_from, category=category.category)
+        order = ChangeOrder(change_id=uuid4(), by=_BY, reason="usage_points.csv", what=what)
+        apply_change(connection, order, calendar=calendar, now=now)
 
 
 def _columns(records: Sequence[Any]) -> dict[str, list[Any]]:
@@ -92,6 +118,8 @@ def _mark(connection: Connection, changes: TopologyChanges, calendar: LocalCalen
     since += [(i.usage_point, i.valid_from) for i in changes.added.get("installation", ())]
     since += [(i.usage_point, i.valid_to) for i in changes.changed.get("installation", ())]
     meters = changes.changed.get("meter", ())
+    for load in (*changes.added.get("unmetered_load", ()), *changes.changed.get("unmetered_load", ())):
+        unmetered.mark(connection, load, calendar=calendar, now=now)
     if not since and not meters:
         return
     parameters = {

@@ -1,14 +1,14 @@
 """Numpy vectors in and out of PostgreSQL in its binary formats, without one Python object per value.
 
 Out: array columns become numpy arrays through loaders registered on one cursor. In: `copy_rows` writes scalars and
-array columns as binary
-COPY. An absent element is NULL in SQL and `ABSENT` here.
+array columns as binary COPY; rows that look the same (lengths of their vectors, what is null) are laid out in one go.
+An absent element is NULL in SQL and `ABSENT` here.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +31,10 @@ _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 _WIDTHS: Final = {"int2": 2, "int4": 4, "int8": 8}
 _BLOCK_ROWS: Final = 512
+_NUMERIC_WORDS: Final = 7
+"""int16 words of a numeric: how many base-10,000 digits follow, weight of the first, sign, decimals, three digits
+(numeric_send in PostgreSQL's src/backend/utils/adt/numeric.c)."""
+_NUMERIC_MOST: Final = 10_000**3
 
 
 def _vector(data: Buffer, width: int) -> npt.NDArray[np.int64]:
@@ -90,74 +94,150 @@ class Column:
     """One column of a binary COPY: a scalar per row, or a vector per row."""
 
     type: str
-    """int2, int4 or int8."""
+    """int2, int4 or int8; for scalars also `numeric`, of values in units of 1e-4."""
     values: npt.NDArray[np.int64]
     """(rows,) scalars or (rows, n) vectors; ABSENT: NULL."""
     sizes: npt.NDArray[np.int64] | None = None
     """(rows,) length of each vector where it is shorter than n."""
 
+    def taken(self, rows: npt.NDArray[np.int64]) -> Column:
+        """Some rows of it."""
+        return Column(self.type, self.values[rows], None if self.sizes is None else self.sizes[rows])
+
 
 def copy_rows(connection: Connection, statement: bytes, columns: Sequence[Column]) -> int:
-    """Write rows with one `COPY ... FROM STDIN (FORMAT BINARY)` and return how many."""
+    """Write rows with one `COPY ... FROM STDIN (FORMAT BINARY)` and return how many; those that look alike come
+    together.
+
+    Raises ValueError when a value does not fit its column; nothing is written then.
+    """
     rows = len(columns[0].values)
+    for column in columns:
+        _check_fits(column)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(_HEADER)
-        for first in range(0, rows, _BLOCK_ROWS):
-            copy.write(_encoded(columns, slice(first, min(first + _BLOCK_ROWS, rows))))
+        for alike in _alike(columns):
+            for first in range(0, alike.size, _BLOCK_ROWS):
+                copy.write(_encoded([column.taken(alike[first : first + _BLOCK_ROWS]) for column in columns]))
         copy.write(_TRAILER)
     return rows
 
 
-def _encoded(columns: Sequence[Column], chosen: slice) -> bytes:
-    """Tuples of one block: a byte matrix with a mask of the bytes that are really there."""
-    rows = chosen.stop - chosen.start
-    count = np.broadcast_to(np.frombuffer(struct.pack(">h", len(columns)), dtype=np.uint8), (rows, 2))
-    parts: list[npt.NDArray[np.uint8]] = [count]
-    masks: list[npt.NDArray[np.bool_]] = [np.ones((rows, 2), dtype=np.bool_)]
+def _check_fits(column: Column) -> None:
+    values, kind = column.values, column.type
+    if not values.size:
+        return
+    if kind == "numeric":
+        low, high, what = 0, _NUMERIC_MOST - 1, "a numeric of twelve digits"
+    else:
+        width = _WIDTHS[kind]
+        low, high, what = -(1 << 8 * width - 1), (1 << 8 * width - 1) - 1, f"{8 * width} bits"
+    if (low <= int(values.min()) and int(values.max()) <= high) or kind == "int8":
+        return
+    if np.any(((values < low) | (values > high)) & (values != ABSENT)):
+        raise ValueError(f"a value does not fit {what}")
+
+
+def _alike(columns: Sequence[Column]) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows by what they look like: nulls among their scalars, lengths of their vectors, nulls within those."""
+    rows = len(columns[0].values)
+    looks: list[npt.NDArray[np.int64]] = []
     for column in columns:
-        sizes = None if column.sizes is None else column.sizes[chosen]
-        values = column.values[chosen]
-        made = _scalars(values, column.type) if values.ndim == 1 else _vectors(values, column.type, sizes)
-        parts.append(made[0])
-        masks.append(made[1])
-    return np.concatenate(parts, axis=1)[np.concatenate(masks, axis=1)].tobytes()
+        null = column.values == ABSENT
+        if column.values.ndim == 1:
+            looks.append(null.astype(np.int64))
+            continue
+        sizes = _sizes(column)
+        there = np.arange(column.values.shape[1]) < sizes[:, None]
+        looks.append(sizes * 2 + (null & there).any(axis=1))
+    varying = [look for look in looks if look.size and (look != look[0]).any()]
+    if not varying:
+        if rows:
+            yield np.arange(rows)
+        return
+    order = np.lexsort(varying)
+    changes = np.zeros(rows, dtype=np.bool_)
+    for look in varying:
+        changes[1:] |= np.diff(look[order]) != 0
+    yield from (np.sort(group) for group in np.split(order, np.flatnonzero(changes)))
 
 
-def _cells(values: npt.NDArray[np.int64], width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """(..., 4 + width) bytes `length, value` of every value and which of them belong to the stream."""
+def _sizes(column: Column) -> npt.NDArray[np.int64]:
+    rows, longest = column.values.shape
+    return np.full(rows, longest, dtype=np.int64) if column.sizes is None else column.sizes
+
+
+def _encoded(columns: Sequence[Column]) -> bytes:
+    """Tuples of rows that look alike: one record a row, or, where vectors have nulls within, bytes and a mask."""
+    fields: list[tuple[str, Any]] = [("count", ">i2")]
+    filled: list[tuple[str, Any]] = [("count", len(columns))]
+    holes: list[tuple[str, npt.NDArray[np.bool_]]] = []
+    for i, column in enumerate(columns):
+        if column.values.ndim == 1:
+            _scalar(f"c{i}", column, fields, filled)
+        else:
+            hole = _vector_of(f"c{i}", column, fields, filled)
+            if hole is not None:
+                holes.append((f"c{i}", hole))
+    table = np.empty(len(columns[0].values), dtype=np.dtype(fields))
+    for name, values in filled:
+        table[name] = values
+    return table.tobytes() if not holes else _without(table, holes)
+
+
+def _scalar(name: str, column: Column, fields: list[tuple[str, Any]], filled: list[tuple[str, Any]]) -> None:
+    fields.append((f"{name}_size", ">i4"))
+    if column.values[0] == ABSENT:
+        filled.append((f"{name}_size", -1))
+        return
+    if column.type == "numeric":
+        fields.append((name, np.dtype((">i2", (_NUMERIC_WORDS,)))))
+        values = column.values
+        words = np.zeros((values.size, _NUMERIC_WORDS), dtype=np.int16)
+        words[:, :4] = (3, 1, 0, 4)
+        words[:, 4], words[:, 5], words[:, 6] = values // 10**8, values // 10**4 % 10**4, values % 10**4
+        filled += [(f"{name}_size", 2 * _NUMERIC_WORDS), (name, words)]
+        return
+    width = _WIDTHS[column.type]
+    fields.append((name, f">i{width}"))
+    filled += [(f"{name}_size", width), (name, column.values)]
+
+
+def _vector_of(
+    name: str, column: Column, fields: list[tuple[str, Any]], filled: list[tuple[str, Any]]
+) -> npt.NDArray[np.bool_] | None:
+    """Fields of one array column; returns which elements are null where some are."""
+    length = int(_sizes(column)[0])
+    values, width = column.values[:, :length], _WIDTHS[column.type]
     null = values == ABSENT
-    bounds = np.iinfo(f"i{width}")
-    if np.any(((values < bounds.min) | (values > bounds.max)) & ~null):
-        raise ValueError(f"a value does not fit {8 * width} bits")
-    cell = np.empty(values.shape, dtype=[("size", ">i4"), ("value", f">i{width}")])
-    cell["size"] = np.where(null, -1, width)
-    cell["value"] = np.where(null, 0, values)
-    keep = np.ones((*values.shape, 4 + width), dtype=np.bool_)
-    keep[null, 4:] = False
-    return cell.view(np.uint8).reshape(*values.shape, 4 + width), keep
+    some = bool(null.any())
+    sizes = (20 if length else 12) + length * (4 + width) - null.sum(axis=1) * width
+    header = (1 if length else 0, some, psycopg.adapters.types[column.type].oid, length, 1)
+    fields.append((f"{name}_size", ">i4"))
+    filled.append((f"{name}_size", sizes))
+    fields.append((f"{name}_head", np.dtype((">i4", (5 if length else 3,)))))
+    filled.append((f"{name}_head", header if length else header[:3]))
+    if length:
+        element = np.dtype([("size", ">i4"), ("value", f">i{width}")])
+        fields.append((name, np.dtype((element, (length,)))))
+        cells = np.empty(values.shape, dtype=element)
+        cells["size"], cells["value"] = (
+            (np.where(null, -1, width), np.where(null, 0, values)) if some else (width, values)
+        )
+        filled.append((name, cells))
+    return null if some else None
 
 
-def _scalars(values: npt.NDArray[np.int64], kind: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    return _cells(np.ascontiguousarray(values), _WIDTHS[kind])
-
-
-def _vectors(
-    values: npt.NDArray[np.int64], kind: str, sizes: npt.NDArray[np.int64] | None
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    rows, longest = values.shape
-    width = _WIDTHS[kind]
-    lengths = np.full(rows, longest, dtype=np.int64) if sizes is None else sizes
-    there = np.arange(longest) < lengths[:, None]
-    data, keep = _cells(np.ascontiguousarray(values), width)
-    keep &= there[:, :, None]
-    nulls = ((values == ABSENT) & there).any(axis=1)
-    header = np.empty((rows, 6), dtype=">i4")
-    header[:, 0] = 20 + keep.sum(axis=(1, 2))
-    header[:, 1], header[:, 2] = 1, nulls
-    header[:, 3] = psycopg.adapters.types[kind].oid
-    header[:, 4], header[:, 5] = lengths, 1
-    flat = header.view(np.uint8).reshape(rows, 24)
-    return (
-        np.concatenate([flat, data.reshape(rows, -1)], axis=1),
-        np.concatenate([np.ones((rows, 24), dtype=np.bool_), keep.reshape(rows, -1)], axis=1),
-    )
+def _without(table: npt.NDArray[Any], holes: Sequence[tuple[str, npt.NDArray[np.bool_]]]) -> bytes:
+    """The bytes of the records less the values of elements that are null; every value begins at an even byte."""
+    words = table.view(np.uint16).reshape(table.size, table.dtype.itemsize // 2)
+    keep = np.ones(words.shape, dtype=np.bool_)
+    fields = table.dtype.fields
+    assert fields is not None
+    for name, null in holes:
+        kind, start = fields[name][:2]
+        step = kind.base.itemsize // 2
+        elements = keep[:, start // 2 : (start + kind.itemsize) // 2].reshape(*null.shape, step)
+        elements[null, 2:] = False
+        keep[:, start // 2 : (start + kind.itemsize) // 2] = elements.reshape(table.size, -1)
+    return words[keep].tobytes()

@@ -17,7 +17,7 @@ from headend.domain.alerts import AlertKind
 from headend.domain.clock import Clock
 from headend.log import get_logger
 from headend.settings import Settings
-from headend.store import alerts, chunks, partitions, storage
+from headend.store import alerts, chunks, history, partitions, storage
 from headend.store.errors import StoreError, StoreUnavailable
 from headend.store.partitions import Partitions
 from headend.store.pool import Store
@@ -74,7 +74,10 @@ class StorageChores:
                     _log.info("late readings compressed", chunks=packed.days, left=packed.left)
 
     def drop(self) -> None:
-        """Drop whole days that end before what is to be kept; the floor is raised before any of them goes."""
+        """Drop whole days that end before what is to be kept, and what is noted of when their readings came.
+
+        The floor is raised before any of them goes.
+        """
         with self._told("retention"):
             if self._settings.keep_readings_days is None:
                 return
@@ -85,6 +88,9 @@ class StorageChores:
                 storage.raise_floor(self._store, table, end, self._clock())
                 drop()
                 _log.info("readings dropped", table=table, until=end.isoformat())
+            with self._store.transaction() as connection:
+                if (kept_from := storage.kept_from(connection)) is not None:
+                    history.forget_arrivals(connection, kept_from)
 
     def _too_old(self, before: datetime) -> list[tuple[str, datetime, Callable[[], None]]]:
         """(table, end, what drops it) of days that end by then, oldest first."""

@@ -18,6 +18,7 @@ from headend.web.middleware import Surroundings
 from headend.web.pages import (
     areas,
     billing,
+    changes,
     discovered,
     docs,
     events,
@@ -26,7 +27,9 @@ from headend.web.pages import (
     meters,
     quarantine,
     rollout,
+    rollups,
     status,
+    usage_points,
 )
 from headend.web.render import error_page
 
@@ -61,7 +64,22 @@ def create_app(store: Store, settings: Settings, clock: Clock, *, rollout_door: 
     app.include_router(api)
     app.include_router(health.router)
     app.include_router(static_files.router)
-    for page in (areas, findings, events, meters, billing, rollout, field, discovered, quarantine, status, docs):
+    for page in (
+        areas,
+        rollups,
+        findings,
+        events,
+        meters,
+        billing,
+        rollout,
+        field,
+        discovered,
+        quarantine,
+        status,
+        usage_points,
+        changes,
+        docs,
+    ):
         app.include_router(page.router)
     errors.install(app, error_page)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

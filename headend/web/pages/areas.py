@@ -12,10 +12,11 @@ from headend.api import pagination
 from headend.api.areas import BalanceState, coverage_of
 from headend.api.deps import Parts, PartsDep, ReadDep, unknown
 from headend.api.meters import SOURCES
-from headend.store import events, read_success, views
+from headend.api.rollups import PeriodBalance, days_of, period_balance
+from headend.store import events, read_success, rollups, unmetered, views
 from headend.store.pool import Connection, Row
 from headend.store.views import AreaSort
-from headend.web import event_words, plots, text
+from headend.web import event_words, plots, rollup_words, text
 from headend.web.render import page
 from headend.web.sparkline import sparkline
 
@@ -26,6 +27,7 @@ ROWS_OF_A_PAGE = 100
 LARGEST_FINDINGS = 6
 EVENT_DAYS = 7
 READ_DAYS = 7
+MOST_LOADS = 200
 _REFRESH_LOADING_S, _REFRESH_S = 3, 60
 
 
@@ -121,6 +123,12 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         findings=views.findings(connection, limit=50, area=code, sort="energy"),
         report=views.area_report(connection, code),
         rollout=next(iter(views.rollout_areas(connection, area=code)), None),
+        months=_months(parts, connection, code),
+        columns=rollup_words.COLUMNS,
+        sources=rollup_words.SOURCES,
+        feeder=rollups.feeder_of(connection, code, parts.clock()),
+        unmetered=unmetered.listed(connection, limit=MOST_LOADS, area=code),
+        load_kind=rollup_words.kind,
         events=events.recent(connection, row["area_id"], parts.clock() - timedelta(days=EVENT_DAYS)),
         events_since=parts.calendar.day_of(parts.clock() - timedelta(days=EVENT_DAYS)),
         event_word=event_words.word,
@@ -130,6 +138,13 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         loading=loading,
         refresh_s=_REFRESH_LOADING_S if loading else 15,
     )
+
+
+def _months(parts: Parts, connection: Connection, code: str) -> list[PeriodBalance]:
+    """Newest first; months before the first settled day are left out."""
+    first, last = days_of(parts, "month", None, None)
+    found = rollups.periods(connection, "area", code, first, last, period="month", zone=parts.settings.settlement.zone)
+    return [period_balance(row) for row in reversed(found) if row["missing"] < row["area_days"]]
 
 
 def loading_of(row: Mapping[str, Any]) -> dict[str, int] | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -254,6 +255,80 @@ def test_a_meter_that_is_hardly_read_is_a_finding_even_without_the_engine(make_f
     found = world.field.rows("select * from finding where meter_id = %s", [world.meters[5]])
     assert [(f["kind"], f["onset_at"]) for f in found] == [("missing_data", T0 + timedelta(days=4))]
     assert not world.field.rows("select * from finding where kind <> 'missing_data'")
+
+
+@pytest.mark.parametrize("cause", [Cause.CLEAN, Cause.NOT_COMPUTABLE])
+def test_prolonged_estimation_is_a_finding_until_its_readings_come(
+    make_field: Callable[..., Field], cause: Cause
+) -> None:
+    """Thirty hours of fourteen days: nine tenths are measured, but the curve of more than a day is made up."""
+    world = World(make_field(window_days=DAYS), bad=None)
+    engine = Accuser(None)
+    world.engine = lambda windows: {area: replace(r, cause=cause) for area, r in engine(windows).items()}
+    silent = (world.meters[5], T0 + timedelta(days=4), T0 + timedelta(days=5, hours=6))
+    late = world.field.rows("select * from register_reading where meter_id = %s and ts > %s and ts < %s", silent)
+    world.field.run("delete from register_reading where meter_id = %s and ts > %s and ts < %s", silent)
+    world.work()
+    (found,) = world.field.rows("select * from finding")
+    assert (found["meter_id"], found["kind"], found["state"]) == (silent[0], "prolonged_estimation", "open")
+    assert found["onset_at"] == silent[1]
+    numbers = found["evidence"]["numbers"]
+    assert (numbers["longest_estimate_h"], numbers["estimated_intervals"], numbers["absent_intervals"]) == (30, 120, 0)
+    at_stake = world.field.one(
+        "select sum(e) from interval_day, unnest(import_wh, day_vector(quality, cardinality(import_wh))) v (e, q) "
+        "where meters[1] = %s and q = 3",
+        [silent[0]],
+    )
+    assert found["energy_wh"] == at_stake > 0
+
+    world.field.run("update area_report set marker = 'other'")
+    world.work(timedelta(hours=1))
+    again = world.field.rows("select finding_id, state, opened_at, seen_at from finding")
+    assert [(f["finding_id"], f["state"]) for f in again] == [(found["finding_id"], "open")], "one case, seen again"
+
+    world.field.readings(silent[0], [(row["ts"], row["import_wh"]) for row in late], export=0)
+    world.field.mark_reading(world.area, [row["ts"] for row in late])
+    world.work(timedelta(hours=2))
+    assert [f["state"] for f in world.field.rows("select state from finding")] == ["closed"]
+
+
+def test_how_long_is_too_long_is_configured(make_field: Callable[..., Field]) -> None:
+    world = World(make_field(window_days=DAYS, prolonged_estimation_h=31), bad=None)
+    world.engine = Accuser(None)
+    world.field.run(
+        "delete from register_reading where meter_id = %s and ts > %s and ts < %s",
+        [world.meters[5], T0 + timedelta(days=4), T0 + timedelta(days=5, hours=6)],
+    )
+    world.work()
+    assert not world.field.rows("select * from finding")
+
+
+def test_time_without_power_lacks_no_data(make_field: Callable[..., Field]) -> None:
+    """Three days of outage are a fifth of the window: nothing was read, and nothing is missing."""
+    world = World(make_field(window_days=DAYS), bad=None)
+    world.engine = Accuser(None)
+    failed, back = T0 + timedelta(days=4), T0 + timedelta(days=7, hours=3)
+    dark = (world.meters[5], failed, back)
+    used = world.field.one(
+        "select max(import_wh) - min(import_wh) from register_reading where meter_id = %s and ts between %s and %s",
+        dark,
+    )
+    world.field.run("delete from register_reading where meter_id = %s and ts > %s and ts < %s", dark)
+    world.field.run(
+        "update register_reading set import_wh = import_wh - %s where meter_id = %s and ts >= %s", [used, dark[0], back]
+    )
+    world.field.run(
+        "insert into device_event (meter_id, kind, occurred_at, received_at, source) "
+        "select %s, k, t, t, 'mqtt' from unnest(array['power_failed', 'power_restored'], %s::timestamptz[]) e (k, t)",
+        [dark[0], [failed, back]],
+    )
+    world.work()
+    assert not world.field.rows("select * from finding")
+    (day,) = world.field.rows(
+        "select * from interval_day where meters[1] = %s and day = %s", [dark[0], DAY0 + timedelta(days=5)]
+    )
+    assert set(day["quality"]) == {5}
+    assert set(day["import_wh"]) == {0}
 
 
 def test_the_window_holds_what_was_measured_and_the_real_engine_takes_it(world: World) -> None:

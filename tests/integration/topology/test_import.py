@@ -29,7 +29,7 @@ def _replace(directory: Path, file: str, old: str, new: str) -> None:
 
 def test_everything_of_the_template_is_stored(store: Store, directory: Path, run_import: Import) -> None:
     report = run_import(directory)
-    assert (report.applied, report.problems, report.changes) == (True, (), 31)
+    assert (report.applied, report.problems, report.changes) == (True, (), 37)
     found = store.rows(
         b"""select u.code, u.kind, a.code as area, b.code as behind, m.manufacturer || '/' || m.serial as meter, i.multiplier::int,
                    i.sign, i.start_import_wh, i.seal
@@ -53,6 +53,12 @@ def test_everything_of_the_template_is_stored(store: Store, directory: Path, run
     assert tuple(endpoints[0].values()) == ("120001", "mqtt", None, None, "C-A01")
     assert tuple(endpoints[1].values()) == ("120002", "modbus", "modbus+tcp://10.20.0.12:502", 3, None)
     assert _count(store, "premises") == 2
+    hanging = store.rows(
+        b"select a.code, f.code as feeder from area_feeder join area a using (area_id) join feeder f using (feeder_id) order by 1"
+    )
+    assert [tuple(row.values()) for row in hanging] == [("A01", "F-101"), ("A02", "F-101")]
+    loads = store.rows(b"select code, kind, power_w, schedule, latitude_deg, noted_by from unmetered_load order by 1")
+    assert tuple(loads[1].values()) == ("SL-A02-1", "street_light", 600, "sunset-sunrise", 31.2304, "import")
 
 
 def test_the_same_files_again_change_not_a_byte(directory: Path, run_import: Import, fingerprint: Look) -> None:

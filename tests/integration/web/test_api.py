@@ -206,6 +206,8 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
             "/register-refusals", "/register-refusals/{refusal_id}", "/profile-gaps", "/events", "/discovered",
             "/discovered/{discovered_id}", "/discovered/{discovered_id}/adopt", "/status", "/alerts",
             "/areas/{code}/read-success",
+            "/stations", "/stations/{code}/balances", "/stations/{code}/parts", "/feeders", "/feeders/{code}/balances",
+            "/unmetered-loads", "/unmetered-loads/{code}/end", "/unmetered-loads/{code}/withdraw",
             "/quarantine", "/quarantine/summary", "/quarantine/replay", "/quarantine/{quarantine_id}",
             "/quarantine/{quarantine_id}/payload", "/quarantine/{quarantine_id}/replay",
         )

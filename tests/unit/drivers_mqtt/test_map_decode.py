@@ -344,7 +344,7 @@ def test_the_first_stamp_that_fits_counts(mapped: Mapped) -> None:
 
 def test_a_clock_that_is_ahead_is_marked(mapped: Mapped) -> None:
     decode = mapped(MESSAGE + 'timestamps = [{ at = "t", format = "unix_s", uncertainty_ms = 500 }]\n' + ENERGY)
-    assert row(decode({"e": 1, "t": NOW_US // 10**6 + 61}))["flags"] == ReadingFlag.CLOCK_SUSPECT
+    assert row(decode({"e": 1, "t": NOW_US // 10**6 + 61}))["flags"] == ReadingFlag.CLOCK_SUSPECT | ReadingFlag.AHEAD
     assert row(decode({"e": 1, "t": NOW_US // 10**6 + 60}))["flags"] == 0
 
 

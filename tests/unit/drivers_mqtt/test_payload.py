@@ -63,7 +63,8 @@ def test_clock_flags() -> None:
     said = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "clock_suspect": True})
     seen = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9}, received_us=T0_US - 61_000_000)
     fine = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9}, received_us=T0_US - 60_000_000)
-    assert [d.batch.rows["flags"][0] for d in (said, seen, fine)] == [ReadingFlag.CLOCK_SUSPECT] * 2 + [0]
+    ahead = ReadingFlag.CLOCK_SUSPECT | ReadingFlag.AHEAD
+    assert [d.batch.rows["flags"][0] for d in (said, seen, fine)] == [ReadingFlag.CLOCK_SUSPECT, ahead, 0]
 
 
 def test_profile_leaves_out_what_was_not_measured() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,10 @@ from reconciliation.balance import (
     DayBalance,
     Limits,
     MeteredEnergy,
+    Sources,
     State,
-    day_balance,
+    UnmeteredEnergy,
+    day_balances,
     interval_balance,
     judge,
     technical_loss_wh,
@@ -18,7 +22,15 @@ from reconciliation.balance import (
 from reconciliation.registers import NO_VALUE
 from reconciliation.registers import IntervalQuality as Q
 from reconciliation.report import TechnicalLossModel
-from reconciliation.uncertainty import Accuracy, class_sd, energy_sd_wh
+from reconciliation.uncertainty import (
+    Accuracy,
+    EnergyVariance,
+    MeterErrors,
+    SigmaRule,
+    class_sd,
+    energy_variance,
+    gain_sd,
+)
 
 X = NO_VALUE
 
@@ -35,9 +47,15 @@ def _energy(
         export_wh=out,
         quality=made.astype(np.int8),
         counted=every,
-        served=every,
-        resolution_wh=np.ones(len(into)),
+        served=every.copy(),
     )
+
+
+def _errors(count: int, percent: float = 1.0, step_wh: float = 1.0, days: int = 1) -> MeterErrors:
+    return MeterErrors(
+        gain_sd=np.full((count, days), class_sd(percent)), resolution_wh=np.full((count, days), step_wh),
+        unread_s=np.zeros((count, days + 1)), fluctuation=np.ones((count, days)),
+    )  # fmt: skip
 
 
 def _day(
@@ -46,13 +64,21 @@ def _day(
     technical: float = np.nan,
     limits: Limits | None = None,
     elapsed: int | None = None,
+    unmetered: UnmeteredEnergy | None = None,
 ) -> DayBalance:
     count = area.import_wh.shape[1]
-    return day_balance(
-        interval_balance(area, points), area, points, day=slice(0, count),
-        elapsed=count if elapsed is None else elapsed,
+    many = len(points.import_wh)
+    sources = Sources(
+        area=area, points=points, area_errors=_errors(len(area.import_wh), 0.5), point_errors=_errors(many),
+        area_coarser_wh=np.zeros((len(area.import_wh), 1)), point_coarser_wh=np.zeros((many, 1)),
+        unmetered=unmetered or UnmeteredEnergy.none(count),
+    )  # fmt: skip
+    (found,) = day_balances(
+        interval_balance(area, points, unmetered), sources, days=np.array([0, count]),
+        elapsed=np.array([count if elapsed is None else elapsed]),
         technical_wh=np.full(count, technical), interval_s=900, limits=limits or Limits(), accuracy=Accuracy(),
     )  # fmt: skip
+    return found
 
 
 def test_a_day_with_photovoltaics() -> None:
@@ -94,7 +120,7 @@ def test_why_a_day_cannot_be_judged() -> None:
     nobody = MeteredEnergy(
         import_wh=np.empty((0, 10), np.int64), export_wh=np.empty((0, 10), np.int64),
         quality=np.empty((0, 10), np.int8),
-        counted=np.empty((0, 10), np.bool_), served=np.empty((0, 10), np.bool_), resolution_wh=np.empty(0),
+        counted=np.empty((0, 10), np.bool_), served=np.empty((0, 10), np.bool_),
     )  # fmt: skip
     assert _day(_energy([[100] * 10]), nobody).reason == "no_household_meter"
     assert _day(_energy([[100] * 10]), nobody).state == State.NOT_COMPUTABLE
@@ -140,49 +166,107 @@ def test_technical_loss_at_another_interval_length_is_the_same_power() -> None:
     assert technical_loss_wh(model, 900, np.array([800]), 3600) == pytest.approx([56.0])
 
 
+def _variance(
+    energy_wh: list[float], used: list[bool] | None = None, *, accuracy: Accuracy | None = None, **errors: float
+) -> EnergyVariance:
+    """Of one meter's day."""
+    energy = np.array([energy_wh], dtype=np.int64)
+    there = np.ones(energy.shape, dtype=np.bool_) if used is None else np.array([used])
+    known = replace(_errors(1, 1.0, errors.get("step_wh", 0.0)))
+    if "unread_s" in errors:
+        known = replace(known, unread_s=np.array([[0.0, errors["unread_s"]]]))
+    return energy_variance(
+        energy, there, np.zeros((1, 1), dtype=np.bool_), np.array([0, energy.shape[1]]), errors=known, interval_s=900,
+        accuracy=accuracy or Accuracy(skew_s=5.0),
+    )  # fmt: skip
+
+
 def test_uncertainty_by_hand() -> None:
-    # one meter, 4 intervals of 250, 250, 250, 400 Wh: gain 1 % / sqrt(3) of 1150 = 6.640; one stretch of registers of
-    # 10 Wh: 100 / 6 = 16.67;
-    # skew 5 s x (400 - 250) / 900 W·s... = 0.8333 Wh; together sqrt(44.08 + 16.67 + 0.69) = 7.839
-    energy = np.array([[250.0, 250, 250, 400]])
-    used = np.ones((1, 4), dtype=np.bool_)
-    found = energy_sd_wh(
-        energy, used, ~used, percent=1.0, resolution_wh=np.array([10.0]), interval_s=900, accuracy=Accuracy()
-    )
-    assert class_sd(1.0) * 1150 == pytest.approx(6.640, abs=1e-3)
-    assert found[0] == pytest.approx(7.839, abs=1e-3)
+    # one meter, 4 intervals of 250, 250, 250, 400 Wh: gain 1 % / 2.576 of 1150 = 4.464; one stretch of registers of
+    # 10 Wh: 100 / 12 at either end;
+    # skew 5 s x (400 - 250) / 900 W·s... = 0.8333 Wh; together sqrt(19.93 + 16.67 + 0.69) = 6.107
+    found = _variance([250, 250, 250, 400], step_wh=10.0)
+    assert class_sd(1.0) * 1150 == pytest.approx(4.464, abs=1e-3)
+    assert (found.start[0, 0], found.end[0, 0]) == (pytest.approx(100 / 12), pytest.approx(100 / 12))
+    assert found.inner[0, 0] == pytest.approx(0.8333**2, abs=1e-3)
+    assert found.sd_wh()[0, 0] == pytest.approx(6.107, abs=1e-3)
+
+
+def test_a_limit_of_which_nothing_else_is_known_is_uniform() -> None:
+    assert class_sd(1.0, SigmaRule.UNIFORM) == pytest.approx(0.01 / 3**0.5)
+    # class 0.5S behind transformers of class 0.5S, each 0.5 % / 2.576 = 0.1941 %: 0.2745 %
+    assert gain_sd(0.5, Accuracy(), transformers=True) == pytest.approx(0.002745, abs=1e-6)
+    assert gain_sd(0.5, Accuracy(), transformers=False) == class_sd(0.5)
 
 
 def test_two_stretches_have_twice_the_resolution() -> None:
-    used = np.array([[True, False, True]])
-    found = energy_sd_wh(
-        np.zeros((1, 3)),
-        used,
-        ~used & False,
-        percent=1.0,
-        resolution_wh=np.array([6.0]),
-        interval_s=900,
-        accuracy=Accuracy(),
-    )
-    assert found[0] ** 2 == pytest.approx(2 * 36 / 6)
+    found = _variance([0, 0, 0], [True, False, True], step_wh=6.0)
+    assert found.sd_wh()[0, 0] ** 2 == pytest.approx(2 * 36 / 6)
+    assert found.inner[0, 0] == pytest.approx(36 / 6), "the two ends in the middle of the day; no other day has them"
 
 
-def test_estimates_that_reach_the_days_end_are_uncertain_and_those_inside_are_not() -> None:
-    energy, used = np.full((1, 4), 100.0), np.ones((1, 4), dtype=np.bool_)
-    accuracy = Accuracy(household_class=1.0)
+def test_an_export_register_that_moves_is_cut_off_too() -> None:
+    used = np.ones((1, 2), dtype=np.bool_)
+    found = energy_variance(
+        np.zeros((1, 2), dtype=np.int64), used, np.ones((1, 1), dtype=np.bool_), np.array([0, 2]),
+        errors=_errors(1, 1.0, 6.0), interval_s=900, accuracy=Accuracy(),
+    )  # fmt: skip
+    assert found.sd_wh()[0, 0] ** 2 == pytest.approx(2 * 36 / 6)
 
-    def sd(estimated: list[bool]) -> float:
-        return float(
-            energy_sd_wh(
-                energy,
-                used,
-                np.array([estimated]),
-                percent=1.0,
-                resolution_wh=np.zeros(1),
-                interval_s=900,
-                accuracy=accuracy,
-            )[0]
-        )
 
-    assert sd([False, True, True, False]) == pytest.approx(class_sd(1.0) * 400)
-    assert sd([False, False, True, True]) == pytest.approx(np.hypot(class_sd(1.0) * 400, 0.3 * 200))
+def test_a_gain_acts_on_import_and_export_alike() -> None:
+    # 1000 Wh in and 400 Wh out by one meter: what its gain moves is 600 Wh
+    area = _energy([[1000]])
+    points = _energy([[1000]], [[400]])
+    assert _day(area, points).systematic_wh == round(np.hypot(class_sd(0.5) * 1000, class_sd(1.0) * 600))
+
+
+def test_a_midnight_that_was_not_read_is_uncertain_and_a_gap_inside_the_day_is_not() -> None:
+    # readings an hour before and after midnight: w = 1800 s; power 400 W there; walk 900 x 1800 = 1.62e6 s², share
+    # (0.3 x 1800)² = 2.916e5 s²: sqrt(1.9116e6) = 1382.6 s of 400 W = 153.6 Wh
+    accuracy = Accuracy(skew_s=0.0)
+    assert _variance([100] * 4, accuracy=accuracy).end[0, 0] == 0
+    found = _variance([100] * 4, accuracy=accuracy, unread_s=1800.0)
+    assert found.end[0, 0] ** 0.5 == pytest.approx(153.6, abs=0.1)
+    assert (found.start[0, 0], found.inner[0, 0]) == (0, 0)
+
+
+def test_each_day_is_balanced_for_itself() -> None:
+    # two days of 2 and 3 intervals: the second one's last interval lacks a meter
+    area, points = _energy([[100] * 5]), _energy([[90, 80, 70, 60, X]])
+    sources = Sources(
+        area=area, points=points, area_errors=_errors(1, 0.5, days=2), point_errors=_errors(1, days=2),
+        area_coarser_wh=np.zeros((1, 2)), point_coarser_wh=np.zeros((1, 2)), unmetered=UnmeteredEnergy.none(5),
+    )  # fmt: skip
+    one, two = day_balances(
+        interval_balance(area, points), sources, days=np.array([0, 2, 5]), elapsed=np.array([2, 3]),
+        technical_wh=np.full(5, np.nan), interval_s=900, limits=Limits(), accuracy=Accuracy(),
+    )  # fmt: skip
+    assert (one.supplied_wh, one.delivered_wh, one.intervals_complete) == (200, 170, 2)
+    assert (two.supplied_wh, two.delivered_wh, two.intervals_complete, two.intervals) == (200, 130, 2, 3)
+    assert (two.coverage_intervals, two.reason) == (pytest.approx(5 / 6), "coverage_too_low")
+
+
+def test_unmetered_loads_are_delivered_and_carry_their_own_tolerance() -> None:
+    area, points = _energy([[1000] * 4]), _energy([[900] * 4])
+    lamps = UnmeteredEnergy(np.array([[0, 50, 50, 0]]), np.array([0.1]))
+    day = _day(area, points, unmetered=lamps)
+    assert (day.delivered_wh, day.unmetered_wh, day.loss_wh) == (3700, 100, 300)
+    assert day.systematic_wh == round(((class_sd(0.5) * 4000) ** 2 + (class_sd(1.0) * 3600) ** 2 + 10**2) ** 0.5)
+
+
+def test_an_area_of_street_lights_alone_has_a_balance() -> None:
+    nobody = MeteredEnergy(
+        import_wh=np.empty((0, 4), np.int64), export_wh=np.empty((0, 4), np.int64),
+        quality=np.empty((0, 4), np.int8),
+        counted=np.empty((0, 4), np.bool_), served=np.empty((0, 4), np.bool_),
+    )  # fmt: skip
+    day = _day(_energy([[52] * 4]), nobody, unmetered=UnmeteredEnergy(np.full((1, 4), 50), np.array([0.1])))
+    assert (day.state, day.loss_wh, day.gross_wh) == (State.NORMAL, 8, 208)
+
+
+def test_the_split_of_what_was_delivered() -> None:
+    points = _energy([[10, 20, 40]], [[1, 0, 0]], [[Q.MEASURED, Q.ESTIMATED, Q.EDITED]])
+    day = _day(_energy([[100] * 3]), points)
+    assert (day.measured_wh, day.estimated_wh, day.edited_wh) == (11, 20, 40)
+    assert day.estimated_share == pytest.approx(20 / 71)

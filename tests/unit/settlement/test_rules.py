@@ -7,9 +7,11 @@ import numpy as np
 from headend.domain.quality import Quality, ValidationFlag
 from reconciliation import validation
 from reconciliation.registers import IntervalQuality
-from reconciliation.validation import Flag, Thresholds
+from reconciliation.validation import RULES, Flag
 
-LIMITS = Thresholds()
+
+def _limits(rule: str) -> dict[str, float]:
+    return RULES[rule].defaults
 
 
 def _day(*values: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,9 +33,10 @@ def test_above_capacity() -> None:
     # 60 A x 230 V = 13.8 kW; in 15 min 3,450 Wh, with a tenth on top 3,795 Wh
     capacity = validation.capacity_w(np.array([60.0]), np.array([1]))
     energy, present = _day(3795, 3796, 10)
-    assert validation.above_capacity(energy, present, capacity, 0.25, LIMITS).tolist() == [[False, True, False]]
-    assert not validation.above_capacity(energy, present, np.array([np.nan]), 0.25, LIMITS).any(), "unknown capacity"
-    assert not validation.above_capacity(energy, ~present, capacity, 0.25, LIMITS).any(), "absent is no number"
+    limits = _limits("above_capacity")
+    assert validation.above_capacity(energy, present, capacity, 0.25, **limits).tolist() == [[False, True, False]]
+    assert not validation.above_capacity(energy, present, np.array([np.nan]), 0.25, **limits).any(), "unknown capacity"
+    assert not validation.above_capacity(energy, ~present, capacity, 0.25, **limits).any(), "absent is no number"
 
 
 def test_missing() -> None:
@@ -48,37 +51,39 @@ def test_in_future_and_before_installation() -> None:
 
 
 def test_voltage_band() -> None:
-    volts = np.array([195.4, 195.5, 230.0, 253.0, 253.1, np.nan])
-    assert validation.voltage_band(volts, LIMITS).tolist() == [True, False, False, False, True, False]
+    volts = np.array([[195.4, 195.5, 230.0, 253.0, 253.1, np.nan]])
+    found = validation.voltage_band(volts, **_limits("voltage_band"))
+    assert found.tolist() == [[True, False, False, False, True, False]]
 
 
 def test_spike() -> None:
     energy, present = _day(*([100] * 90), 200, 200, 200, 600, 601, 1800)
-    assert not validation.spike(energy, present, LIMITS).any(), (
+    assert not validation.spike(energy, present, **_limits("spike")).any(), (
         "the third-highest is 600, and 1800 is not above three times that"
     )
     # the day's third-highest is 200 Wh: 3 x 200 = 600; only above that, and above 500 Wh
     energy, present = _day(*([100] * 92), 200, 200, 150, 2000)
-    assert np.flatnonzero(validation.spike(energy, present, LIMITS)[0]).tolist() == [95]
+    assert np.flatnonzero(validation.spike(energy, present, **_limits("spike"))[0]).tolist() == [95]
     energy, present = _day(*([1] * 95), 400)
-    assert not validation.spike(energy, present, LIMITS).any(), "400 Wh is below the floor"
+    assert not validation.spike(energy, present, **_limits("spike")).any(), "400 Wh is below the floor"
 
 
 def test_zero_days() -> None:
     energy = np.array([[0] * 6 + [1] + [0] * 7])
     known = np.ones(energy.shape, dtype=np.bool_)
-    assert np.flatnonzero(validation.zero_days(energy, known, LIMITS)[0]).tolist() == list(range(7, 14))
+    assert np.flatnonzero(validation.zero_days(energy, known, days=7)[0]).tolist() == [13], "the seventh day in a row"
+    assert np.flatnonzero(validation.zero_days(energy, known, days=3)[0]).tolist() == [*range(2, 6), *range(9, 14)]
     known[0, 10] = False
-    assert not validation.zero_days(energy, known, LIMITS).any(), "a day that is not known is not a day without energy"
+    assert not validation.zero_days(energy, known, days=7).any(), "a day that is not known is not a day without energy"
 
 
 def test_constant() -> None:
     energy, present = _day(*([50] * 48), *range(100, 148))
-    assert np.flatnonzero(validation.constant(energy, present, LIMITS)[0]).tolist() == list(range(48))
+    assert np.flatnonzero(validation.constant(energy, present, intervals=48)[0]).tolist() == list(range(48))
     energy, present = _day(*([50] * 47), 51, *range(100, 148))
-    assert not validation.constant(energy, present, LIMITS).any()
+    assert not validation.constant(energy, present, intervals=48).any()
     energy, present = _day(*([0] * 96))
-    assert not validation.constant(energy, present, LIMITS).any(), "a vacant home is no fault"
+    assert not validation.constant(energy, present, intervals=48).any(), "a vacant home is no fault"
 
 
 def test_longest_run() -> None:

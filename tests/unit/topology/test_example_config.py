@@ -11,6 +11,7 @@ from typing import Any
 from drivers.modbus.dialin_settings import dialin_settings
 from headend.settings import Settings, load_settings
 from headend.settings.sections import Section
+from headend.settings.validation import CATEGORY_DEFAULTS, RuleTables
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "headend.example.toml"
 
@@ -47,12 +48,23 @@ def test_every_key_stands_there_with_its_default() -> None:
         for key, field in model.model_fields.items():
             if field.is_required() or field.get_default() is None:
                 without.add(key)
+            elif (section, key) == ("validation", "category"):
+                defaults[key] = CATEGORY_DEFAULTS  # what differs only: the rest is as for all
             else:
-                defaults[key] = field.get_default()
+                default = field.get_default()
+                defaults[key] = default.model_dump() if isinstance(default, Section) else default
         assert {k: v for k, v in shown[section].items() if k not in without} == defaults, section
         for key in without:
             assert (key in shown[section]) != (key in commented.get(section, set())), f"{section}.{key}"
         assert commented.get(section, set()) <= without, section
+
+
+def test_what_differs_for_a_category_as_delivered_differs() -> None:
+    for category, rules in CATEGORY_DEFAULTS.items():
+        for rule, table in rules.items():
+            for key, value in table.items():
+                for_all = RuleTables.model_fields[rule].get_default().model_dump()
+                assert for_all[key] != value, f"{category}.{rule}.{key}"
 
 
 def test_the_listener_that_it_shows_is_one() -> None:

@@ -52,6 +52,9 @@ def test_the_template_is_good(files: Files, tables: Read) -> None:
         "concentrator": 2,
         "endpoint": 6,
         "premises": 2,
+        "feeder": 1,
+        "area_feeder": 2,
+        "unmetered_load": 3,
     }
 
 
@@ -59,7 +62,7 @@ def test_the_same_files_again_change_nothing(files: Files, again: Any) -> None:
     made = again(files, files)
     assert not made.changes
     assert made.problems == ()
-    assert sum(made.unchanged.values()) == 31
+    assert sum(made.unchanged.values()) == 37
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,15 @@ def test_the_same_files_again_change_nothing(files: Files, again: Any) -> None:
         ("areas.csv", "A01,ST01,x,,,", "areas.csv:4: area = 'A01': duplicate code"),
         ("areas.csv", "A09,ST09,x,,,", "areas.csv:4: station = 'ST09': unknown station: ST09 is neither in stations.csv nor"),
         ("meters.csv", "Eastron,630001,m,3,8,10", "meters.csv:8: serial = '630001': duplicate serial"),
+        ("feeders.csv", "F-102,ST09,x", "feeders.csv:3: station = 'ST09': unknown station"),
+        ("feeders.csv", "F-101,ST01,x", "feeders.csv:3: feeder = 'F-101': duplicate code"),
+        ("area_feeders.csv", "A01,F-9,2027-01-01T00:00:00Z,", "feeder = 'F-9': unknown feeder"),
+        ("area_feeders.csv", "A01,F-101,2027-01-01T00:00:00Z,", "overlaps what is known from 2025-12-31T16:00:00+00:00, still"),
+        ("unmetered_loads.csv", "X,A09,other,,5,,24/7,,,2026-01-01T00:00:00Z,", "area = 'A09': unknown area"),
+        ("unmetered_loads.csv", "X,A01,other,,5,,24/7,,,2026-01-01T00:00:00Z,2025-01-01T00:00:00Z", "valid_to = '2025-01-01T00:00:00Z': is not after valid_from"),
+        ("unmetered_loads.csv", "X,A01,other,,5,,sunset-sunrise,,,2026-01-01T00:00:00Z,", "latitude_deg = '': is required: the schedule goes by the sun"),
+        ("unmetered_loads.csv", "X,A01,other,,5,,24/7,31,,2026-01-01T00:00:00Z,", "longitude_deg = '': is required: latitude and longitude come together"),
+        ("unmetered_loads.csv", "SL-A01-1,A01,other,,5,,24/7,,,2027-01-01T00:00:00Z,", "valid_from = '2027-01-01T00:00:00Z': overlaps"),
         ("usage_points.csv", "U9,customer,residential,A09,,2026-01-01T00:00:00Z,,,", "area = 'A09': unknown area"),
         ("usage_points.csv", "U9,customer,none,A01,,2026-01-01T00:00:00Z,,,", "category = 'none': kind area has"),
         ("usage_points.csv", "U9,area,none,A01,,2026-01-01T00:00:00Z,,,", "has a usage point of kind area already: A01-T"),
@@ -129,6 +141,8 @@ def test_what_depends_on_a_refused_row_is_refused_and_says_so(files: Files, tabl
         "installations.csv": 2,
         "concentrators.csv": 1,
         "premises.csv": 2,
+        "area_feeders.csv": 1,
+        "unmetered_loads.csv": 1,
     }
     assert len(made.changes.added["endpoint"]) == 6  # meters without an area stay in stock
     assert {u.usage_point for u in made.changes.added["usage_point"]} == {"A01-T", "A01-001", "A01-002"}
@@ -246,6 +260,30 @@ def test_history_is_not_rewritten(files: Files, again: Any, file: str, old: str,
     made = again(files, _replaced(files, file, old, new))
     assert not made.changes
     assert says in str(made.problems[0])
+
+
+def test_a_load_without_a_meter_may_be_closed_and_followed_by_another(files: Files, again: Any) -> None:
+    was = files["unmetered_loads.csv"]
+    row = next(line for line in was.splitlines() if line.startswith("SL-A01-1"))
+    closed = row + "2026-07-01T00:00:00+08:00"
+    lamps = row.replace(",1200,", ",700,").replace("2026-01-01", "2026-07-01")
+    made = again(files, files | {"unmetered_loads.csv": was.replace(row, f"{closed}\n{lamps}")})
+    assert made.problems == ()
+    assert [(u.power_w, u.valid_to is None) for u in made.changes.changed["unmetered_load"]] == [(1200, False)]
+    assert [(u.power_w, u.valid_to is None) for u in made.changes.added["unmetered_load"]] == [(700, True)]
+    rewritten = again(files, files | {"unmetered_loads.csv": was.replace(",1200,", ",700,")})
+    assert _told(rewritten) == [
+        "unmetered_loads.csv:2: power_w = '700': is stored as 1200; history is not rewritten by an import"
+    ]
+
+
+def test_a_meter_keeps_its_class_where_a_file_has_none(files: Files, again: Any) -> None:
+    with_class = "\n".join(
+        f"{line},{'accuracy_class' if i == 0 else '0.5'}" for i, line in enumerate(files["meters.csv"].splitlines())
+    )
+    assert not again(files | {"meters.csv": with_class}, files).changes
+    changed = again(files, files | {"meters.csv": with_class}).changes.changed["meter"]
+    assert {str(m.accuracy_class) for m in changed} == {"0.5"}
 
 
 def test_an_open_installation_may_be_closed_once(files: Files, again: Any) -> None:

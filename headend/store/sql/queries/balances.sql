@@ -3,8 +3,10 @@
 select area_id, code, high_loss_rate, negative_loss_rate from area where area_id = %(area_id)s
 
 -- areas_by_code --
--- Areas to settle by request: one, or all.
-select area_id, code from area where %(code)s::text is null or code = %(code)s order by area_id
+-- Areas to settle by request, and how much work each is: those of some codes, or all.
+select a.area_id, a.code, (select count(distinct m.usage_point_id) from area_membership m where m.area_id = a.area_id) as points
+from area a where cardinality(%(codes)s::text[]) = 0 or a.code = any (%(codes)s)
+order by a.area_id
 
 -- technical_model --
 -- The technical-loss model that the last report left behind.
@@ -13,23 +15,29 @@ select constant_wh, quadratic_per_wh, interval_s from technical_model where area
 -- upsert --
 -- One settled area-day; `final` is decided by `finalise` alone, and never taken back.
 insert into balance_day as b (
-    area_id, day, state, reason, starts_at, interval_s, supplied_wh, delivered_wh, loss_wh, technical_wh, unexplained_wh, gross_wh,
-    loss_rate, uncertainty_wh, intervals, intervals_complete, households, households_measured, coverage_households, coverage_intervals,
+    area_id, day, state, reason, starts_at, interval_s, supplied_wh, delivered_wh, unmetered_wh, loss_wh, technical_wh, technical_source,
+    unexplained_wh, gross_wh, loss_rate, uncertainty_wh, systematic_wh, start_wh, end_wh, inner_wh, coarse_wh, intervals,
+    intervals_complete, households, households_measured, coverage_households, coverage_intervals, measured_wh, estimated_wh, edited_wh,
     estimated_share, supplied_interval_wh, delivered_interval_wh, technical_interval_wh, settled_at, changed_at)
-values (%(area_id)s, %(day)s, %(state)s, %(reason)s, %(starts_at)s, %(interval_s)s, %(supplied_wh)s, %(delivered_wh)s, %(loss_wh)s,
-    %(technical_wh)s, %(unexplained_wh)s, %(gross_wh)s, %(loss_rate)s, %(uncertainty_wh)s, %(intervals)s, %(intervals_complete)s,
-    %(households)s, %(households_measured)s, %(coverage_households)s, %(coverage_intervals)s, %(estimated_share)s,
-    %(supplied_interval_wh)s, %(delivered_interval_wh)s, %(technical_interval_wh)s, %(now)s, %(now)s)
+values (
+    %(area_id)s, %(day)s, %(state)s, %(reason)s, %(starts_at)s, %(interval_s)s, %(supplied_wh)s, %(delivered_wh)s, %(unmetered_wh)s,
+    %(loss_wh)s, %(technical_wh)s, %(technical_source)s, %(unexplained_wh)s, %(gross_wh)s, %(loss_rate)s, %(uncertainty_wh)s,
+    %(systematic_wh)s, %(start_wh)s, %(end_wh)s, %(inner_wh)s, %(coarse_wh)s, %(intervals)s, %(intervals_complete)s, %(households)s,
+    %(households_measured)s, %(coverage_households)s, %(coverage_intervals)s, %(measured_wh)s, %(estimated_wh)s, %(edited_wh)s,
+    %(estimated_share)s, %(supplied_interval_wh)s, %(delivered_interval_wh)s, %(technical_interval_wh)s, %(now)s, %(now)s)
 on conflict (area_id, day) do update set
     state = excluded.state, reason = excluded.reason, starts_at = excluded.starts_at, interval_s = excluded.interval_s,
-    supplied_wh = excluded.supplied_wh, delivered_wh = excluded.delivered_wh, loss_wh = excluded.loss_wh,
-    technical_wh = excluded.technical_wh, unexplained_wh = excluded.unexplained_wh, gross_wh = excluded.gross_wh,
-    loss_rate = excluded.loss_rate, uncertainty_wh = excluded.uncertainty_wh, intervals = excluded.intervals,
+    supplied_wh = excluded.supplied_wh, delivered_wh = excluded.delivered_wh, unmetered_wh = excluded.unmetered_wh,
+    loss_wh = excluded.loss_wh, technical_wh = excluded.technical_wh, technical_source = excluded.technical_source,
+    unexplained_wh = excluded.unexplained_wh, gross_wh = excluded.gross_wh, loss_rate = excluded.loss_rate,
+    uncertainty_wh = excluded.uncertainty_wh, systematic_wh = excluded.systematic_wh, start_wh = excluded.start_wh,
+    end_wh = excluded.end_wh, inner_wh = excluded.inner_wh, coarse_wh = excluded.coarse_wh, intervals = excluded.intervals,
     intervals_complete = excluded.intervals_complete, households = excluded.households,
     households_measured = excluded.households_measured, coverage_households = excluded.coverage_households,
-    coverage_intervals = excluded.coverage_intervals, estimated_share = excluded.estimated_share,
-    supplied_interval_wh = excluded.supplied_interval_wh, delivered_interval_wh = excluded.delivered_interval_wh,
-    technical_interval_wh = excluded.technical_interval_wh, settled_at = excluded.settled_at,
+    coverage_intervals = excluded.coverage_intervals, measured_wh = excluded.measured_wh, estimated_wh = excluded.estimated_wh,
+    edited_wh = excluded.edited_wh, estimated_share = excluded.estimated_share, supplied_interval_wh = excluded.supplied_interval_wh,
+    delivered_interval_wh = excluded.delivered_interval_wh, technical_interval_wh = excluded.technical_interval_wh,
+    settled_at = excluded.settled_at,
     changed_at = case
         when %(changed)s or (b.supplied_interval_wh, b.delivered_interval_wh, b.households, b.households_measured, b.coverage_intervals)
             is distinct from (excluded.supplied_interval_wh, excluded.delivered_interval_wh, excluded.households,
@@ -71,13 +79,13 @@ order by a.station_id, a.area_id
 
 -- window --
 -- Balances of an area's window, to put the report's technical loss in.
-select day, supplied_interval_wh, state, reason, loss_wh, loss_rate, uncertainty_wh from balance_day
+select day, supplied_interval_wh, state, reason, loss_wh, gross_wh, loss_rate, uncertainty_wh, coarse_wh from balance_day
 where area_id = %(area_id)s and day between %(first)s and %(last)s order by day
 
 -- put_technical --
 -- The report's technical loss of one day and what follows of it.
 update balance_day set technical_wh = %(technical_wh)s, unexplained_wh = %(unexplained_wh)s, state = %(state)s,
-    technical_interval_wh = %(technical_interval_wh)s
+    technical_interval_wh = %(technical_interval_wh)s, technical_source = %(technical_source)s
 where area_id = %(area_id)s and day = %(day)s
 
 -- put_model --

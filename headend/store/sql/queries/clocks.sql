@@ -4,6 +4,17 @@ insert into clock_reading (meter_id, at, offset_ms, uncertainty_ms, drifted, com
 values (%(meter_id)s, %(at)s, %(offset_ms)s, %(uncertainty_ms)s, %(drifted)s, %(command_id)s)
 on conflict (meter_id, at) do nothing;
 
+-- mark --
+-- The local day on which a clock was read is flagged otherwise now, on whichever area the meter hung: settle it again.
+insert into dirty_day as d (area_id, day, marked_at)
+select distinct m.area_id, (%(at)s::timestamptz at time zone %(zone)s)::date, %(now)s::timestamptz
+from installation i join area_membership m using (usage_point_id)
+where i.meter_id = %(meter_id)s
+  and tstzrange(i.valid_from, i.valid_to) @> %(at)s::timestamptz and tstzrange(m.valid_from, m.valid_to) @> %(at)s::timestamptz
+order by 1
+on conflict (area_id, day) do update set
+    marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond'), since = coalesce(d.since, d.marked_at);
+
 -- latest --
 -- How far a meter's clock was off when it was read last.
 select at, offset_ms, uncertainty_ms, drifted, command_id

@@ -1,5 +1,5 @@
 -- add --
--- An event told before, by whomever, stays as it was told first; returns the kinds of what is new.
+-- An event told before, by whomever, stays as it was told first; returns what is new.
 insert into device_event (meter_id, concentrator_id, kind, code, occurred_at, uncertainty_ms, received_at, phase, value, detail, source)
 select meter_id, concentrator_id, kind, code, occurred_at, uncertainty_ms, received_at, phase, value, detail, source
 from unnest(%(meter_id)s::integer[], %(concentrator_id)s::integer[], %(kind)s::text[], %(code)s::text[], %(occurred_at)s::timestamptz[],
@@ -8,7 +8,7 @@ from unnest(%(meter_id)s::integer[], %(concentrator_id)s::integer[], %(kind)s::t
      as n (meter_id, concentrator_id, kind, code, occurred_at, uncertainty_ms, received_at, phase, value, detail, source)
 order by meter_id, concentrator_id, occurred_at, kind, phase
 on conflict (meter_id, concentrator_id, kind, occurred_at, phase) do nothing
-returning kind
+returning kind, meter_id, occurred_at, uncertainty_ms
 
 -- hold_meters --
 -- Who opens or closes an episode goes one after the other, in one order; the state is read again behind the lock.
@@ -78,3 +78,12 @@ group by e.kind order by count(*) desc, e.kind
 -- kinds --
 -- Kinds that there are events of.
 select distinct kind from device_event order by kind
+
+-- of_power --
+-- Failures and restorations of some meters' power, each between two instants of its own, in order of time. What may have happened half a
+-- day sooner or later says nothing.
+select e.meter_id, e.kind = 'power_failed' as failed, (extract(epoch from e.occurred_at) * 1000000)::bigint as ts_us, e.uncertainty_ms
+from unnest(%(meter_id)s, %(first)s, %(last)s) as w (meter_id, first, last)
+join device_event e on e.meter_id = w.meter_id and e.occurred_at between w.first and w.last
+where e.kind in ('power_failed', 'power_restored') and e.meter_id is not null and e.phase is null and e.uncertainty_ms <= 43200000
+order by e.meter_id, e.occurred_at, e.kind, e.uncertainty_ms

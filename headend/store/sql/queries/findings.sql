@@ -17,4 +17,5 @@ returning finding_id, opened_at = seen_at as opened
 -- What the last run no longer found is closed, unless a crew has been there: then a person decides.
 update finding set state = 'closed', closed_at = %(now)s
 where area_id = %(area_id)s and state in ('open', 'assigned') and not (finding_id = any(%(seen)s))
+  and (%(kinds)s::text[] is null or kind = any(%(kinds)s::text[]))
 returning finding_id

@@ -101,7 +101,8 @@ with new as (
 select min(s.place) from new join staged_phase s using (meter_id, ts) group by meter_id, ts
 
 -- note_revisions --
--- Same meter and instant, another value: the first one stored stays, both are noted; returns the places. Absent is not another value.
+-- Same meter and instant, another value: the first one stored stays, both are noted. Absent is not another value. Returns the places, and
+-- whether registers differ that nobody had told before: these are seen on the settled day.
 with other as (
     select s.place, s.meter_id, s.ts, r.import_wh, r.export_wh, r.voltage_dv, r.source, p.phases,
            s.import_wh as other_import_wh, s.export_wh as other_export_wh, s.voltage_dv as other_voltage_dv, s.source as other_source,
@@ -121,8 +122,9 @@ noted as (
     select meter_id, ts, %(now)s, import_wh, export_wh, voltage_dv, phases, source,
            other_import_wh, other_export_wh, other_voltage_dv, other_phases, other_source, 'first_stored'
     from other order by meter_id, ts, place
-    on conflict do nothing)
-select distinct place from other
+    on conflict do nothing
+    returning meter_id, ts, kept_import_wh <> other_import_wh or kept_export_wh <> other_export_wh as differ)
+select place, coalesce(bool_or(n.differ), false) from other left join noted n using (meter_id, ts) group by place
 
 -- lacking --
 -- Meters with a stored row that lacks what came now. On TimescaleDB an update unpacks whatever its own conditions let through, before
@@ -142,6 +144,34 @@ cross join lateral (
     select jsonb_strip_nulls(to_jsonb(p)) as stands from phase_reading p
     where p.meter_id = s.meter_id and p.ts = s.ts and p.ts between %(first)s and %(last)s offset 0) p
 where not p.stands @> s.said
+
+-- note_completions --
+-- How such rows stood before: what was known at an instant can be told afterwards.
+insert into reading_completion (meter_id, ts, noted_at, part, import_wh, export_wh, voltage_dv)
+select distinct on (s.meter_id, s.ts) s.meter_id, s.ts, %(now)s::timestamptz, 'registers', r.import_wh, r.export_wh, r.voltage_dv
+from staged_reading s
+cross join lateral (
+    select * from register_reading r where r.meter_id = s.meter_id and r.ts = s.ts and r.ts between %(first)s and %(last)s offset 0) r
+where (s.import_wh <> r.import_wh or s.export_wh <> r.export_wh) is not true
+  and (r.import_wh is null and s.import_wh is not null or r.export_wh is null and s.export_wh is not null
+       or r.voltage_dv is null and s.voltage_dv is not null)
+order by s.meter_id, s.ts
+
+-- note_phase_completions --
+-- The same of the phases.
+insert into reading_completion (meter_id, ts, noted_at, part, phases)
+select distinct on (s.meter_id, s.ts) s.meter_id, s.ts, %(now)s::timestamptz, 'phases', p.stands - array['meter_id', 'ts']
+from (select s.*, jsonb_strip_nulls(to_jsonb(s) - array['meter_id', 'ts', 'place']) as said from staged_phase s) s
+cross join lateral (
+    select jsonb_strip_nulls(to_jsonb(p)) as stands from phase_reading p
+    where p.meter_id = s.meter_id and p.ts = s.ts and p.ts between %(first)s and %(last)s offset 0) p
+where not p.stands @> s.said and not exists (select from jsonb_each(s.said) as v where p.stands -> v.key <> v.value)
+order by s.meter_id, s.ts
+
+-- note_phases_added --
+-- Phases that came beside a reading that was stored without them.
+insert into reading_completion (meter_id, ts, noted_at, part)
+select s.meter_id, s.ts, %(now)s::timestamptz, 'phases' from staged_phase s where s.place = any (%(places)s)
 
 -- complete --
 -- A value that the stored row lacks is added where its registers do not contradict; nothing that stands is changed.
@@ -196,6 +226,10 @@ left join lateral (
     where r.meter_id = t.meter_id and r.ts > t.last and r.ts <= t.last + %(most)s::interval and r.ts between %(from)s and %(until)s
     order by r.ts limit 1) after on true
 
+-- hold_newest --
+-- Every writer of a meter's readings advances its row here; they are locked in one order.
+select from latest_reading where meter_id = any (%s) order by meter_id for no key update
+
 -- mark_touched --
 -- Every local day of every area that a stretch of a meter touches, by the installation and membership of that day.
 -- A mark always gets a later instant than it had, so that who settles the day sees that it was renewed.
@@ -213,7 +247,8 @@ from (
     ) w
 cross join lateral generate_series(w.first_day::timestamp, w.last_day::timestamp, interval '1 day') g
 order by 1, 2
-on conflict (area_id, day) do update set marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond')
+on conflict (area_id, day) do update set
+    marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond'), since = coalesce(d.since, d.marked_at)
 
 -- advance --
 -- Counts up, and the newest reading forward in time only; returns the newest of each meter as it is now.

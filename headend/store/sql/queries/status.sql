@@ -9,7 +9,7 @@ select (select coalesce(sum(readings), 0)::bigint from reading_count) as reading
        b.batches_waiting, b.batches_rejected, b.batches_acknowledged, b.oldest_waiting_at,
        (select count(*) from billing_exception where worked_off_at is null) as exceptions_open,
        j.jobs_waiting, j.jobs_running, j.jobs_failed
-from (select count(*) as area_days_waiting, min(marked_at) as oldest_marked_at from dirty_day) d,
+from (select count(*) as area_days_waiting, min(coalesce(since, marked_at)) as oldest_marked_at from dirty_day) d,
      (select count(*) filter (where state = 'created') as batches_waiting, count(*) filter (where state = 'rejected') as batches_rejected,
              count(*) filter (where state = 'acknowledged') as batches_acknowledged,
              min(created_at) filter (where state = 'created') as oldest_waiting_at from billing_batch) b,
@@ -22,4 +22,4 @@ select kind, severity, count(*) as alerts from alert where cleared_at is null gr
 
 -- dirty --
 -- Area-days that wait to be settled.
-select count(*) as area_days, min(marked_at) as oldest_marked_at from dirty_day
+select count(*) as area_days, min(coalesce(since, marked_at)) as oldest_marked_at from dirty_day

@@ -3,7 +3,8 @@
 insert into dirty_day as d (area_id, day, marked_at)
 select %(area_id)s, day::date, %(now)s
 from generate_series(%(first_day)s::date, %(last_day)s::date, interval '1 day') as day
-on conflict (area_id, day) do update set marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond');
+on conflict (area_id, day) do update set
+    marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond'), since = coalesce(d.since, d.marked_at);
 
 -- meter_ids --
 -- Many identities at once: one look-up for a whole batch.
@@ -98,7 +99,8 @@ returning usage_point_id;
 -- Areas whose balance a change at a usage point touches.
 select distinct area_id
 from area_membership
-where usage_point_id = %(usage_point_id)s and (valid_to is null or valid_to >= %(at)s);
+where usage_point_id = %(usage_point_id)s and (valid_to is null or valid_to >= %(at)s)
+order by area_id;
 
 -- poll_targets --
 -- Meters that serve now and are read over Modbus, by bus, area meters first.

@@ -24,9 +24,16 @@ join area a using (area_id)
 left join usage_point b on b.usage_point_id = m.behind_usage_point_id
 order by m.usage_point_id, m.valid_from;
 
+-- load_category --
+-- Categories of those whose category ever changed; the others are since ever what usage_point says.
+select u.code as usage_point, c.category, nullif(c.valid_from, '-infinity') as valid_from, c.valid_to
+from usage_point_category c join usage_point u using (usage_point_id)
+where exists (select from usage_point_category o where o.usage_point_id = c.usage_point_id and o.valid_from > '-infinity')
+order by c.usage_point_id, c.valid_from;
+
 -- load_meter --
 -- Meters by manufacturer and serial.
-select manufacturer, serial, model, phases, digits, resolution_wh from meter;
+select manufacturer, serial, model, phases, digits, resolution_wh, accuracy_class from meter;
 
 -- load_installation --
 -- The whole history of which meter served where.
@@ -111,16 +118,16 @@ left join usage_point b on b.code = n.behind;
 
 -- add_meter --
 -- New meters, installed or in stock.
-insert into meter (manufacturer, serial, model, phases, digits, resolution_wh)
+insert into meter (manufacturer, serial, model, phases, digits, resolution_wh, accuracy_class)
 select * from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(model)s::text[], %(phases)s::smallint[],
-                     %(digits)s::smallint[], %(resolution_wh)s::integer[]);
+                     %(digits)s::smallint[], %(resolution_wh)s::integer[], %(accuracy_class)s::numeric[]);
 
 -- change_meter --
 -- A correction of what the device is.
-update meter m set model = n.model, phases = n.phases, digits = n.digits, resolution_wh = n.resolution_wh
+update meter m set model = n.model, phases = n.phases, digits = n.digits, resolution_wh = n.resolution_wh, accuracy_class = n.accuracy_class
 from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(model)s::text[], %(phases)s::smallint[],
-            %(digits)s::smallint[], %(resolution_wh)s::integer[])
-     as n (manufacturer, serial, model, phases, digits, resolution_wh)
+            %(digits)s::smallint[], %(resolution_wh)s::integer[], %(accuracy_class)s::numeric[])
+     as n (manufacturer, serial, model, phases, digits, resolution_wh, accuracy_class)
 where (m.manufacturer, m.serial) = (n.manufacturer, n.serial);
 
 -- add_installation --
@@ -199,6 +206,68 @@ from unnest(%(premises)s::text[], %(label)s::text[], %(has_production)s::boolean
      as n (code, label, has_production)
 where p.code = n.code;
 
+-- load_feeder --
+-- Feeders by code.
+select f.code as feeder, s.code as station, f.name from feeder f join station s using (station_id);
+
+-- load_area_feeder --
+-- The whole history of which area hung on which feeder.
+select a.code as area, f.code as feeder, m.valid_from, m.valid_to
+from area_feeder m join area a using (area_id) join feeder f using (feeder_id);
+
+-- load_unmetered_load --
+-- The whole history of loads without a meter.
+select u.code, a.code as area, u.kind, u.name, u.power_w, u.tolerance, u.schedule, u.latitude_deg, u.longitude_deg, u.valid_from, u.valid_to
+from unmetered_load u join area a using (area_id)
+where u.withdrawn_by is null;
+
+-- add_feeder --
+-- New feeders.
+insert into feeder (code, station_id, name)
+select n.code, s.station_id, n.name
+from unnest(%(feeder)s::text[], %(station)s::text[], %(name)s::text[]) as n (code, station, name)
+left join station s on s.code = n.station;
+
+-- change_feeder --
+-- Another name, or another station that answers for it.
+update feeder f set station_id = s.station_id, name = n.name
+from unnest(%(feeder)s::text[], %(station)s::text[], %(name)s::text[]) as n (code, station, name)
+join station s on s.code = n.station
+where f.code = n.code;
+
+-- add_area_feeder --
+-- Where areas hang.
+insert into area_feeder (area_id, feeder_id, valid_from, valid_to)
+select a.area_id, f.feeder_id, n.valid_from, n.valid_to
+from unnest(%(area)s::text[], %(feeder)s::text[], %(valid_from)s::timestamptz[], %(valid_to)s::timestamptz[])
+     as n (area, feeder, valid_from, valid_to)
+left join area a on a.code = n.area
+left join feeder f on f.code = n.feeder;
+
+-- change_area_feeder --
+-- Closing an open span is the only change that the past allows.
+update area_feeder m set valid_to = n.valid_to
+from unnest(%(area)s::text[], %(feeder)s::text[], %(valid_from)s::timestamptz[], %(valid_to)s::timestamptz[])
+     as n (area, feeder, valid_from, valid_to)
+join area a on a.code = n.area
+where (m.area_id, m.valid_from) = (a.area_id, n.valid_from) and m.valid_to is null;
+
+-- add_unmetered_load --
+-- New loads, or another version of one.
+insert into unmetered_load (code, area_id, kind, name, power_w, tolerance, schedule, latitude_deg, longitude_deg, valid_from, valid_to, noted_by)
+select n.code, a.area_id, n.kind, n.name, n.power_w, n.tolerance, n.schedule, n.latitude_deg, n.longitude_deg, n.valid_from, n.valid_to, 'import'
+from unnest(%(code)s::text[], %(area)s::text[], %(kind)s::text[], %(name)s::text[], %(power_w)s::integer[], %(tolerance)s::float8[],
+            %(schedule)s::text[], %(latitude_deg)s::float8[], %(longitude_deg)s::float8[], %(valid_from)s::timestamptz[],
+            %(valid_to)s::timestamptz[])
+     as n (code, area, kind, name, power_w, tolerance, schedule, latitude_deg, longitude_deg, valid_from, valid_to)
+left join area a on a.code = n.area;
+
+-- change_unmetered_load --
+-- Closing an open span is the only change that the past allows.
+update unmetered_load u set valid_to = n.valid_to, noted_by = 'import'
+from unnest(%(code)s::text[], %(valid_from)s::timestamptz[], %(valid_to)s::timestamptz[]) as n (code, valid_from, valid_to)
+where (u.code, u.valid_from) = (n.code, n.valid_from) and u.valid_to is null and u.withdrawn_by is null;
+
 -- analyze --
 -- A fresh database takes its tables for empty and joins ten thousand meters by nested loops.
 analyze area, usage_point, area_membership, meter, installation, endpoint;
@@ -234,4 +303,5 @@ select h.area_id, min(h.since) as since, min(r.first_at) as first_reading_at,
              (select min(d.day) from dirty_day d where d.area_id = h.area_id)) as first_day
 from hanging h
 left join readings r using (area_id)
-group by h.area_id;
+group by h.area_id
+order by h.area_id;

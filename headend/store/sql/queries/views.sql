@@ -128,7 +128,8 @@ order by area_id, day;
 -- balances --
 -- An area's balances by local day, oldest first, without the day's vectors.
 select b.day, b.state, b.reason, b.starts_at, b.interval_s, b.supplied_wh, b.delivered_wh, b.loss_wh, b.technical_wh, b.unexplained_wh,
-       b.gross_wh, b.loss_rate, b.uncertainty_wh, b.intervals, b.intervals_complete, b.households, b.households_measured,
+       b.gross_wh, b.unmetered_wh, b.technical_source, b.loss_rate, b.uncertainty_wh, b.systematic_wh, b.measured_wh, b.estimated_wh,
+       b.edited_wh, b.intervals, b.intervals_complete, b.households, b.households_measured,
        b.coverage_households, b.coverage_intervals, b.estimated_share, b.final, b.settled_at
 from balance_day b join area a using (area_id)
 where a.code = %(area)s::text and b.day >= %(first)s::date and b.day <= %(last)s::date
@@ -139,7 +140,8 @@ limit %(limit)s::int;
 -- balances_with_intervals --
 -- The same with the vectors: 96 values and more a day, so only where asked for.
 select b.day, b.state, b.reason, b.starts_at, b.interval_s, b.supplied_wh, b.delivered_wh, b.loss_wh, b.technical_wh, b.unexplained_wh,
-       b.gross_wh, b.loss_rate, b.uncertainty_wh, b.intervals, b.intervals_complete, b.households, b.households_measured,
+       b.gross_wh, b.unmetered_wh, b.technical_source, b.loss_rate, b.uncertainty_wh, b.systematic_wh, b.measured_wh, b.estimated_wh,
+       b.edited_wh, b.intervals, b.intervals_complete, b.households, b.households_measured,
        b.coverage_households, b.coverage_intervals, b.estimated_share, b.final, b.settled_at,
        b.supplied_interval_wh, b.delivered_interval_wh, b.technical_interval_wh
 from balance_day b join area a using (area_id)
@@ -165,7 +167,7 @@ left join meter m using (meter_id)
 left join latest_reading l using (meter_id)
 cross join lateral (
     select sum((select sum(x) from unnest(d.import_wh) x))::bigint as energy_7d_wh,
-           sum((select sum(x) from unnest(d.export_wh) x))::bigint as export_7d_wh,
+           sum((select sum(x) from unnest(day_vector(d.export_wh, cardinality(d.import_wh))) x))::bigint as export_7d_wh,
            sum(d.measured)::bigint as measured_7d, sum(d.estimated)::bigint as estimated_7d
     from interval_day d
     where d.usage_point_id = u.usage_point_id and d.day >= %(today)s::date - 7 and d.day < %(today)s::date

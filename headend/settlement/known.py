@@ -1,0 +1,172 @@
+"""Past days as they were known at an instant, beside what they come to now; and what settling anew changed.
+
+The rule it keeps: nothing is written. Both sides are computed by the same functions from what is (or was) known, so a
+difference is one of knowledge, never of how it was settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from headend.domain.clock import Clock
+from headend.settings import Settings
+from headend.settlement.compute import Computed, compute
+from headend.settlement.differences import Difference, Side, between
+from headend.settlement.grid import DayRange, stretches
+from headend.settlement.inputs import inputs_of
+from headend.settlement.intervals import point_intervals
+from headend.settlement.mass import AreaDays, wanted_areas
+from headend.settlement.references import Past
+from headend.settlement.rules import Rules
+from headend.settlement.settler import DAYS_A_PASS, open_days
+from headend.store import history
+from headend.store.pool import Connection, Store
+
+
+@dataclass(frozen=True, slots=True)
+class AreaAsKnown:
+    """Some days of an area, then and now."""
+
+    area: str
+    days: int
+    """Area-days that were compared."""
+    differences: Sequence[Difference]
+    closed: Sequence[date]
+    """Days whose readings are not kept any more: what they would come to cannot be told."""
+    unknown: bool
+    """Nobody knew this area then."""
+
+
+def as_known(  # noqa: PLR0917 the command line's own order
+    store: Store,
+    settings: Settings,
+    clock: Clock,
+    first: date,
+    last: date,
+    areas: Sequence[str] = (),
+    *,
+    known_at: datetime,
+) -> Iterator[AreaAsKnown]:
+    """Days from first to last of areas (by code; none: of all), as known at an instant and as known now.
+
+    Raises LookupError naming codes that are unknown, ValueError when there is nothing to compare, StoreError.
+    """
+    rules = Rules.of(settings.settlement, settings.validation)
+    now = clock()
+    _check(first, last, known_at, now, rules)
+    wanted = [area for area, _ in wanted_areas(store, areas, first, last)]
+    with store.transaction() as connection:
+        entered = {area.area_id: history.first_known(connection, area.area_id) for area in wanted}
+    unknown = {area_id: since for area_id, since in entered.items() if since is not None and since > known_at}
+    if wanted and len(unknown) == len(wanted):
+        since = min(unknown.values())
+        raise ValueError(f"nothing was known at {known_at.isoformat()}: the first entry is of {since.isoformat()}")
+    for area in wanted:
+        known = None if area.area_id in unknown else known_at
+        for low in range(0, (last - first).days + 1, DAYS_A_PASS):
+            begin = first + timedelta(days=low)
+            end = min(begin + timedelta(days=DAYS_A_PASS - 1), last)
+            with store.transaction() as connection:
+                history.write_nothing(connection)
+                yield _compared(connection, area, begin, end, rules=rules, now=now, known_at=known)
+
+
+def _check(first: date, last: date, known_at: datetime, now: datetime, rules: Rules) -> None:
+    if last < first:
+        raise ValueError(f"the last day {last} is before the first {first}")
+    if known_at.tzinfo is None:
+        raise ValueError(f"{known_at.isoformat()} needs a zone, such as {known_at.isoformat()}+08:00 or …Z")
+    if known_at > now:
+        raise ValueError(f"{known_at.isoformat()} lies in the future: nobody knows what will be known then")
+    if rules.calendar.bounds(first)[0] >= known_at:
+        raise ValueError(f"at {known_at.isoformat()} the first day, {first}, had not begun: nothing of it was known")
+
+
+def _compared(
+    connection: Connection,
+    area: AreaDays,
+    first: date,
+    last: date,
+    *,
+    rules: Rules,
+    now: datetime,
+    known_at: datetime | None,
+) -> AreaAsKnown:
+    """known_at None: the area was not known then."""
+    wanted = list(rules.calendar.days(first, last))
+    still_open = open_days(connection, area.area_id, wanted, rules)
+    found: list[Difference] = []
+    for begin, end in stretches(still_open):
+        days = DayRange(rules.calendar, begin, end)
+        here = in_memory(connection, area.area_id, days, rules, now=now)
+        then = None
+        if known_at is not None:
+            then = in_memory(connection, area.area_id, days, rules, now=known_at, known_at=known_at)
+        found += between(area.code, days, then, here, partial(_told, connection, begin, end))
+    closed = [day for day in wanted if day not in set(still_open)]
+    return AreaAsKnown(area.code, len(still_open), found, closed, unknown=known_at is None)
+
+
+def in_memory(
+    connection: Connection,
+    area_id: int,
+    days: DayRange,
+    rules: Rules,
+    *,
+    now: datetime,
+    known_at: datetime | None = None,
+) -> Side:
+    """A stretch as it is known now, or was known at an instant, with what it rests on; nothing is written."""
+    computed = compute(
+        connection, area_id, days, rules, now, past=past_of(connection, rules, known_at), known_at=known_at
+    )
+    return Side(computed, _categories(connection, computed, known_at))
+
+
+def past_of(connection: Connection, rules: Rules, known_at: datetime | None) -> Past:
+    """Settled days for what rests on days before the stretch, from what was known then and not from the store.
+
+    Only measured days count there, so these need no past of their own.
+    """
+
+    def past(usage_points: Sequence[int], first: date, last: date) -> Sequence[Mapping[str, Any]]:
+        rows: list[Mapping[str, Any]] = []
+        for low in range(0, (last - first).days + 1, DAYS_A_PASS):
+            begin = first + timedelta(days=low)
+            days = DayRange(rules.calendar, begin, min(begin + timedelta(days=DAYS_A_PASS - 1), last))
+            inputs = inputs_of(connection, usage_points, days, rules, known_at)
+            if not any(point.installations for point in inputs.points):
+                continue
+            settled = point_intervals(inputs, days, rules, lambda *_: ())
+            for d, day in enumerate(days.days):
+                here = days.day_slice(d)
+                rows += [
+                    {
+                        "usage_point_id": point.usage_point_id,
+                        "day": day,
+                        "import_wh": settled.import_wh[p, here],
+                        "export_wh": settled.export_wh[p, here],
+                        "quality": settled.quality[p, here],
+                        "flags": settled.flags[p, here],
+                    }
+                    for p, point in enumerate(settled.points)
+                    if settled.served[p, here].any()
+                ]
+        return rows
+
+    return past
+
+
+def _categories(connection: Connection, computed: Computed, known_at: datetime | None) -> Sequence[Mapping[str, Any]]:
+    with history.as_known(connection, known_at):
+        return history.categories(connection, [point.usage_point_id for point in computed.settled.points])
+
+
+def _told(
+    connection: Connection, first: date, last: date, usage_points: Sequence[int]
+) -> dict[tuple[int, date, str], int]:
+    return history.told(connection, usage_points, first, last)

@@ -1,0 +1,70 @@
+"""What validation looks at besides registers: phases, other values of one instant, clocks, categories by time.
+
+Each query returns only what a rule may find fault with: nearly everything is in order and stays in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from headend.store import queries
+from headend.store.arrays import integers
+from headend.store.pool import Connection, Row, rows
+from headend.store.vectors import ABSENT, vector_rows
+
+_SQL = queries.load("observations")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseBounds:
+    """What makes a per-phase reading worth a look; the strictest of all categories."""
+
+    gone_dv: int
+    """A phase voltage below this [0.1 V] ..."""
+    back_w: int
+    """... or power below this [W, negative: back] ..."""
+    idle_to_load: float
+    """... or the smallest of three currents at most so large a share of the one in the middle."""
+
+
+def odd_phases(
+    connection: Connection, meters: Sequence[int], start: datetime, end: datetime, bounds: PhaseBounds
+) -> list[Row]:
+    """Per-phase readings that may fail a rule: one row of (n,) int64 vectors a meter, ABSENT: not measured."""
+    return vector_rows(
+        connection,
+        _SQL["odd_phases"],
+        {
+            "meters": integers(meters), "start": start, "end": end, "absent": ABSENT,
+            "gone_dv": bounds.gone_dv, "back_w": bounds.back_w, "idle_to_load": bounds.idle_to_load,
+        },
+    )  # fmt: skip
+
+
+def other_values(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> list[Row]:
+    """Readings with another register than the stored one of the same instant, by meter and instant."""
+    return rows(connection, _SQL["other_values"], {"meters": integers(meters), "start": start, "end": end})
+
+
+def clocks_off(
+    connection: Connection, meters: Sequence[int], since: datetime, end: datetime, *, offset_ms: int
+) -> list[Row]:
+    """Clocks found off by more than so much (or without any instant: offset_ms None), and when each was read again."""
+    parameters = {"meters": integers(meters), "since": since, "end": end, "offset_ms": offset_ms}
+    return rows(connection, _SQL["clocks_off"], parameters)
+
+
+def served_before(
+    connection: Connection, meters: Sequence[int], installed_at: Sequence[datetime]
+) -> dict[tuple[int, datetime], datetime]:
+    """(meter, installed at) → until when the meter had served anywhere before; those that never had are not in it."""
+    found = rows(connection, _SQL["served_before"], {"meters": list(meters), "installed_at": list(installed_at)})
+    return {(r["meter_id"], r["installed_at"]): r["served_until"] for r in found if r["served_until"] is not None}
+
+
+def categories(connection: Connection, usage_points: Sequence[int], start: datetime, end: datetime) -> list[Row]:
+    """Categories of some metering points that held in a stretch, by point and time."""
+    parameters = {"usage_points": integers(usage_points), "start": start, "end": end}
+    return rows(connection, _SQL["categories"], parameters)

@@ -1,0 +1,101 @@
+"""Edits as people read and type them: energies in kWh to the Wh, instants of the zone, rules with their thresholds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from headend.domain.quality import ValidationFlag
+from headend.store.pool import Row
+from headend.web import text
+from headend.web.flag_words import FLAGS, FlagWords, flags_of
+
+KINDS: Final[Mapping[str, tuple[str, str]]] = {
+    "values": ("Energy set", "电量修改"),
+    "readings": ("Readings set aside", "剔除读数"),
+}
+"""What an edit did, and the Chinese term."""
+DIRECTIONS: Final[Mapping[str, tuple[str, str]]] = {"import": ("Import", "用电"), "export": ("Export", "上网")}
+_NOT_THRESHOLDS: Final = {"version", "flag", "enabled", "category"}
+_SEPARATORS: Final = re.compile(r"[\s,;，；]+")
+_ENERGY: Final = re.compile(r"\b(\d+) Wh\b")
+_INSTANT: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?[+-]\d\d:\d\d")
+
+
+class Unreadable(ValueError):
+    """What was typed is none of what was asked for."""
+
+
+def energies_wh(typed: str) -> list[int]:
+    """Energies [Wh] of what somebody typed in kWh, separated by anything but digits. Raises Unreadable."""
+    return [energy_wh(word) for word in _SEPARATORS.split(typed.strip()) if word]
+
+
+def energy_wh(typed: str) -> int:
+    """One energy [Wh] of what somebody typed in kWh. Raises Unreadable."""
+    try:
+        exact = Decimal(typed.strip()) * 1000
+    except InvalidOperation as wrong:
+        raise Unreadable(f"{typed!r} is no number of kWh") from wrong
+    if not exact.is_finite() or exact != exact.to_integral_value():
+        raise Unreadable(f"{typed} kWh is not whole Wh: at most three decimals")
+    return int(exact)
+
+
+def instant(typed: str, zone: ZoneInfo) -> datetime:
+    """An instant as a browser gives it (the zone's wall clock), or in ISO 8601 with offset. Raises Unreadable."""
+    try:
+        found = datetime.fromisoformat(typed.strip())
+    except ValueError as wrong:
+        raise Unreadable(f"{typed!r} is no date and time") from wrong
+    return found if found.tzinfo is not None else found.replace(tzinfo=zone)
+
+
+def typed(at: datetime, zone: ZoneInfo) -> str:
+    """The same for a field of a form."""
+    return at.astimezone(zone).strftime("%Y-%m-%dT%H:%M")
+
+
+def plainly(said: str, zone: ZoneInfo) -> str:
+    """A refusal with Wh and instants as the page shows them elsewhere."""
+    said = _ENERGY.sub(lambda found: f"{text.register(int(found[1]))} kWh", said)
+    return _INSTANT.sub(lambda found: text.instant(datetime.fromisoformat(found[0]), zone), said)
+
+
+def thresholds(rules: Mapping[str, Any], flag: ValidationFlag, category: str) -> str:
+    """What a rule measured by, of the rule set that judged the day; empty: the set does not say."""
+    for entry in [*_entries(rules.get("rules")), *_entries(rules.get("estimation"))]:
+        if entry.get("flag") != int(flag):
+            continue
+        own = entry.get("category", {}).get(category, {}) if isinstance(entry.get("category"), dict) else {}
+        limits = {key: value for key, value in {**entry, **own}.items() if key not in _NOT_THRESHOLDS}
+        told = [f"{text.humanise(key).lower()} {_plain(value)}" for key, value in limits.items() if key != "code"]
+        return ", ".join([*told, f"version {entry['version']}"] if "version" in entry else told)
+    return ""
+
+
+def _entries(found: object) -> Sequence[Mapping[str, Any]]:
+    if isinstance(found, Mapping):
+        return [one for one in found.values() if isinstance(one, Mapping)]
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def said_of(flags: int) -> list[tuple[ValidationFlag, FlagWords]]:
+    """The flags of an interval with their words."""
+    return [(flag, FLAGS[flag]) for flag in flags_of(flags)]
+
+
+def sums(edit: Row) -> tuple[int | None, int | None]:
+    """(before, set) energy of an edit of values [Wh]; None: nothing was known, or readings were set aside."""
+    if edit["values_wh"] is None:
+        return None, None
+    known = [v for v in edit["before_wh"] if v is not None]
+    return (sum(known) if known else None), sum(edit["values_wh"])

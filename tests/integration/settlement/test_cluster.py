@@ -1,0 +1,206 @@
+"""`headend settle` on a Dask cluster: the same rows as without, though a worker is killed; who may not work for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headend.domain.clock import system_clock
+from headend.settlement import mass
+from headend.settlement.rules import Rules
+from support.field import DAY0, Field
+from support.mosquitto import free_port
+from support.town import Town, build_town, forget_settled
+
+distributed = pytest.importorskip("distributed", reason="pip install 'headend[scale]'")
+from headend.settlement.cluster import ClusterError, connected  # noqa: E402
+
+PATIENCE_S = 60.0
+WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def make_cluster() -> Iterator[Callable[..., Any]]:
+    """Local clusters whose workers are processes with nannies; `environment` is what a worker knows of the database."""
+    made: list[Any] = []
+
+    def make(environment: dict[str, str], workers: int = 2) -> Any:
+        made.append(
+            distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", protocol="tcp",
+                host="127.0.0.1", silence_logs=logging.CRITICAL, memory_limit=0,
+                env={"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"} | environment,
+            )
+        )  # fmt: skip
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.close()
+
+
+def _wanted(field: Field, town: Town) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What settling without a cluster gives; all is forgotten again."""
+    rules = Rules.of(field.settings.settlement)
+    worker = mass.Worker(store=field.store, rules=rules, clock=system_clock)
+    mass.settle(mass.wanted_areas(field.store, [], DAY0, town.last), worker.spread)
+    found = field.intervals(), field.balances()
+    assert found[1]
+    forget_settled(field)
+    return found
+
+
+def _until(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
+        time.sleep(0.05)
+    return found
+
+
+def test_a_killed_workers_areas_are_done_by_another(
+    make_field: Callable[..., Field], make_cluster: Callable[..., Any]
+) -> None:
+    field = make_field()
+    town = build_town(field, areas=6, houses=5, days=9, moved=1)
+    wanted = _wanted(field, town)
+    cluster = make_cluster({"HEADEND_DATABASE__DSN": field.store.dsn})
+    areas = mass.wanted_areas(field.store, [], DAY0, town.last)
+    rules, stop = Rules.of(field.settings.settlement), threading.Event()
+    told: list[mass.Tally] = []
+    result: list[mass.Tally] = []
+
+    with connected(cluster.scheduler_address, field.store, rules, stop) as found:
+        settling = threading.Thread(
+            target=lambda: result.append(mass.settle(areas, found.spread, told=told.append, piece_meter_days=1))
+        )
+        with field.store.transaction() as holder:
+            # Somebody holds an area: whoever gets it waits within its transaction, and that one is killed.
+            holder.execute(b"select from area where code = 'A03' for no key update")
+            settling.start()
+            with distributed.Client(cluster.scheduler_address, set_as_default=False) as spy:
+                pids = spy.run(os.getpid)
+                _until(lambda: field.one(WAITING) >= 1, "a worker waits for the area")
+                victim = _until(lambda: [w for w, keys in spy.processing().items() if keys], "a worker is at work")[0]
+                os.kill(pids[victim], signal.SIGKILL)
+                _until(lambda: victim not in spy.scheduler_info()["workers"], "the scheduler sees that it died")
+        settling.join(PATIENCE_S)
+    assert not settling.is_alive()
+    (total,) = result
+    assert total.failed == {}
+    assert sum(tally.areas for tally in told) >= 6
+    assert field.intervals() == wanted[0]
+    assert field.balances() == wanted[1]
+    assert field.one("select count(*) from dirty_day") == 0
+
+
+def test_a_worker_of_another_database_settles_nothing(
+    make_field: Callable[..., Field], make_cluster: Callable[..., Any], empty_dsn: str
+) -> None:
+    field = make_field()
+    town = build_town(field, areas=1, houses=1, days=1)
+    areas = mass.wanted_areas(field.store, [], DAY0, town.last)
+    cluster = make_cluster({"HEADEND_DATABASE__DSN": empty_dsn}, workers=1)
+    rules = Rules.of(field.settings.settlement)
+    with (
+        connected(cluster.scheduler_address, field.store, rules, threading.Event()) as found,
+        pytest.raises(ClusterError, match="another database"),
+    ):
+        mass.settle(areas, found.spread)
+    assert field.balances() == []
+
+
+def test_a_worker_without_settings_says_so(make_field: Callable[..., Field], make_cluster: Callable[..., Any]) -> None:
+    field = make_field()
+    town = build_town(field, areas=1, houses=1, days=1)
+    areas = mass.wanted_areas(field.store, [], DAY0, town.last)
+    cluster = make_cluster({}, workers=1)
+    rules = Rules.of(field.settings.settlement)
+    with (
+        connected(cluster.scheduler_address, field.store, rules, threading.Event()) as found,
+        pytest.raises(ClusterError, match="no settings of its own"),
+    ):
+        mass.settle(areas, found.spread)
+
+
+def test_told_to_stop_it_begins_nothing_more(
+    make_field: Callable[..., Field], make_cluster: Callable[..., Any]
+) -> None:
+    field = make_field()
+    town = build_town(field, areas=6, houses=1, days=2)
+    cluster = make_cluster({"HEADEND_DATABASE__DSN": field.store.dsn}, workers=1)
+    areas = mass.wanted_areas(field.store, [], DAY0, town.last)
+    stop = threading.Event()
+    with connected(cluster.scheduler_address, field.store, Rules.of(field.settings.settlement), stop) as found:
+        total = mass.settle(areas, found.spread, told=lambda _: stop.set(), piece_meter_days=1)
+    assert total.stopped
+    begun = field.one("select count(distinct area_id) from balance_day")
+    assert 1 <= begun <= 4
+    assert total.areas in {begun, begun - 1}, "the one that it was at ends with its pass"
+
+
+def _headend(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADEND_")} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "headend.cli", "settle", "--config", str(config), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def config(dsn: str, tmp_path: Path) -> Path:
+    path = tmp_path / "headend.toml"
+    path.write_text(f'[database]\ndsn = "{dsn}"\n', encoding="utf-8")
+    return path
+
+
+def test_the_command_on_a_cluster(
+    make_field: Callable[..., Field], make_cluster: Callable[..., Any], config: Path
+) -> None:
+    field = make_field()
+    town = build_town(field, areas=3, houses=2, days=3)
+    wanted = _wanted(field, town)
+    cluster = make_cluster({"HEADEND_CONFIG": str(config)}, workers=1)
+    days = ["--from", str(DAY0), "--to", str(town.last)]
+    done = _headend(config, *days, "--cluster", cluster.scheduler_address)
+    assert done.returncode == 0, done.stderr
+    # The last register of all was read at a midnight, and so belongs to a fourth day, too.
+    assert "12 area-days settled" in done.stdout, done.stdout
+    assert (field.intervals(), field.balances()) == wanted
+    assert "0 days of metering points" in _headend(config, *days).stdout, "settled again, nothing is new"
+
+
+def test_nobody_at_that_address(make_field: Callable[..., Field], config: Path) -> None:
+    build_town(make_field(), areas=1, houses=1, days=1)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    done = _headend(config, "--from", str(DAY0), "--to", str(DAY0), "--cluster", address)
+    assert done.returncode == 1
+    assert f"headend: no cluster at {address}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_extra_it_says_what_to_install(
+    make_field: Callable[..., Field], config: Path, tmp_path: Path
+) -> None:
+    build_town(make_field(), areas=1, houses=1, days=1)
+    (tmp_path / "distributed.py").write_text("raise ModuleNotFoundError('no', name='distributed')", encoding="utf-8")
+    command = [sys.executable, "-m", "headend.cli", "settle", "--config", str(config), "--from", str(DAY0), "--to"]
+    done = subprocess.run(
+        [*command, str(DAY0), "--cluster", "tcp://127.0.0.1:1"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "headend: --cluster needs Dask distributed: pip install 'headend[scale]'\n"

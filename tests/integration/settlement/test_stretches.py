@@ -1,0 +1,38 @@
+"""A day is settled the same whichever stretch it is settled in, from what the store gives around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from headend.settlement.service import SettlementService
+from support.field import DAY0, T0, Field
+
+
+def test_rows_without_registers_hide_no_neighbour(make_field: Callable[..., Field]) -> None:
+    """A device that tells its voltage every minute and its registers at 23:50 and 00:10: the line over midnight."""
+    field = make_field()
+    area = field.area()
+    meter = field.meter("house")
+    field.install(field.point(area, "house"), meter, start=0, since=T0 - timedelta(days=2))
+    midnight = T0 + timedelta(days=1)
+    registers = [(midnight + timedelta(minutes=m), 1_000 + 2 * m) for m in range(-130, 140, 20)]
+    field.readings(meter, registers, export=0)
+    field.readings(meter, [(midnight + timedelta(minutes=m), None) for m in range(-9, 10)], voltage_dv=2300)
+    field.mark(area, [DAY0, DAY0 + timedelta(days=1)])
+    now = T0 + timedelta(days=3)
+
+    def settled() -> list[object]:
+        SettlementService(field.store, field.settings, lambda: now).settle_next()
+        rows = field.rows(
+            "select day, import_wh, day_vector(quality, cardinality(import_wh)) q from interval_day order by day"
+        )
+        return [(row["day"], row["import_wh"], row["q"]) for row in rows]
+
+    together = settled()
+    assert together[0][1][-1] == together[1][1][0] == 30  # type: ignore[index]
+    field.run("truncate interval_day, dirty_day")
+    for day in (DAY0, DAY0 + timedelta(days=1)):
+        field.mark(area, [day])
+        alone = settled()
+    assert alone == together
