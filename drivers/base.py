@@ -7,7 +7,7 @@ installation), and what was not measured is absent (`None`, or the sentinel `ABS
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
 from typing import Any, Final, Protocol, Self
@@ -22,6 +22,10 @@ ABSENT_DV: Final = np.iinfo(np.int16).min
 
 Phases3 = tuple[int | None, int | None, int | None]
 Phases3f = tuple[float | None, float | None, float | None]
+Tariffs = tuple[int | None, ...]
+"""Per rate, the first one first; None: not measured."""
+MAX_TARIFFS: Final = 8
+"""Rates that have a register of their own: 1.8.1 … 1.8.8 (IEC 62056-6-1, value group E); DL/T 645 names four of them."""
 
 
 class Quantity(StrEnum):
@@ -35,6 +39,14 @@ class Quantity(StrEnum):
     EXPORT_L1_WH = "export_l1_wh"
     EXPORT_L2_WH = "export_l2_wh"
     EXPORT_L3_WH = "export_l3_wh"
+    IMPORT_T1_WH = "import_t1_wh"
+    IMPORT_T2_WH = "import_t2_wh"
+    IMPORT_T3_WH = "import_t3_wh"
+    IMPORT_T4_WH = "import_t4_wh"
+    IMPORT_T5_WH = "import_t5_wh"
+    IMPORT_T6_WH = "import_t6_wh"
+    IMPORT_T7_WH = "import_t7_wh"
+    IMPORT_T8_WH = "import_t8_wh"
     VOLTAGE_L1_V = "voltage_l1_v"
     VOLTAGE_L2_V = "voltage_l2_v"
     VOLTAGE_L3_V = "voltage_l3_v"
@@ -50,6 +62,10 @@ class Quantity(StrEnum):
     CT_RATIO = "ct_ratio"
     SERIAL = "serial"
     FIRMWARE = "firmware"
+
+
+IMPORT_TARIFFS: Final = tuple(Quantity(f"import_t{rate}_wh") for rate in range(1, MAX_TARIFFS + 1))
+"""The register of each rate, in order."""
 
 
 class Source(IntEnum):
@@ -99,6 +115,8 @@ class RegisterReading:
     export_wh: int | None = None
     import_phase_wh: Phases3 | None = None
     export_phase_wh: Phases3 | None = None
+    import_tariff_wh: Tariffs | None = None
+    """Per rate, up to MAX_TARIFFS; their sum is `import_wh` but for what the registers cut off."""
     voltage_v: Phases3f | None = None
     """Per phase; a single-phase meter fills the first place."""
     current_a: Phases3f | None = None
@@ -112,6 +130,10 @@ class RegisterReading:
     flags: ReadingFlag = ReadingFlag.NONE
     refused: tuple[str, ...] = ()
     """Quantities that the device did not deliver although its model has them."""
+
+    def __post_init__(self) -> None:
+        if self.import_tariff_wh is not None and len(self.import_tariff_wh) > MAX_TARIFFS:
+            raise ValueError(f"import_tariff_wh: {len(self.import_tariff_wh)} rates, at most {MAX_TARIFFS}")
 
 
 READING_DTYPE: Final = np.dtype(
@@ -136,9 +158,11 @@ PHASE_DTYPE: Final = np.dtype(
         ("voltage_dv", np.int16, (3,)),
         ("current_ma", np.int64, (3,)),
         ("power_w", np.int64),
+        ("import_tariff_wh", np.int64, (MAX_TARIFFS,)),  # per rate; ABSENT = not measured, or no such rate
     ]
 )
-"""What few meters send: rows only for meters that measure per phase (area meters, three-phase households)."""
+"""What few meters send: rows only for meters that measure per phase (area meters, three-phase households), or count per
+rate."""
 
 
 def empty(dtype: np.dtype[Any], n: int) -> npt.NDArray[Any]:
@@ -146,7 +170,7 @@ def empty(dtype: np.dtype[Any], n: int) -> npt.NDArray[Any]:
     rows = np.zeros(n, dtype=dtype)
     for name in rows.dtype.names or ():
         base = rows.dtype[name].base
-        if name in {"import_wh", "export_wh", "current_ma", "power_w"}:
+        if name in {"import_wh", "export_wh", "current_ma", "power_w", "import_tariff_wh"}:
             rows[name] = ABSENT
         elif name == "voltage_dv" and base == np.int16:
             rows[name] = ABSENT_DV
@@ -182,6 +206,14 @@ class ReadingBatch:
         return int(self.rows.size)
 
 
+def tariffs(values: Mapping[Quantity, object]) -> Tariffs | None:
+    """The rates among values, as far as the last one that was measured; None: none was."""
+    rates = [value if isinstance(value := values.get(q), int) else None for q in IMPORT_TARIFFS]
+    while rates and rates[-1] is None:
+        rates.pop()
+    return tuple(rates) or None
+
+
 def whole_resolution_wh(resolution_wh: float | None) -> int:
     """A register's step as a row holds it: whole Wh, rounded up, bounded by its column; 0 = not stated."""
     return 0 if resolution_wh is None else min(math.ceil(resolution_wh), int(np.iinfo(np.int16).max))
@@ -192,11 +224,11 @@ def _present(values: Iterable[float | None]) -> list[float]:
 
 
 def batch_of(readings: Sequence[tuple[MeterIdentity, RegisterReading]], source: Source) -> ReadingBatch:
-    """Columns from single readings; a phase row is made only where a reading has per-phase values."""
+    """Columns from single readings; a phase row is made only where a reading has values per phase or rate."""
     meters = tuple(dict.fromkeys(identity for identity, _ in readings))
     index = {identity: i for i, identity in enumerate(meters)}
     rows = empty(READING_DTYPE, len(readings))
-    phased = [(i, r) for i, (_, r) in enumerate(readings) if r.import_phase_wh is not None or _is_polyphase(r)]
+    phased = [(i, r) for i, (_, r) in enumerate(readings) if _has_detail(r)]
     phases = empty(PHASE_DTYPE, len(phased))
     for k, (identity, r) in enumerate(readings):
         rows["meter"][k] = index[identity]
@@ -216,17 +248,23 @@ def batch_of(readings: Sequence[tuple[MeterIdentity, RegisterReading]], source: 
             ("export_wh", r.export_phase_wh, 1),
             ("voltage_dv", r.voltage_v, 10),
             ("current_ma", r.current_a, 1000),
+            ("import_tariff_wh", r.import_tariff_wh, 1),
         ):
-            for phase, value in enumerate(values or ()):
+            for place, value in enumerate(values or ()):
                 if value is not None:
-                    phases[name][k, phase] = round(value * scale)
+                    phases[name][k, place] = round(value * scale)
         if r.power_w is not None:
             phases["power_w"][k] = round(r.power_w)
     return ReadingBatch(meters, rows, phases)
 
 
-def _is_polyphase(reading: RegisterReading) -> bool:
-    return reading.voltage_v is not None and len(_present(reading.voltage_v)) > 1
+def _has_detail(reading: RegisterReading) -> bool:
+    """Whether it measured something per phase or per rate."""
+    return (
+        reading.import_phase_wh is not None
+        or (reading.voltage_v is not None and len(_present(reading.voltage_v)) > 1)
+        or (reading.import_tariff_wh is not None and bool(_present(reading.import_tariff_wh)))
+    )
 
 
 class MeterDriver(Protocol):

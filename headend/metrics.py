@@ -106,6 +106,9 @@ COMMANDS = Counter("headend_commands_total", "Commands to meters that came to th
 COMMANDS_NOT_TAKEN = Counter(
     "headend_commands_not_taken_total", "Commands refused when they were asked for", ["kind", "reason"]
 )
+TOPOLOGY_CHANGES = Counter(
+    "headend_topology_changes_total", "Changes and corrections of what hangs where, asked for", ["kind", "outcome"]
+)
 CLOCK_READS = Counter("headend_clock_reads_total", "Reads of meters' clocks", ["outcome"])
 CLOCK_OFFSET_SECONDS = Histogram(
     "headend_clock_offset_seconds",

@@ -93,9 +93,11 @@ class UnmeteredEnergy:
         return cls(np.zeros((0, intervals), dtype=np.int64), np.zeros(0))
 
 
-def value_or_zero(energy_wh: Ints) -> Ints:
-    """For sums over a mask that leaves absent values out: NO_VALUE as 0."""
-    return np.where(energy_wh == NO_VALUE, 0, energy_wh)
+def _flowing(energy_wh: Ints, used: Bools) -> Ints:
+    """For sums: what is not used, and what a meter does not measure, as 0. Most meters never feed in."""
+    if not energy_wh.any():
+        return energy_wh
+    return np.where(used & (energy_wh != NO_VALUE), energy_wh, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,14 +143,22 @@ def interval_balance(
     area_present: Bools = np.logical_and(area_wanted.any(axis=0), (area.present | ~area_wanted).all(axis=0))
     expected: Bools = np.logical_or(wanted.any(axis=0), (by_schedule.energy_wh > 0).any(axis=0))
     complete: Bools = area_present & (points.present | ~wanted).all(axis=0) & expected
+    # Where power had failed there was nothing to measure; an area without a meter lacks one all the same.
+    area_required = np.where(area.counted.any(axis=0), (area.counted & ~area.dark).sum(axis=0), 1)
+    measured = points.measured
     used = wanted & points.present
     area_used = area_wanted & area.present
-    into, out = value_or_zero(area.import_wh) * area_used, value_or_zero(area.export_wh) * area_used
-    taken, fed = value_or_zero(points.import_wh) * used, value_or_zero(points.export_wh) * used
-    measured = points.measured
-    area_required = np.where(area.counted.any(axis=0), (area.counted & ~area.dark).sum(axis=0), 1)
+    into, out = _flowing(area.import_wh, area_used), _flowing(area.export_wh, area_used)
+    taken, fed = _flowing(points.import_wh, used), _flowing(points.export_wh, used)
     exchanged = taken + fed
     net, area_net = taken - fed, into - out
+    soft = used & ~measured
+    measured_wh = exchanged.sum(axis=0)
+    estimated_wh, edited_wh = np.zeros_like(measured_wh), np.zeros_like(measured_wh)
+    if soft.any():
+        measured_wh = measured_wh - np.where(soft, exchanged, 0).sum(axis=0)
+        estimated_wh = np.where(points.quality == IntervalQuality.ESTIMATED, exchanged, 0).sum(axis=0)
+        edited_wh = np.where(points.quality == IntervalQuality.EDITED, exchanged, 0).sum(axis=0)
     unmetered_wh = by_schedule.energy_wh.sum(axis=0)
     return IntervalBalance(
         complete=complete,
@@ -160,9 +170,9 @@ def interval_balance(
         measured=(points.counted & measured).sum(axis=0) + (area.counted & area.measured).sum(axis=0),
         area_present=area_present,
         expected=expected,
-        measured_wh=(exchanged * measured).sum(axis=0),
-        estimated_wh=(exchanged * (points.quality == IntervalQuality.ESTIMATED)).sum(axis=0),
-        edited_wh=(exchanged * (points.quality == IntervalQuality.EDITED)).sum(axis=0),
+        measured_wh=measured_wh,
+        estimated_wh=estimated_wh,
+        edited_wh=edited_wh,
         area_net_wh=area_net,
         point_net_wh=net,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from drivers.base import Phases3, Phases3f, Quantity, RegisterReading
+from drivers.base import Phases3, Phases3f, Quantity, RegisterReading, tariffs
 from drivers.errors import PeerError
 from drivers.modbus.codec import Value, decode, step
 from drivers.modbus.link import Answer
@@ -64,6 +64,7 @@ def to_reading(snapshot: Snapshot) -> RegisterReading:
         export_wh=_whole(values, Quantity.EXPORT_WH),
         import_phase_wh=_wholes(values, Quantity.IMPORT_L1_WH, Quantity.IMPORT_L2_WH, Quantity.IMPORT_L3_WH),
         export_phase_wh=_wholes(values, Quantity.EXPORT_L1_WH, Quantity.EXPORT_L2_WH, Quantity.EXPORT_L3_WH),
+        import_tariff_wh=tariffs(values),
         voltage_v=_numbers(values, Quantity.VOLTAGE_L1_V, Quantity.VOLTAGE_L2_V, Quantity.VOLTAGE_L3_V),
         current_a=_numbers(values, Quantity.CURRENT_L1_A, Quantity.CURRENT_L2_A, Quantity.CURRENT_L3_A),
         power_w=_number(values, Quantity.POWER_W),

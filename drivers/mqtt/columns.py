@@ -17,6 +17,7 @@ import numpy.typing as npt
 from drivers.base import (
     ABSENT,
     ABSENT_DV,
+    MAX_TARIFFS,
     PHASE_DTYPE,
     READING_DTYPE,
     MeterIdentity,
@@ -60,6 +61,7 @@ class MeterColumns:
     power_w: Sequence[float | None] | None = None
     import_phase_wh: Sequence[Sequence[int | None] | None] | None = None
     export_phase_wh: Sequence[Sequence[int | None] | None] | None = None
+    import_tariff_wh: Sequence[Sequence[int | None] | None] | None = None
     resolution_wh: Sequence[float | None] | None = None
     flags: Sequence[int] | None = None
 
@@ -107,6 +109,12 @@ def three(value: Any) -> Sequence[Any]:
     return value if isinstance(value, (list, tuple)) else (value, None, None)
 
 
+def rates(columns: Iterable[Sequence[int | None] | None]) -> npt.NDArray[np.int64]:
+    """(n, MAX_TARIFFS) registers per rate; ABSENT where there is none."""
+    padded = ((*(own or ()), *(None,) * (MAX_TARIFFS - len(own or ()))) for own in columns)
+    return ints(chain.from_iterable(padded)).reshape(-1, MAX_TARIFFS)
+
+
 def meter_batch(meter: MeterIdentity, columns: MeterColumns, received_us: int) -> ReadingBatch:
     """Readings of a meter that publishes for itself; instants at which no register was read are no readings."""
     c, n = columns, columns.ts_us.size
@@ -139,6 +147,8 @@ def _phases(c: MeterColumns, detailed: list[int]) -> npt.NDArray[Any]:
     for name, column in (("import_wh", c.import_phase_wh), ("export_wh", c.export_phase_wh)):
         if column is not None:
             phases[name] = ints(chain.from_iterable(three(column[i]) for i in detailed)).reshape(-1, 3)
+    if c.import_tariff_wh is not None:
+        phases["import_tariff_wh"] = rates(c.import_tariff_wh[i] for i in detailed)
     for name, values, factor, absent in (
         ("voltage_dv", c.voltage_v, 10, ABSENT_DV),
         ("current_ma", c.current_a, 1000, ABSENT),
@@ -156,6 +166,7 @@ def _has_detail(c: MeterColumns, i: int) -> bool:
         or (c.current_a is not None and c.current_a[i] is not None)
         or (c.import_phase_wh is not None and c.import_phase_wh[i] is not None)
         or (c.export_phase_wh is not None and c.export_phase_wh[i] is not None)
+        or (c.import_tariff_wh is not None and c.import_tariff_wh[i] is not None)
         or (c.voltage_v is not None and isinstance(c.voltage_v[i], (list, tuple)))
     )
 

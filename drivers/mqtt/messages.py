@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.base import MAX_TARIFFS
 from drivers.events import EventKind
 
 MAX_REGISTER_WH: Final = 10**15
@@ -36,6 +37,8 @@ ResolutionWh = Annotated[float, Meta(gt=0, le=MAX_RESOLUTION_WH)]
 PhasesWh = Annotated[list[RegisterWh | None], Meta(min_length=3, max_length=3)]
 PhasesV = Annotated[list[VoltageV | None], Meta(min_length=3, max_length=3)]
 PhasesA = Annotated[list[CurrentA | None], Meta(min_length=3, max_length=3)]
+TariffsWh = Annotated[list[RegisterWh | None], Meta(min_length=1, max_length=MAX_TARIFFS)]
+"""Per rate, the first one first."""
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 
 
@@ -57,6 +60,7 @@ class ReadingMessage(Message):
     power_w: PowerW | None = None
     import_phase_wh: PhasesWh | None = None
     export_phase_wh: PhasesWh | None = None
+    import_tariff_wh: TariffsWh | None = None
     resolution_wh: ResolutionWh | None = None
     clock_suspect: bool = False
     """The device itself says that its clock is off."""
@@ -82,17 +86,19 @@ class ColumnsMessage(Message):
     power_w: list[PowerW | None] | None = None
     import_phase_wh: list[PhasesWh | None] | None = None
     export_phase_wh: list[PhasesWh | None] | None = None
+    import_tariff_wh: list[TariffsWh | None] | None = None
     resolution_wh: ResolutionWh | None = None
     clock_suspect: bool = False
     """Of all these instants."""
 
 
 class PhaseColumns(Message):
-    """Per-phase columns of one meter of a profile: a triple per instant; null: nothing per phase at that instant."""
+    """Columns per phase and rate of one meter of a profile: a list per instant; null: nothing such at that instant."""
 
     import_wh: list[PhasesWh | None] | None = None
     export_wh: list[PhasesWh | None] | None = None
     voltage_v: list[PhasesV | None] | None = None
+    import_tariff_wh: list[TariffsWh | None] | None = None
 
 
 class ProfileMessage(Message):
@@ -116,7 +122,7 @@ class ProfileMessage(Message):
     resolution_wh: list[ResolutionWh | None] | None = None
     """One per meter."""
     phases: dict[str, PhaseColumns] | None = None
-    """For the meters that measure per phase."""
+    """For the meters that measure per phase, or count per rate."""
 
 
 class EventMessage(Message):

@@ -27,6 +27,7 @@ _SEQ: Final = re.compile(rb'"seq"\s*:\s*([0-9]{1,16})(?![0-9.eE])')
 _SUSPECT: Final = int(ReadingFlag.CLOCK_SUSPECT)
 _VALUE_COLUMNS: Final = (
     "import_wh", "export_wh", "voltage_v", "current_a", "power_w", "import_phase_wh", "export_phase_wh",
+    "import_tariff_wh",
 )  # fmt: skip
 _reading_decoder = msgspec.json.Decoder(ReadingMessage)
 _batch_decoder = msgspec.json.Decoder(BatchMessage)

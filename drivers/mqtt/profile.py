@@ -23,7 +23,7 @@ from drivers.base import (
 )
 from drivers.errors import PayloadError
 from drivers.mqtt import topics
-from drivers.mqtt.columns import UNCERTAINTY_MS, flag_clocks, ints, rising_instants, scaled, three
+from drivers.mqtt.columns import UNCERTAINTY_MS, flag_clocks, ints, rates, rising_instants, scaled, three
 from drivers.mqtt.decoded import ProfileUpload
 from drivers.mqtt.messages import ProfileMessage
 
@@ -84,7 +84,7 @@ def _check_shape(columns: Sequence[Sequence[object]], shape: tuple[int, int], to
 def _profile_phases(
     message: ProfileMessage, index: dict[MeterIdentity, int], ts_us: npt.NDArray[np.int64], topic: str
 ) -> npt.NDArray[Any]:
-    """(k,) PHASE_DTYPE: a row per meter and instant that has any per-phase value."""
+    """(k,) PHASE_DTYPE: a row per meter and instant that has any value per phase or rate."""
     found = [empty(PHASE_DTYPE, 0)]
     for name, columns in (message.phases or {}).items():
         where = f"phases[{name[:80]!r}]"
@@ -94,17 +94,20 @@ def _profile_phases(
         rows = empty(PHASE_DTYPE, ts_us.size)
         rows["meter"], rows["ts_us"] = meter, ts_us
         measured = np.zeros(ts_us.size, dtype=np.bool_)
-        for key in ("import_wh", "export_wh", "voltage_v"):
-            triples = getattr(columns, key)
-            if triples is None:
+        for key in ("import_wh", "export_wh", "voltage_v", "import_tariff_wh"):
+            listed = getattr(columns, key)
+            if listed is None:
                 continue
-            if len(triples) != ts_us.size:
+            if len(listed) != ts_us.size:
                 raise PayloadError(
-                    f"{where}.{key} has {len(triples)} values for {ts_us.size} instants", peer=topic, reason="bad_shape"
+                    f"{where}.{key} has {len(listed)} values for {ts_us.size} instants", peer=topic, reason="bad_shape"
                 )
-            flat = chain.from_iterable(three(t) for t in triples)
-            target, values = ("voltage_dv", scaled(flat, 10, ABSENT_DV)) if key == "voltage_v" else (key, ints(flat))
-            rows[target] = values.reshape(-1, 3)
+            target = "voltage_dv" if key == "voltage_v" else key
+            if key == "import_tariff_wh":
+                rows[target] = rates(listed)
+            else:
+                flat = chain.from_iterable(three(t) for t in listed)
+                rows[target] = (scaled(flat, 10, ABSENT_DV) if key == "voltage_v" else ints(flat)).reshape(-1, 3)
             measured |= (rows[target] != np.iinfo(rows[target].dtype).min).any(axis=1)
         found.append(rows[measured])
     return np.concatenate(found)

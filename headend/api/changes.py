@@ -19,11 +19,14 @@ from headend.api.pagination import Cursor, Limit, Page
 from headend.domain.change_reach import Days
 from headend.domain.changes import ChangeKind, ChangeOrder
 from headend.domain.timeline import CategoryRow, InstallationRow, MembershipRow
+from headend.log import get_logger
+from headend.metrics import TOPOLOGY_CHANGES
 from headend.store import changes, discovered, topology
 from headend.store.changes import ChangeIdTaken, ChangeRefused, Preview, StoredChange
 from headend.store.pool import Connection
 
 router = APIRouter(tags=["changes"])
+_log = get_logger(__name__)
 
 
 class Stretch(BaseModel):
@@ -203,11 +206,22 @@ def made(parts: Parts, order: ChangeOrder, *, dry_run: bool) -> ChangeAnswer:
                 return ChangeAnswer(change=None, effect=_effect(effect))
             change, done = changes.apply(connection, order, calendar=parts.calendar, now=parts.clock())
     except ChangeIdTaken as error:
+        TOPOLOGY_CHANGES.labels(order.what.kind.value, "refused").inc()
         raise Problem(status=409, code="change-id-taken", detail=str(error)) from error
     except ChangeRefused as error:
+        TOPOLOGY_CHANGES.labels(order.what.kind.value, "refused").inc()
+        _log.warning(
+            "topology change refused", kind=order.what.kind.value, by=order.by, reason=order.reason, why=error.reason
+        )
         given = {"given": getattr(order.what, "given", {})}
         status, code = (422, "invalid-request") if error.unknown else (409, "change-refused")
         raise problem_of(error.field, error.reason, given, status=status, code=code) from error
+    TOPOLOGY_CHANGES.labels(order.what.kind.value, "repeated" if done is None else "made").inc()
+    if done is not None:
+        _log.info(
+            "topology changed", change=str(order.change_id), kind=order.what.kind.value, by=order.by,
+            reason=order.reason, area_days=done.area_days,
+        )  # fmt: skip
     return ChangeAnswer(change=change_made(change), effect=None if done is None else _effect(done))
 
 

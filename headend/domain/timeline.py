@@ -281,9 +281,7 @@ def differences(before: Records, after: Records) -> list[RowChange]:
         kept = {row.row_id for row in now if row.row_id is not None}
         found += [RowChange(name, row, None) for row_id, row in was.items() if row_id not in kept]
         found += [
-            RowChange(name, was.get(row.row_id), row)
-            for row in now
-            if row.row_id is None or was.get(row.row_id) != row
+            RowChange(name, was.get(row.row_id), row) for row in now if row.row_id is None or was.get(row.row_id) != row
         ]
     return found
 

@@ -14,7 +14,7 @@ import numpy as np
 from headend.ingest.assemble import Bools, Columns, Ints, Rows
 
 _VALUES: Final = ("import_wh", "export_wh", "voltage_dv")
-_PHASE_VALUES: Final = (*_VALUES, "current_ma", "power_w")
+_PHASE_VALUES: Final = (*_VALUES, "current_ma", "power_w", "import_tariff_wh")
 _APART_US: Final = 2 * 3_600_000_000
 """Rows of a meter further apart are looked up apart from each other: what lies between them is not fetched."""
 

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from drivers.base import MeterIdentity, Quantity, RegisterReading
+from drivers.base import IMPORT_TARIFFS, MeterIdentity, Quantity, RegisterReading
 from drivers.errors import ConnectionFailed, DriverConfigError, PeerError
 from drivers.modbus.bus import ModbusAddress, ModbusBus
 from drivers.modbus.gate import Priority
@@ -41,6 +41,7 @@ POLLED: Final = frozenset(
         Quantity.EXPORT_L1_WH,
         Quantity.EXPORT_L2_WH,
         Quantity.EXPORT_L3_WH,
+        *IMPORT_TARIFFS,
         Quantity.VOLTAGE_L1_V,
         Quantity.VOLTAGE_L2_V,
         Quantity.VOLTAGE_L3_V,

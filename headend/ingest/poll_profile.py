@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from drivers.base import MeterIdentity, Phases3, Quantity, ReadingFlag, RegisterReading
+from drivers.base import MeterIdentity, Phases3, Quantity, ReadingFlag, RegisterReading, tariffs
 from drivers.errors import DeviceException, DriverError
 from drivers.modbus.bus import ModbusAddress, ModbusBus
 from drivers.modbus.features import ProfileSpec
@@ -280,6 +280,7 @@ def reading_of(record: Frozen, gap: OpenGap) -> RegisterReading:
         export_wh=values.get(Quantity.EXPORT_WH),
         import_phase_wh=_phases(values, Quantity.IMPORT_L1_WH, Quantity.IMPORT_L2_WH, Quantity.IMPORT_L3_WH),
         export_phase_wh=_phases(values, Quantity.EXPORT_L1_WH, Quantity.EXPORT_L2_WH, Quantity.EXPORT_L3_WH),
+        import_tariff_wh=tariffs(values),
         resolution_wh=record.resolution_wh or None,
         flags=ReadingFlag.BACKFILL | suspect,
     )

@@ -13,13 +13,15 @@ from typing import Final
 
 import msgspec
 
-from drivers.base import MeterIdentity, Phases3, Phases3f, ReadingFlag, RegisterReading
+from drivers.base import MeterIdentity, Phases3, Phases3f, ReadingFlag, RegisterReading, Tariffs
 from drivers.events import EventKind
 from headend.domain.topology import PollTarget
 from headend.ingest.poll_round import Mismatch, Rejected, RoundResult
 from headend.ingest.status_events import StatusWord
 
-VERSION: Final = 1
+VERSION: Final = 2
+_READ: Final = frozenset({1, VERSION})
+"""Layouts that are understood: 1 ended before the tariff registers, which nothing was asked for then."""
 _LEVEL: Final = 1
 """zlib: half the bytes for a microsecond a reading; higher levels give 1 % more."""
 
@@ -65,6 +67,7 @@ class _Reading(_Record):
     firmware: str | None
     flags: int
     refused: tuple[str, ...]
+    import_tariff_wh: Tariffs | None = None
 
 
 class _Target(_Record):
@@ -124,8 +127,8 @@ def pack(result: RoundResult) -> bytes:
 
 def unpack(version: int, packed: bytes) -> RoundResult:
     """The round of a record. Raises SpoiledRecord for another layout, and for what is not as it was written."""
-    if version != VERSION:
-        raise SpoiledRecord(f"written in layout {version}; this program reads {VERSION}")
+    if version not in _READ:
+        raise SpoiledRecord(f"written in layout {version}; this program reads {' and '.join(map(str, sorted(_READ)))}")
     try:
         record = _decoder.decode(zlib.decompress(packed))
         return RoundResult(
@@ -162,6 +165,7 @@ def _reading(identity: MeterIdentity, r: RegisterReading) -> _Reading:
         r.firmware,
         int(r.flags),
         r.refused,
+        r.import_tariff_wh,
     )
 
 
@@ -181,6 +185,7 @@ def _reading_of(r: _Reading) -> RegisterReading:
         firmware=r.firmware,
         flags=ReadingFlag(r.flags),
         refused=r.refused,
+        import_tariff_wh=r.import_tariff_wh,
     )
 
 

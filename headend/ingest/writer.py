@@ -168,6 +168,8 @@ class ReadingWriter:
                 readings.hold_newest(connection, meters)  # whoever stores a reading beside an event is waited for
             with connection.pipeline():  # one round trip for all that is only sent
                 advanced = _advance(connection, columns, outcome, now)
+                if columns.phases.size:
+                    readings.note_tariffs(connection, columns.phases)
                 if outcome.arrivals is not None:
                     history.note_arrivals(connection, outcome.arrivals, now)
                 added = quarantine.add(connection, work.kept, self._share)

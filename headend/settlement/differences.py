@@ -102,7 +102,7 @@ def balance(
 ) -> Iterator[Difference]:
     """What differs between two balances (rows of balance_day) of an area-day; None: there is none."""
     states = [None if row is None else str(row["state"]) for row in (then, now)]
-    other_state = () if states[0] == states[1] else (f"state {states[0] or 'none'} → {states[1] or 'none'}",)
+    other_state = () if None in states or states[0] == states[1] else (f"state {states[0]} → {states[1]}",)
     for quantity in BALANCE:
         then_wh, now_wh = (None if row is None else row[f"{quantity}_wh"] for row in (then, now))
         why = other_state if quantity == "loss" else ()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
 from headend.settlement.rulebook import RuleSet
-from headend.store import intervals, rule_sets
+from headend.store import interval_days, rule_sets
 from headend.store.pool import Connection
 from reconciliation.registers import NO_VALUE, IntervalQuality
 
@@ -34,15 +34,15 @@ def keep(
     gone: list[tuple[int, date]] = []
     if p.size:
         without = [settled.points[i].usage_point_id for i in p.tolist()]
-        gone = intervals.forget(connection, without, [days.days[i] for i in d.tolist()])
+        gone = interval_days.forget(connection, without, [days.days[i] for i in d.tolist()])
     p, d = np.nonzero(served)
     if not p.size:
         return gone
     judged_by = rule_sets.number_of(connection, rule_set.digest, rule_set.canonical, now)
-    return gone + intervals.put(connection, _columns(settled, days, p, d, judged_by), now)
+    return gone + interval_days.put(connection, _columns(settled, days, p, d, judged_by), now)
 
 
-def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_by: int) -> intervals.IntervalDays:
+def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_by: int) -> interval_days.IntervalDays:
     """Rows of points p[i] and days d[i]."""
     sizes = np.diff(days.midnights)[d]
     longest = int(sizes.max(initial=1))
@@ -58,7 +58,7 @@ def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_b
     ids = np.array([point.usage_point_id for point in settled.points], dtype=np.int64)
     meters, meter_counts, multiplier = _serving(settled, days, p, d)
     first_day = (days.first - _EPOCH) // timedelta(days=1)
-    return intervals.IntervalDays(
+    return interval_days.IntervalDays(
         usage_point_id=ids[p],
         day=first_day + d,
         starts_us=days.grid_us[days.midnights[d]],

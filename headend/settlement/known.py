@@ -72,7 +72,8 @@ def as_known(  # noqa: PLR0917 the command line's own order
             end = min(begin + timedelta(days=DAYS_A_PASS - 1), last)
             with store.transaction() as connection:
                 history.write_nothing(connection)
-                yield _compared(connection, area, begin, end, rules=rules, now=now, known_at=known)
+                found = _compared(connection, area, begin, end, rules=rules, now=now, known_at=known)
+            yield found
 
 
 def _check(first: date, last: date, known_at: datetime, now: datetime, rules: Rules) -> None:

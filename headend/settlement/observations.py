@@ -18,6 +18,7 @@ from headend.domain.calendar import US_PER_S, from_us, to_us
 from headend.domain.topology import CATEGORIES
 from headend.settlement.grid import DayRange
 from headend.settlement.rules import Rules
+from headend.settlement.tariffs import TariffReadings, load_tariffs
 from headend.settlement.topology import Point
 from headend.store import observations
 from headend.store.observations import PhaseBounds
@@ -65,17 +66,6 @@ class ClocksOff:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TariffReadings:
-    """Tariff registers of one meter beside its total."""
-
-    ts_us: Ints
-    tariff_wh: Floats
-    """(n, registers) NaN: not read."""
-    total_wh: Floats
-    """(n,) import register of the same instant; NaN: not read."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Observations:
     """By meter_id where nothing else is said; a meter without anything of note is not among them."""
 
@@ -103,6 +93,7 @@ def load_observations(connection: Connection, points: Sequence[Point], days: Day
         phases=_phases(connection, meters, days, rules, near),
         other_values=_other_values(connection, meters, days, near),
         clocks=_clocks(connection, meters, days, rules),
+        tariffs=load_tariffs(connection, meters, days, rules, near),
         served_until=_served_until(connection, points, to_us(start), to_us(end)),
     )
 

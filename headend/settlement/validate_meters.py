@@ -150,15 +150,19 @@ def _others(marking: _Marking, p: int, installed: Installed, own: MeterReadings,
 
 
 def _tariffs(marking: _Marking, p: int, installed: Installed, own: MeterReadings, seen: Observations) -> None:
-    """Tariff registers against the total register of the same instant."""
+    """Tariff registers against the total register of the same instant; whole turns of that are no difference."""
     told = seen.tariffs.get(installed.meter_id)
     if told is None:
         return
     chosen, cells = marking.cells(told.ts_us, installed)
     steps = marking.book.limit("tariff_sum", "steps", marking.categories(p, cells))
-    failed = validation.tariff_sum(
-        told.tariff_wh[chosen], told.total_wh[chosen], float(installed.resolution_wh), steps=steps
-    )
+    step_wh = np.full(chosen.shape, float(installed.resolution_wh))
+    if told.step_wh is not None:
+        step_wh = np.maximum(step_wh, told.step_wh[chosen])
+    tariff_wh, total_wh = told.tariff_wh[chosen], told.total_wh[chosen]
+    span_wh = float(10**installed.digits * installed.resolution_wh)
+    total_wh = total_wh + span_wh * np.rint((np.nansum(tariff_wh, axis=1) - total_wh) / span_wh)
+    failed = validation.tariff_sum(tariff_wh, total_wh, step_wh, steps=steps)
     marking.mark("tariff_sum", p, cells[failed & np.isin(told.ts_us[chosen], own.ts_us)])
 
 

@@ -49,7 +49,7 @@ def flag_zero_days(
     zero = np.zeros((len(points), len(days.days)), dtype=np.bool_)
     for block in blocks(days):
         found = without_energy(block.of(draft.import_wh), block.of(draft.export_wh), block.of(draft.quality))
-        zero[:, block.days] = found.reshape(len(points), -1)
+        zero[:, block.days] = found.reshape(zero[:, block.days].shape)
     zero &= book.runs("zero_days", category)
     some = np.flatnonzero(zero.any(axis=1))
     if not some.size:

@@ -1,4 +1,4 @@
-"""What validation looks at besides registers: phases, other values of one instant, clocks, categories by time.
+"""What validation looks at besides registers: phases, rates, other values of one instant, clocks, categories by time.
 
 Each query returns only what a rule may find fault with: nearly everything is in order and stays in the database.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from headend.domain.gaps import GAP_DAYS
 from headend.store import queries
 from headend.store.arrays import integers
 from headend.store.pool import Connection, Row, rows
@@ -41,6 +42,20 @@ def odd_phases(
             "gone_dv": bounds.gone_dv, "back_w": bounds.back_w, "idle_to_load": bounds.idle_to_load,
         },
     )  # fmt: skip
+
+
+def odd_tariffs(
+    connection: Connection, meters: Sequence[int], start: datetime, end: datetime, *, steps: float
+) -> list[Row]:
+    """Readings whose rates do not add up: a row of (n,) int64 vectors a meter, ABSENT: not read; step_wh 0: not said."""
+    parameters = {"meters": integers(meters), "start": start, "end": end, "steps": steps, "absent": ABSENT}
+    return vector_rows(connection, _SQL["odd_tariffs"], parameters)
+
+
+def rates_told(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> list[Row]:
+    """Which rates each reading of a stretch told, and the last one before it: (n,) `ts_us`, and bits in `rates`."""
+    parameters = {"meters": integers(meters), "from": start, "end": end, "since": start - timedelta(days=GAP_DAYS)}
+    return vector_rows(connection, _SQL["rates_told"], parameters)
 
 
 def other_values(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> list[Row]:

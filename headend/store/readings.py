@@ -39,10 +39,18 @@ STORED_DTYPE: Final = np.dtype(
 )
 """What tells a reading that is stored from another one of its meter and instant."""
 _PHASE_FIELDS: Final = (("import_wh", "i8"), ("export_wh", "i8"), ("voltage_dv", "i2"), ("current_ma", "i8"))
+_TARIFFS: Final = 8
+"""Rates that have a register of their own."""
 STORED_PHASE_DTYPE: Final = np.dtype(
-    [("meter", "i4"), ("ts_us", "i8"), *((name, kind, (3,)) for name, kind in _PHASE_FIELDS), ("power_w", "i8")]
+    [
+        ("meter", "i4"),
+        ("ts_us", "i8"),
+        *((name, kind, (3,)) for name, kind in _PHASE_FIELDS),
+        ("power_w", "i8"),
+        ("import_tariff_wh", "i8", (_TARIFFS,)),
+    ]
 )
-"""The same of its phases."""
+"""The same of its phases and rates."""
 _NOT_STATED: Final = np.int16(np.iinfo(np.int16).min)
 _LOWEST: Final = np.iinfo(np.int64).min
 _AT_ONCE: Final = 20_000
@@ -153,9 +161,11 @@ def stored_phases(connection: Connection, meter_ids: Ints, first_us: Ints, last_
         return np.zeros(0, dtype=STORED_PHASE_DTYPE)
     cursor = _within(connection, "stored_phases", meter_ids, first_us, last_us)
     kinds = [f"int{kind[1]}" for _, kind in _PHASE_FIELDS for _ in range(3)]
-    found = arrays.columns(cursor, " ".join(["int4 timestamptz", *kinds, "int8"]))
+    found = arrays.columns(cursor, " ".join(["int4 timestamptz", *kinds, "int8", *["int8"] * _TARIFFS]))
     rows = np.empty(found[0].size, dtype=STORED_PHASE_DTYPE)
-    rows["meter"], rows["ts_us"], rows["power_w"] = found[0], found[1], found[-1]
+    rows["meter"], rows["ts_us"], rows["power_w"] = found[0], found[1], found[-1 - _TARIFFS]
+    for rate in range(_TARIFFS):
+        rows["import_tariff_wh"][:, rate] = found[rate - _TARIFFS]
     for nth, (name, _) in enumerate(_PHASE_FIELDS):
         for phase in range(3):
             rows[name][:, phase] = found[2 + 3 * nth + phase]
@@ -257,6 +267,14 @@ def advance(connection: Connection, latest: Rows, power_w: Ints, counts: Ints, n
     return Advanced(cursor)
 
 
+def note_tariffs(connection: Connection, phases: Rows) -> None:
+    """Remember which meters have registers per rate; within a pipeline."""
+    telling = (phases["import_tariff_wh"] != _LOWEST).any(axis=1)
+    if telling.any():
+        meters = np.unique(phases["meter"][telling])
+        connection.execute(_q["note_tariffs"], {"meter_id": Integers(meters)}, prepare=False)
+
+
 def _within(
     connection: Connection, name: str, meter_ids: Ints, first_us: Ints, last_us: Ints
 ) -> psycopg.Cursor[TupleRow]:
@@ -313,4 +331,5 @@ def _phase_columns(rows: Rows) -> list[copy_format.Column]:
     ]
     for name, kind in _PHASE_FIELDS:
         columns += [(rows[name][:, phase], kind, True) for phase in range(3)]
-    return [*columns, (rows["power_w"], "i8", True)]
+    columns.append((rows["power_w"], "i8", True))
+    return columns + [(rows["import_tariff_wh"][:, rate], "i8", True) for rate in range(_TARIFFS)]

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from headend.domain.edits import MOST_TOTAL_WH
 from headend.domain.quality import ValidationFlag
 from headend.store.pool import Row
 from headend.web import text
@@ -41,7 +42,9 @@ def energy_wh(typed: str) -> int:
         exact = Decimal(typed.strip()) * 1000
     except InvalidOperation as wrong:
         raise Unreadable(f"{typed!r} is no number of kWh") from wrong
-    if not exact.is_finite() or exact != exact.to_integral_value():
+    if not exact.is_finite() or abs(exact) > MOST_TOTAL_WH:
+        raise Unreadable(f"{typed!r} is no energy of a usage point")
+    if exact != exact.to_integral_value():
         raise Unreadable(f"{typed} kWh is not whole Wh: at most three decimals")
     return int(exact)
 
@@ -73,7 +76,7 @@ def thresholds(rules: Mapping[str, Any], flag: ValidationFlag, category: str) ->
             continue
         own = entry.get("category", {}).get(category, {}) if isinstance(entry.get("category"), dict) else {}
         limits = {key: value for key, value in {**entry, **own}.items() if key not in _NOT_THRESHOLDS}
-        told = [f"{text.humanise(key).lower()} {_plain(value)}" for key, value in limits.items() if key != "code"]
+        told = [f"{_named(key)} {_plain(value)}" for key, value in limits.items() if key != "code"]
         return ", ".join([*told, f"version {entry['version']}"] if "version" in entry else told)
     return ""
 
@@ -82,6 +85,11 @@ def _entries(found: object) -> Sequence[Mapping[str, Any]]:
     if isinstance(found, Mapping):
         return [one for one in found.values() if isinstance(one, Mapping)]
     return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _named(key: str) -> str:
+    word = text.humanise(key)
+    return word[:1].lower() + word[1:]
 
 
 def _plain(value: object) -> str:

@@ -29,7 +29,7 @@ from headend.store import intervals
 from headend.store.partitions import Partitions
 from headend.store.pool import Store
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 FIRST = date(2026, 3, 2)
 METERS = 200
 """Of one area, its own included."""
@@ -139,7 +139,8 @@ def by_workers(fleet: Fleet, workers: int, task: Callable[[Store, Sequence[int]]
                 (time.process_time() - python_s, _cpu_s(backend) - postgres_s, _held_mb("VmHWM") - before, rows)
             )
 
-    children = [context.Process(target=work, args=(range(n + 1, fleet.areas + 1, workers),)) for n in range(workers)]
+    areas = [range(n + 1, fleet.areas + 1, workers) for n in range(workers)]
+    children = [context.Process(target=work, args=(own,), daemon=True) for own in areas]
     for child in children:
         child.start()
     ready.wait(60)

@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from drivers.base import MeterIdentity, RegisterReading, Source, batch_of
 from headend.domain.calendar import LocalCalendar, to_us
+from headend.domain.edits import EditKind, EditOrder
 from headend.ingest.item import Item
 from headend.ingest.writer import ReadingWriter
+from headend.settlement import edit_desk
+from headend.settlement.rules import Rules
 from headend.settlement.service import SettlementService
 from headend.store import topology
 from headend.store.pool import Connection
@@ -58,6 +62,8 @@ class World:
     """Readings that cannot be, resets and rollovers among them."""
     samples: list[Sample] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    edits: list[tuple[str, EditOrder]] = field(default_factory=list)
+    """By the usage point's code; those that can hold once everything is there."""
     areas: dict[str, int] = field(default_factory=dict)
     points: dict[str, int] = field(default_factory=dict)
     meters: dict[str, int] = field(default_factory=dict)
@@ -100,6 +106,13 @@ class World:
             Change(f"other ratio at {ratio_at}", lambda c, w: w.ratio(c, ratio_at)),
         ]
         choose.shuffle(self.changes)
+        in_gap = T0 + timedelta(days=20)
+        noon = T0 + timedelta(days=choose.choice((2, 3, 46, 48)), hours=12)
+        self.edits = [
+            ("pv", _order(EditKind.READINGS, noon, noon + 9 * HOUR, meter=("Acme", "pv"))),
+            ("daily", _order(EditKind.VALUES, noon, noon + 4 * HOUR, energies_wh=(7, 0, 40, 11))),
+            ("move", _order(EditKind.VALUES, in_gap, in_gap + 2 * HOUR, energies_wh=(3, 9))),
+        ]
         self.samples.sort(key=lambda s: (s.at, s.meter))
 
     def _instant(self) -> datetime:
@@ -112,7 +125,7 @@ class World:
         """Hourly registers with gaps of every length."""
         choose = self.choose
         register, export = 0, 0
-        silent_until = -1
+        silent_until, whole = -1, True  # a day without a gap may be a reference day
         for k in range(DAYS * 24 + 1):
             at = T0 + k * HOUR + timedelta(seconds=choose.choice([0, 0, 0, 2, 4, 7, 400]))
             register += (
@@ -128,9 +141,11 @@ class World:
                 continue  # 43 days: more than what a late reading reaches over
             if name == "daily" and k % 24 != 10:
                 continue
-            if k <= silent_until or choose.random() < 0.08:
+            if k % 24 == 0:
+                whole = choose.random() < 0.6
+            if k <= silent_until or (not whole and choose.random() < 0.1):
                 continue
-            if choose.random() < 0.02:
+            if not whole and choose.random() < 0.05:
                 silent_until = k + choose.choice([1, 3, 8, 30, 60])
                 continue
             if at < since:
@@ -153,7 +168,7 @@ class World:
             "not c.relispartition and c.relname = any (%s)",
             [list(_FORGOTTEN)],
         )[0]["t"]
-        self.field.run(f"truncate {tables}")
+        self.field.run(f"truncate {tables} cascade")
         self.writer = ReadingWriter(self.field.store, self.field.settings, lambda: NOW)
         with self.field.store.transaction() as c:
             for point, area, meter, multiplier in self.initial:
@@ -182,6 +197,15 @@ class World:
         more = {"usage_point_id": self.points["B-sum"], "at": at, "calendar": self.calendar, "now": NOW}
         topology.remove_meter(c, **more)  # type: ignore[arg-type]
         topology.install_meter(c, meter_id=self.meters["B-sum"], multiplier=Decimal(60), **more)  # type: ignore[arg-type]
+
+    def edit(self, code: str, order: EditOrder) -> bool:
+        """Whether it could be made; what is said of nothing is refused."""
+        rules = Rules.of(self.field.settings.settlement, self.field.settings.validation)
+        try:
+            edit_desk.submit(self.field.store, rules, lambda: NOW, code, order)
+        except edit_desk.EditRefused:
+            return False
+        return True
 
     def write(self, samples: Sequence[Sample]) -> None:
         """One message with all of them."""
@@ -221,7 +245,12 @@ class World:
         }
 
 
+def _order(kind: EditKind, start: datetime, end: datetime, **more: Any) -> EditOrder:
+    number = uuid5(NAMESPACE_OID, f"{kind} {start}")
+    return EditOrder(edit_id=number, kind=kind, start=start, end=end, by="Li", reason="looked at it", **more)
+
+
 _FORGOTTEN = (
     "register_reading", "phase_reading", "latest_reading", "reading_revision", "reading_arrival", "area_membership",
-    "installation", "interval_day", "balance_day", "shaped_day", "dirty_day", "device_event", "event_episode",
+    "installation", "interval_day", "balance_day", "shaped_day", "dirty_day", "device_event", "event_episode", "edit",
 )  # fmt: skip

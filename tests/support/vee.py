@@ -23,6 +23,7 @@ from headend.settlement.rules import Rules
 from headend.settlement.topology import FOREVER_US, Installed, Membership, Point
 from headend.store.intervals import MeterReadings
 from headend.store.vectors import ABSENT
+from reconciliation.estimation import BY_METHOD
 from reconciliation.outages import outages
 from reconciliation.registers import NO_VALUE, IntervalQuality
 
@@ -153,3 +154,8 @@ class Bench:
 
 def _plain(values: Any) -> list[int | None]:
     return [None if v == NO_VALUE else int(v) for v in values.tolist()]
+
+
+def methods(found: Found, first: int, end: int) -> set[int]:
+    """How the intervals from the first to before the end were estimated: bits of Flag, 0: not at all."""
+    return {flags & int(BY_METHOD) for flags in found.flags[first:end]}

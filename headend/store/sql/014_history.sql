@@ -115,7 +115,7 @@ create table reading_arrival (
     check (first_ts <= last_ts)
 );
 comment on table reading_arrival is 'readings that came late: of these meters, between these stamps, both included';
-create index reading_arrival_block on reading_arrival (block, received_at);
+create index reading_arrival_block on reading_arrival (block, last_ts);
 
 -- What a stored reading lacked until a value was added to it (the registers stay what they were; absent is not another value).
 create table reading_completion (
@@ -139,13 +139,13 @@ select r.meter_id, r.ts,
        r.flags, r.source, r.uncertainty_ms, r.resolution_wh
 from register_reading r
 left join lateral (
-    select range_agg(tstzrange(a.first_ts, a.last_ts, '[]')) as spans from reading_arrival a
-    where a.block = r.meter_id >> 8 and a.received_at > known_at() and get_bit(a.meters, r.meter_id & 255) = 1) later on true
-left join lateral (
     select true as found, v.import_wh, v.export_wh, v.voltage_dv from reading_completion v
     where v.meter_id = r.meter_id and v.ts = r.ts and v.part = 'registers' and v.noted_at > known_at()
     order by v.noted_at limit 1) c on true
-where r.ts <= known_at() and (later.spans is null or not r.ts <@ later.spans);
+where r.ts <= known_at() and not exists (
+    select from reading_arrival a
+    where a.block = r.meter_id >> 8 and r.ts between a.first_ts and a.last_ts and a.received_at > known_at()
+      and get_bit(a.meters, r.meter_id & 255) = 1);
 
 create view as_known.phase_reading as
 select p.meter_id, p.ts,
@@ -154,15 +154,15 @@ select p.meter_id, p.ts,
        (k.was).power_w
 from phase_reading p
 left join lateral (
-    select range_agg(tstzrange(a.first_ts, a.last_ts, '[]')) as spans from reading_arrival a
-    where a.block = p.meter_id >> 8 and a.received_at > known_at() and get_bit(a.meters, p.meter_id & 255) = 1) later on true
-left join lateral (
     select true as found, v.phases from reading_completion v
     where v.meter_id = p.meter_id and v.ts = p.ts and v.part = 'phases' and v.noted_at > known_at()
     order by v.noted_at limit 1) c on true
 cross join lateral (
     select case when c.found then jsonb_populate_record(null::phase_reading, c.phases) else p end as was) k
-where p.ts <= known_at() and (later.spans is null or not p.ts <@ later.spans) and (c.found is null or c.phases is not null);
+where p.ts <= known_at() and (c.found is null or c.phases is not null) and not exists (
+    select from reading_arrival a
+    where a.block = p.meter_id >> 8 and p.ts between a.first_ts and a.last_ts and a.received_at > known_at()
+      and get_bit(a.meters, p.meter_id & 255) = 1);
 
 create view as_known.reading_revision as select * from reading_revision where noted_at <= known_at();
 create view as_known.device_event as select * from device_event where received_at <= known_at();

@@ -18,10 +18,12 @@ select usage_point_id, category, '-infinity' from usage_point order by usage_poi
 -- Whoever adds a usage point says what it is; from then on only a change says otherwise.
 create function open_category() returns trigger language plpgsql as $$
 begin
-    insert into usage_point_category (usage_point_id, category, valid_from) values (new.usage_point_id, new.category, '-infinity');
+    insert into usage_point_category (usage_point_id, category, valid_from)
+    select usage_point_id, category, '-infinity' from added order by usage_point_id;
     return null;
 end $$;
-create trigger usage_point_category_opened after insert on usage_point for each row execute function open_category();
+create trigger usage_point_category_opened after insert on usage_point referencing new table as added
+    for each statement execute function open_category();
 
 select keep_history('usage_point_category');
 create index on usage_point_category_past (usage_point_id);

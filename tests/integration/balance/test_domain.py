@@ -10,8 +10,11 @@ import pytest
 
 from headend.domain.calendar import LocalCalendar
 from headend.domain.unmetered import UnmeteredLoad
+from headend.settlement.grid import DayRange
+from headend.settlement.inputs import load_inputs
 from headend.settlement.rules import Rules
 from headend.settlement.settler import settle_area
+from headend.settlement.windows import load_window
 from headend.store import balances, dirty, unmetered
 from support.field import DAY0, T0, Field
 
@@ -132,9 +135,6 @@ def test_a_change_of_a_load_marks_the_days_that_it_touches(field: Field) -> None
 
 def test_a_load_goes_by_what_was_known(field: Field) -> None:
     """As `headend settle --as-known-at` reads it."""
-    from headend.settlement.grid import DayRange
-    from headend.settlement.inputs import load_inputs
-
     yard = Yard(field)
     rules = Rules.of(field.settings.settlement)
     days = DayRange(rules.calendar, DAY0, DAY0)
@@ -250,3 +250,16 @@ def test_marks_of_another_area_stay_alone(field: Field) -> None:
     with field.store.transaction() as connection:
         assert dirty.waiting(connection, yard.area) == 0, "nobody has ever seen a day of it"
         assert dirty.waiting(connection, other) == 1
+
+
+def test_the_engine_does_not_look_for_a_thief_of_street_lights(field: Field) -> None:
+    yard = Yard(field)
+    yard.fill(yard.total, 20)
+    for meter in yard.houses:
+        yard.fill(meter, 390)
+    yard.add(yard.load("24/7", 40))  # 10 Wh a quarter
+    yard.settle()
+    rules = Rules.of(field.settings.settlement)
+    with field.store.transaction() as connection:
+        window = load_window(connection, yard.area, "A1", DayRange(rules.calendar, DAY0, DAY0), rules).window
+    assert window.area_import_wh.tolist() == [790.0] * 96

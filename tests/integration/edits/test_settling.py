@@ -432,3 +432,23 @@ def test_as_it_was_known_before_an_edit_there_is_none(editor: Editor) -> None:
     assert known(before) == (100, False)
     assert known(between) == (10, True)
     assert known(None) == (100, False)
+
+
+def test_a_late_reading_at_one_end_settles_every_day_of_the_edit_again(editor: Editor) -> None:
+    """Three days hang on it: the reading marks only its own."""
+    meter = _household(editor, days=4, without=range(40, 41))
+    start, count = T0 + 40 * QUARTER, 2 * 96 + 16
+    assert editor.energies("H", 0, first=39, count=2) == [100, 100]
+    editor.set("H", start, [200, 0] * (count // 2))
+    editor.settle()
+    for day in (0, 1, 2):
+        assert Quality.EDITED in editor.day("H", day)["quality"]
+    editor.field.store_readings([(meter, start, 3990)])
+    editor.field.mark_reading(1, [start])
+    assert editor.marked() == [DAY0]
+    editor.settle()
+    assert editor.energies("H", 0, first=39, count=2) == [90, 110]
+    for day, refused in ((0, 56), (1, 96), (2, 56)):
+        assert editor.energies("H", day)[57:] == [100] * 39
+        flags = editor.day("H", day)["flags"]
+        assert sum(bool(f & ValidationFlag.EDIT_REFUSED) for f in flags) == refused

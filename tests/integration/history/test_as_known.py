@@ -10,51 +10,21 @@ from headend.settlement.differences import Difference
 from headend.settlement.grid import DayRange
 from support.chronicle import QUARTER, Chronicle, vectors_of
 from support.field import DAY0, T0
+from support.village import DAY, Village
 
-DAY = timedelta(days=1)
 _REMOVED = "update installation set valid_to = %s, end_import_wh = %s where usage_point_id = %s"
 
 
-class _Village:
-    """An area meter (x 40, 11 Wh a quarter) and two houses (200 and 230 Wh a quarter) over days, read every quarter."""
-
-    def __init__(self, chronicle: Chronicle, days: int = 2) -> None:
-        self.field = chronicle
-        self.area = chronicle.area()
-        self.total = chronicle.meter("sum", phases=3)
-        self.top = chronicle.point(self.area, "top", "area", rated=None)
-        chronicle.install(self.top, self.total, multiplier="40", start=0)
-        self.points, self.meters = [], []
-        for serial in ("one", "two"):
-            self.points.append(chronicle.point(self.area, serial))
-            self.meters.append(chronicle.meter(serial))
-            chronicle.install(self.points[-1], self.meters[-1], start=0)
-        for day in range(days):
-            self.read(day)
-        chronicle.now = T0 + days * DAY + timedelta(hours=1)
-        chronicle.settle()
-
-    def read(self, day: int, **wh: int) -> None:
-        """A day's upload, an hour after its end."""
-        self.field.now = T0 + (day + 1) * DAY + timedelta(hours=1)
-        each = {"sum": 11, "one": 200, "two": 230} | wh
-        self.field.receive(
-            (serial, T0 + day * DAY + k * QUARTER, wh * (96 * day + k))
-            for serial, wh in each.items()
-            for k in range(97)
-        )
-
-
 @pytest.fixture
-def village(chronicle: Chronicle) -> _Village:
-    return _Village(chronicle)
+def village(chronicle: Chronicle) -> Village:
+    return Village(chronicle)
 
 
 def _of(found: list[Difference], usage_point: str | None) -> dict[tuple[date, str], tuple[int | None, int | None]]:
     return {(d.day, d.quantity): (d.then_wh, d.now_wh) for d in found if d.usage_point == usage_point}
 
 
-def test_nothing_new_is_no_difference(village: _Village) -> None:
+def test_nothing_new_is_no_difference(village: Village) -> None:
     field = village.field
     then = field.now
     field.now += 3 * DAY
@@ -62,7 +32,7 @@ def test_nothing_new_is_no_difference(village: _Village) -> None:
     assert (list(found.differences), found.days, list(found.closed), found.unknown) == ([], 2, [], False)
 
 
-def test_a_swap_at_a_wrong_instant_corrected_three_weeks_later(village: _Village) -> None:
+def test_a_swap_at_a_wrong_instant_corrected_three_weeks_later(village: Village) -> None:
     field = village.field
     new = field.meter("three")
     # The crew notes the swap at 12:00; in truth it was at 06:00 of the same day, at the same registers.
@@ -104,7 +74,7 @@ def test_a_swap_at_a_wrong_instant_corrected_three_weeks_later(village: _Village
     assert any("installed 2026-03-04 12:00 → 2026-03-04 06:00" in why for why in found.why), found.why
 
 
-def test_a_ct_ratio_noted_wrongly_is_corrected_for_the_past(village: _Village) -> None:
+def test_a_ct_ratio_noted_wrongly_is_corrected_for_the_past(village: Village) -> None:
     field = village.field
     then, before = field.now, field.balanced()
     field.now += 90 * DAY
@@ -123,7 +93,7 @@ def test_a_ct_ratio_noted_wrongly_is_corrected_for_the_past(village: _Village) -
     } == before[village.area, DAY0]
 
 
-def test_a_move_to_another_area_noted_later(village: _Village) -> None:
+def test_a_move_to_another_area_noted_later(village: Village) -> None:
     field = village.field
     then = field.now
     field.now += DAY
@@ -146,7 +116,7 @@ def test_a_move_to_another_area_noted_later(village: _Village) -> None:
     assert _of(new.differences, "two") == {(DAY0 + DAY, "import"): (None, 230 * 96)}
 
 
-def test_a_move_corrected_back(village: _Village) -> None:
+def test_a_move_corrected_back(village: Village) -> None:
     """Both ways: the correction of a correction is a new knowledge, too."""
     field = village.field
     first = field.now
@@ -166,7 +136,7 @@ def test_a_move_corrected_back(village: _Village) -> None:
 
 def test_a_shared_meter_removed_and_the_removal_corrected(chronicle: Chronicle) -> None:
     field = chronicle
-    village = _Village(field)
+    village = Village(field)
     shared, meter = field.point(village.area, "shared", "shared", rated=None), field.meter("old")
     field.install(shared, meter, start=0)
     field.change(
@@ -211,7 +181,7 @@ def test_a_shared_meter_removed_and_the_removal_corrected(chronicle: Chronicle) 
     }
 
 
-def test_a_category_corrected_is_listed_with_the_energy_unchanged(village: _Village) -> None:
+def test_a_category_corrected_is_listed_with_the_energy_unchanged(village: Village) -> None:
     field = village.field
     then = field.now
     field.now += DAY
@@ -223,7 +193,7 @@ def test_a_category_corrected_is_listed_with_the_energy_unchanged(village: _Vill
     assert found[0].why == ("category residential → commercial",)
 
 
-def test_a_polarity_mended_for_the_past(village: _Village) -> None:
+def test_a_polarity_mended_for_the_past(village: Village) -> None:
     field = village.field
     then = field.now
     field.now += DAY
@@ -236,7 +206,7 @@ def test_a_polarity_mended_for_the_past(village: _Village) -> None:
 
 def test_late_readings(chronicle: Chronicle) -> None:
     """One house's second day comes a week late; then its gap was absent, now it is measured."""
-    village = _Village(chronicle, days=1)
+    village = Village(chronicle, days=1)
     field = village.field
     field.now = T0 + 2 * DAY + timedelta(hours=1)
     for serial, wh in (("sum", 11), ("one", 200)):
@@ -256,7 +226,7 @@ def test_late_readings(chronicle: Chronicle) -> None:
 
 def test_registers_added_to_a_reading_later(chronicle: Chronicle) -> None:
     """A reading came without its register, which was added to it later."""
-    village = _Village(chronicle, days=1)
+    village = Village(chronicle, days=1)
     field = village.field
     field.now = at = T0 + DAY + timedelta(hours=6)
     field.receive([("one", at, None)])

@@ -264,16 +264,17 @@ class _Story:
 
     def lamps(self) -> None:
         """A load without a meter is entered, or found to take something else."""
-        area = self.rng.choice(self.areas)
-        values = [f"lamps-{area}", area, self.rng.choice((200, 1500)), T0]
-        self.field.change(
-            (
-                "insert into unmetered_load (code, area_id, kind, power_w, schedule, valid_from, noted_by) "
-                "values (%s, %s, 'street_light', %s, '24/7', %s, 'Wang') "
-                "on conflict (code, valid_from) do update set power_w = excluded.power_w",
-                values,
+        area, power_w = self.rng.choice(self.areas), self.rng.choice((200, 1500))
+        if self.field.rows("select from unmetered_load where area_id = %s", [area]):
+            self.field.change(("update unmetered_load set power_w = %s where area_id = %s", [power_w, area]))
+        else:
+            self.field.change(
+                (
+                    "insert into unmetered_load (code, area_id, kind, power_w, schedule, valid_from, noted_by) "
+                    "values (%s, %s, 'street_light', %s, '24/7', %s, 'Wang')",
+                    [f"lamps-{area}", area, power_w, T0],
+                )
             )
-        )
 
     def limits(self) -> None:
         values = [self.rng.choice((None, 0.02, 0.5)), self.rng.choice(self.areas)]

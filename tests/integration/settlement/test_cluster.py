@@ -38,8 +38,8 @@ def make_cluster() -> Iterator[Callable[..., Any]]:
     def make(environment: dict[str, str], workers: int = 2) -> Any:
         made.append(
             distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", protocol="tcp",
-                host="127.0.0.1", silence_logs=logging.CRITICAL, memory_limit=0,
+                n_workers=workers, threads_per_worker=1, processes=True, protocol="tcp", host="127.0.0.1",
+                dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL, memory_limit=0,
                 env={"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"} | environment,
             )
         )  # fmt: skip

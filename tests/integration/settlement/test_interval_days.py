@@ -14,9 +14,9 @@ import pytest
 
 from headend.domain.calendar import LocalCalendar, to_us
 from headend.domain.quality import Quality, ValidationFlag
-from headend.store import intervals
+from headend.store import interval_days, intervals
 from headend.store import migrate as module
-from headend.store.intervals import IntervalDays
+from headend.store.interval_days import IntervalDays
 from headend.store.migrate import migrate, migrations
 from headend.store.pool import Store
 from headend.store.vectors import ABSENT
@@ -64,7 +64,7 @@ def _days(points: list[int], days: list[date], **changed: Any) -> IntervalDays:
 
 def _put(store: Store, days: IntervalDays, now: datetime = NOW) -> list[tuple[int, date]]:
     with store.transaction() as connection:
-        return intervals.put(connection, days, now)
+        return interval_days.put(connection, days, now)
 
 
 def _rows(store: Store) -> list[dict[str, Any]]:
@@ -105,6 +105,14 @@ def test_a_row_that_says_the_same_is_not_written(places: Store) -> None:
     assert places.rows(b"select xmin::text, * from interval_day order by 2, 3") == before
 
 
+def test_a_row_is_the_same_whatever_is_written_with_it(places: Store) -> None:
+    _put(places, _days([1], [SHORT]))
+    wider = _days([1, 2, 3], [SHORT, LONG, PLAIN], meters=np.array([[1, 0], [2, 4], [3, 0]]))
+    wider = replace(wider, meter_counts=np.array([1, 2, 1]))
+    wider.quality[1, 5], wider.flags[2, 7], wider.export_wh[1, 3] = 3, 16, 8
+    assert {point for point, _ in _put(places, wider, LATER)} == {2, 3}
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -135,7 +143,9 @@ def test_a_row_put_there_meanwhile_is_written_over(places: Store, monkeypatch: p
     old, new = _days([1], [PLAIN]), _days([1, 2], [PLAIN, PLAIN], end_mark=np.array([8, 9]))
     _put(places, old)
     with monkeypatch.context() as blind:
-        blind.setattr(intervals, "_known", lambda _c, days, _d: np.full(days.day.size, 2))  # as though none were there
+        blind.setattr(
+            interval_days, "_known", lambda _c, days, _d: np.full(days.day.size, 2)
+        )  # as though none were there
         assert set(_put(places, new, LATER)) == {(1, PLAIN), (2, PLAIN)}
     assert [row["end_mark"] for row in _rows(places)] == [8, 9]
     assert _put(places, new) == []

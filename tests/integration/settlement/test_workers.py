@@ -1,4 +1,4 @@
-"""Several settling workers at once: areas that share a usage point, a worker that dies, an area that cannot be settled."""
+"""Several settling workers at once: areas that share a point, a worker that dies, an area that cannot be settled."""
 
 from __future__ import annotations
 
@@ -355,3 +355,31 @@ def test_a_killed_process_of_a_mass_settlement_costs_nothing(make_field: Callabl
     (total,) = result
     assert (total.failed, total.stopped) == ({}, False)
     _same((field.intervals(), field.balances()), wanted)
+
+
+def test_ctrl_c_ends_after_the_pass_in_hand_and_says_what_was_done(
+    make_field: Callable[..., Field], dsn: str, tmp_path: Path
+) -> None:
+    field = make_field()
+    town = build_town(field, areas=5, houses=8, days=31)
+    config = config_of(tmp_path / "headend.toml", {"database": {"dsn": dsn}})
+    command = [sys.executable, "-m", "headend.cli", "settle", "--config", str(config), "--workers", "1"]
+    with field.store.transaction() as holder:
+        # It is at the third area when it is told to stop, and waits for it within its transaction.
+        holder.execute(b"select from area where code = 'A03' for no key update")
+        settling = subprocess.Popen(
+            [*command, "--from", str(DAY0), "--to", str(town.last)],
+            env={k: v for k, v in os.environ.items() if not k.startswith("HEADEND_")} | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        _until(lambda: field.one(WAITING) >= 1, "it waits for the area")
+        settling.send_signal(signal.SIGINT)
+    out, err = settling.communicate(timeout=PATIENCE_S)
+    assert settling.returncode == 130, err
+    assert "stopped: 2 of 5 areas are done" in err
+    counted = "select a.code, count(*) as days from balance_day join area a using (area_id) group by 1 order by 1"
+    done = field.rows(counted)
+    assert [row["code"] for row in done] == ["A01", "A02", "A03"], "the pass in hand was finished"
+    assert f"{sum(row['days'] for row in done)} area-days settled" in out

@@ -270,3 +270,17 @@ def test_the_split_of_what_was_delivered() -> None:
     day = _day(_energy([[100] * 3]), points)
     assert (day.measured_wh, day.estimated_wh, day.edited_wh) == (11, 20, 40)
     assert day.estimated_share == pytest.approx(20 / 71)
+
+
+def test_where_power_had_failed_there_was_nothing_to_measure() -> None:
+    dark = [[Q.MEASURED] * 6 + [Q.ZERO_BY_EVENT] * 4]
+    points = _energy([[95] * 6 + [0] * 4], quality=dark)
+    area = _energy([[100] * 6 + [0] * 4], quality=dark)
+    day = _day(area, points)
+    assert (day.state, day.coverage_intervals, day.intervals_complete) == (State.NORMAL, 1.0, 10)
+    assert (day.measured_wh, day.estimated_wh) == (570, 0)
+    nobody_counts = MeteredEnergy(
+        import_wh=area.import_wh, export_wh=area.export_wh, quality=area.quality,
+        counted=np.zeros((1, 10), np.bool_), served=area.served,
+    )  # fmt: skip
+    assert _day(nobody_counts, points).reason == "area_meter_missing"

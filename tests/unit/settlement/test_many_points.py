@@ -140,7 +140,7 @@ def test_a_table_of_readings_is_the_mapping_it_was_made_of(seed: int) -> None:
         for field in fields(own):
             assert getattr(table[meter], field.name).tolist() == getattr(own, field.name).tolist()
     wanted = np.array([*readings, 99])
-    begin = np.array([choose.randrange(START, END) for _ in wanted])
+    begin = np.array([START + choose.randrange(250) * 900 * SECOND for _ in wanted])  # where readings are, mostly
     rows, counts = table.rows_between(wanted, begin, begin + 9_000 * SECOND)
     ends = np.cumsum(counts)
     for i, meter in enumerate(wanted.tolist()):

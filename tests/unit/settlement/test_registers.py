@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciliation.registers import GridRules
 from reconciliation.registers import IntervalQuality as Q
 from reconciliation.validation import Flag
 from support.registers import meta, settle_series
@@ -55,6 +56,35 @@ def test_a_gap_longer_than_two_hours_is_reported_for_its_shape() -> None:
     found = settle_series([(0, 0), (9 * QUARTER, 900)], 9)
     assert found.gaps == 1
     assert sum(e or 0 for e in found.energy) == 900
+
+
+def test_a_wide_tolerance_makes_no_long_gap_a_line() -> None:
+    # 3 h of tolerance: the middle of a gap of three hours lies within it, but a line reaches two hours only
+    wide = GridRules(tolerance_us=3 * 3_600_000_000)
+    assert settle_series([(0, 0), (8 * QUARTER, 800)], 8, rules=wide).quality == [Q.INTERPOLATED] * 8
+    found = settle_series([(0, 0), (12 * QUARTER, 1200)], 12, rules=wide)
+    assert (found.quality, found.gaps) == ([Q.ESTIMATED] * 12, 1)
+
+
+@pytest.mark.parametrize(("seconds", "gaps"), [(7200, 0), (7210, 0), (7211, 1)])
+def test_a_line_reaches_two_hours_between_instants_that_readings_may_miss_by_five_seconds(
+    seconds: int, gaps: int
+) -> None:
+    assert settle_series([(-5, 0), (seconds - 5, 900)], 9).gaps == gaps
+
+
+def test_estimated_intervals_say_how_and_others_do_not() -> None:
+    found = settle_series([(0, 0), (900, 50), (4500, 100), (6300, 120)], 7)
+    method = [flags & Flag.BY_LINE for flags in found.flags]
+    assert found.quality == [Q.MEASURED] + [Q.ESTIMATED] * 4 + [Q.INTERPOLATED] * 2
+    assert [bool(m) for m in method] == [False, True, True, True, True, False, False]
+
+
+def test_a_day_that_falls_keeps_its_fall_where_it_is_deepest() -> None:
+    # three days of two intervals: 10 12 12, 12 9 8, 8 11 14; the second one is 4 Wh less than nothing
+    found = settle_series([(0, 10), (900, 12), (1800, 12), (2700, 9), (3600, 8), (4500, 11), (5400, 14)], 6, day=2)
+    assert found.energy == [2, 0, -4, 0, 3, 3]
+    assert sum(e or 0 for e in found.energy) == 14 - 10
 
 
 def test_after_the_last_register_there_is_no_number() -> None:

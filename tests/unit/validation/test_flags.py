@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from headend.domain.calendar import US_PER_S
-from headend.settlement.observations import FOREVER_US, ClocksOff, OtherValues, PhaseReadings, TariffReadings
+from headend.settlement.observations import FOREVER_US, ClocksOff, OtherValues, PhaseReadings
+from headend.settlement.tariffs import TariffReadings
+from headend.settlement.zero_days import without_energy
+from reconciliation.registers import IntervalQuality
 from reconciliation.validation import RULES, Flag
 from support.judged import DAY0, SLOTS, House, Judge, uneven
 
@@ -210,6 +213,21 @@ def test_zero_days_within_the_stretch() -> None:
     assert Judge(days=9).slots(replace(idle, lacking=[8 * SLOTS - 1]), Flag.ZERO_DAYS) == found, "level on both sides"
     cut = replace(idle, energy_wh=idle.energy_wh[: 9 * SLOTS - 1])
     assert sorted({s // SLOTS for s in Judge(days=9).slots(cut, Flag.ZERO_DAYS)}) == [7], "the last day is not over"
+
+
+def test_days_without_power_are_no_days_without_energy() -> None:
+    told = np.zeros((3, SLOTS), dtype=np.int64)
+    quality = np.ones((3, SLOTS), dtype=np.int8)
+    quality[1, 40] = IntervalQuality.ZERO_BY_EVENT
+    quality[2, 40] = IntervalQuality.ESTIMATED
+    assert without_energy(told, told, quality).tolist() == [True, False, True]
+
+
+def test_a_clock_found_off_counts_for_a_day_at_the_most() -> None:
+    house = House(energy_wh=uneven(3 * SLOTS))
+    assert Judge(days=3, observed=_clock(7, 61.0)).slots(house, Flag.CLOCK_DRIFT) == list(range(7, 7 + SLOTS + 1))
+    brief = Judge(days=3, observed=_clock(7, 61.0), validation={"clock_drift": {"holds_h": 1.0}})
+    assert brief.slots(house, Flag.CLOCK_DRIFT) == list(range(7, 12))
 
 
 def test_thresholds_follow_the_category_of_the_day() -> None:

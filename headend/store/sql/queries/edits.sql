@@ -77,7 +77,8 @@ cross join generate_series(%(first)s::date::timestamp, %(last)s::date::timestamp
 where m.usage_point_id = %(usage_point_id)s
   and tstzrange(m.valid_from, m.valid_to) && tstzrange(g at time zone %(zone)s, (g + interval '1 day') at time zone %(zone)s)
 order by 1, 2
-on conflict (area_id, day) do update set marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond')
+on conflict (area_id, day) do update set
+    marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond'), since = coalesce(d.since, d.marked_at)
 
 -- memberships --
 -- The areas that a usage point hung on in a stretch.
@@ -97,7 +98,8 @@ where i.meter_id = %(meter_id)s
   and tstzrange(i.valid_from, i.valid_to, '[]') && tstzrange(g at time zone %(zone)s, (g + interval '1 day') at time zone %(zone)s)
   and tstzrange(m.valid_from, m.valid_to) && tstzrange(g at time zone %(zone)s, (g + interval '1 day') at time zone %(zone)s)
 order by 1, 2
-on conflict (area_id, day) do update set marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond')
+on conflict (area_id, day) do update set
+    marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond'), since = coalesce(d.since, d.marked_at)
 
 -- served_between --
 -- Whether a meter served at a usage point at some time between two instants, both included.

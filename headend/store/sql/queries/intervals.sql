@@ -145,11 +145,6 @@ returning interval_day.usage_point_id, interval_day.day
 -- Which readings decided a day's two midnights when it was settled.
 select usage_point_id, start_mark, end_mark from interval_day where usage_point_id = any(%(usage_points)s) and day = %(day)s
 
--- estimated_days --
--- Later days of some points with estimates in them: their shape may come from the days just settled.
-select usage_point_id, day from interval_day
-where usage_point_id = any(%(usage_points)s) and day > %(after)s and day <= %(until)s and estimated > 0
-
 -- idle_days --
 -- Days without energy, though the meter had power (quality 5: it had none): most days are told by their first interval.
 select usage_point_id, day from interval_day

@@ -22,6 +22,51 @@ where meter_id = any(%(meters)s) and ts >= %(start)s and ts < %(end)s
           and greatest(abs(current_l1_ma), abs(current_l2_ma), abs(current_l3_ma)) > 0)
 group by meter_id
 
+-- odd_tariffs --
+-- Readings whose rates do not add up to their total, by the step that is finest; of meters that have rates at all. As floating point numbers,
+-- since a spoilt register may hold anything.
+select p.meter_id, array_agg(p.ts) as ts_us,
+       array_agg(coalesce(r.resolution_wh::bigint, 0)) as step_wh, array_agg(r.import_wh) as import_wh,
+       array_agg(coalesce(import_t1_wh, %(absent)s)) as import_t1_wh,
+       array_agg(coalesce(import_t2_wh, %(absent)s)) as import_t2_wh,
+       array_agg(coalesce(import_t3_wh, %(absent)s)) as import_t3_wh,
+       array_agg(coalesce(import_t4_wh, %(absent)s)) as import_t4_wh,
+       array_agg(coalesce(import_t5_wh, %(absent)s)) as import_t5_wh,
+       array_agg(coalesce(import_t6_wh, %(absent)s)) as import_t6_wh,
+       array_agg(coalesce(import_t7_wh, %(absent)s)) as import_t7_wh,
+       array_agg(coalesce(import_t8_wh, %(absent)s)) as import_t8_wh
+from tariff_meter t
+join meter m using (meter_id)
+join phase_reading p on p.meter_id = t.meter_id and p.ts >= %(start)s and p.ts < %(end)s
+join register_reading r on r.meter_id = p.meter_id and r.ts = p.ts and r.ts >= %(start)s and r.ts < %(end)s
+where t.meter_id = any(%(meters)s)
+  and abs(coalesce(import_t1_wh, 0)::float8 + coalesce(import_t2_wh, 0)::float8 + coalesce(import_t3_wh, 0)::float8 + coalesce(import_t4_wh, 0)::float8
+          + coalesce(import_t5_wh, 0)::float8 + coalesce(import_t6_wh, 0)::float8 + coalesce(import_t7_wh, 0)::float8 + coalesce(import_t8_wh, 0)::float8 - r.import_wh)
+      > %(steps)s::float8 * greatest(m.resolution_wh, r.resolution_wh)
+        * num_nonnulls(import_t1_wh, import_t2_wh, import_t3_wh, import_t4_wh, import_t5_wh, import_t6_wh, import_t7_wh, import_t8_wh)
+  and num_nonnulls(import_t1_wh, import_t2_wh, import_t3_wh, import_t4_wh, import_t5_wh, import_t6_wh, import_t7_wh, import_t8_wh) > 0
+group by p.meter_id
+
+-- rates_told --
+-- Which rates the readings of a stretch and the last one before it told, as bits: 1 for the first rate.
+with near as (
+    select r.meter_id, r.ts from register_reading r
+    where r.meter_id = any(%(meters)s) and r.ts >= %(from)s and r.ts < %(end)s
+    union all
+    select w.meter_id, r.ts
+    from unnest(%(meters)s) as w (meter_id)
+    cross join lateral (
+        select r.ts from register_reading r
+        where r.meter_id = w.meter_id and r.ts < %(from)s and r.ts >= %(since)s
+        order by r.ts desc limit 1) r)
+select n.meter_id, array_agg(n.ts) as ts_us,
+       array_agg(case when p.ts is null then 0::bigint else
+           1 * (p.import_t1_wh is not null)::int + 2 * (p.import_t2_wh is not null)::int + 4 * (p.import_t3_wh is not null)::int + 8 * (p.import_t4_wh is not null)::int
+           + 16 * (p.import_t5_wh is not null)::int + 32 * (p.import_t6_wh is not null)::int + 64 * (p.import_t7_wh is not null)::int + 128 * (p.import_t8_wh is not null)::int end) as rates
+from near n
+left join phase_reading p on p.meter_id = n.meter_id and p.ts = n.ts and p.ts >= %(since)s and p.ts < %(end)s
+group by n.meter_id
+
 -- other_values --
 -- Readings of an instant that was stored already, which told another register; what was stored first stays.
 select meter_id, ts, kept_import_wh, kept_export_wh, other_import_wh, other_export_wh

@@ -4,7 +4,7 @@ copy register_reading (meter_id, ts, import_wh, export_wh, voltage_dv, flags, so
 
 -- copy_phases --
 -- What few meters send.
-copy phase_reading (meter_id, ts, import_l1_wh, import_l2_wh, import_l3_wh, export_l1_wh, export_l2_wh, export_l3_wh, voltage_l1_dv, voltage_l2_dv, voltage_l3_dv, current_l1_ma, current_l2_ma, current_l3_ma, power_w) from stdin (format binary)
+copy phase_reading (meter_id, ts, import_l1_wh, import_l2_wh, import_l3_wh, export_l1_wh, export_l2_wh, export_l3_wh, voltage_l1_dv, voltage_l2_dv, voltage_l3_dv, current_l1_ma, current_l2_ma, current_l3_ma, power_w, import_t1_wh, import_t2_wh, import_t3_wh, import_t4_wh, import_t5_wh, import_t6_wh, import_t7_wh, import_t8_wh) from stdin (format binary)
 
 -- newest --
 -- Of these meters the newest instant stored, and which episodes stand open; as arrays, so that they come as columns.
@@ -31,7 +31,9 @@ select array_agg(p.meter_id), array_agg(p.ts),
        array_agg(p.export_l1_wh), array_agg(p.export_l2_wh), array_agg(p.export_l3_wh),
        array_agg(p.voltage_l1_dv), array_agg(p.voltage_l2_dv), array_agg(p.voltage_l3_dv),
        array_agg(p.current_l1_ma), array_agg(p.current_l2_ma), array_agg(p.current_l3_ma),
-       array_agg(p.power_w)
+       array_agg(p.power_w),
+       array_agg(p.import_t1_wh), array_agg(p.import_t2_wh), array_agg(p.import_t3_wh), array_agg(p.import_t4_wh),
+       array_agg(p.import_t5_wh), array_agg(p.import_t6_wh), array_agg(p.import_t7_wh), array_agg(p.import_t8_wh)
 from unnest(%(meter_id)s, %(first)s, %(last)s) as t (meter_id, first, last)
 cross join lateral (
     select p.meter_id, p.ts,
@@ -39,7 +41,9 @@ cross join lateral (
            coalesce(export_l1_wh, -9223372036854775808) as export_l1_wh, coalesce(export_l2_wh, -9223372036854775808) as export_l2_wh, coalesce(export_l3_wh, -9223372036854775808) as export_l3_wh,
            coalesce(voltage_l1_dv, '-32768'::smallint) as voltage_l1_dv, coalesce(voltage_l2_dv, '-32768'::smallint) as voltage_l2_dv, coalesce(voltage_l3_dv, '-32768'::smallint) as voltage_l3_dv,
            coalesce(current_l1_ma, -9223372036854775808) as current_l1_ma, coalesce(current_l2_ma, -9223372036854775808) as current_l2_ma, coalesce(current_l3_ma, -9223372036854775808) as current_l3_ma,
-           coalesce(power_w, -9223372036854775808) as power_w
+           coalesce(power_w, -9223372036854775808) as power_w,
+           coalesce(import_t1_wh, -9223372036854775808) as import_t1_wh, coalesce(import_t2_wh, -9223372036854775808) as import_t2_wh, coalesce(import_t3_wh, -9223372036854775808) as import_t3_wh, coalesce(import_t4_wh, -9223372036854775808) as import_t4_wh,
+           coalesce(import_t5_wh, -9223372036854775808) as import_t5_wh, coalesce(import_t6_wh, -9223372036854775808) as import_t6_wh, coalesce(import_t7_wh, -9223372036854775808) as import_t7_wh, coalesce(import_t8_wh, -9223372036854775808) as import_t8_wh
     from phase_reading p
     where p.meter_id = t.meter_id and p.ts between t.first and t.last and p.ts between %(from)s and %(until)s
     offset 0) p
@@ -61,7 +65,9 @@ create temporary table staged_phase (
     meter_id integer not null, ts timestamptz not null,
     import_l1_wh bigint, import_l2_wh bigint, import_l3_wh bigint, export_l1_wh bigint, export_l2_wh bigint, export_l3_wh bigint,
     voltage_l1_dv smallint, voltage_l2_dv smallint, voltage_l3_dv smallint,
-    current_l1_ma bigint, current_l2_ma bigint, current_l3_ma bigint, power_w bigint, place integer not null
+    current_l1_ma bigint, current_l2_ma bigint, current_l3_ma bigint, power_w bigint,
+    import_t1_wh bigint, import_t2_wh bigint, import_t3_wh bigint, import_t4_wh bigint,
+    import_t5_wh bigint, import_t6_wh bigint, import_t7_wh bigint, import_t8_wh bigint, place integer not null
 ) on commit delete rows
 
 -- copy_staged_readings --
@@ -86,9 +92,11 @@ select min(s.place) from new join staged_reading s using (meter_id, ts) group by
 -- Where none are stored, and only beside registers that say the same; returns the places.
 with new as (
     insert into phase_reading (meter_id, ts, import_l1_wh, import_l2_wh, import_l3_wh, export_l1_wh, export_l2_wh, export_l3_wh,
-                               voltage_l1_dv, voltage_l2_dv, voltage_l3_dv, current_l1_ma, current_l2_ma, current_l3_ma, power_w)
+                               voltage_l1_dv, voltage_l2_dv, voltage_l3_dv, current_l1_ma, current_l2_ma, current_l3_ma, power_w,
+                               import_t1_wh, import_t2_wh, import_t3_wh, import_t4_wh, import_t5_wh, import_t6_wh, import_t7_wh, import_t8_wh)
     select s.meter_id, s.ts, import_l1_wh, import_l2_wh, import_l3_wh, export_l1_wh, export_l2_wh, export_l3_wh,
-           voltage_l1_dv, voltage_l2_dv, voltage_l3_dv, current_l1_ma, current_l2_ma, current_l3_ma, power_w
+           voltage_l1_dv, voltage_l2_dv, voltage_l3_dv, current_l1_ma, current_l2_ma, current_l3_ma, power_w,
+           import_t1_wh, import_t2_wh, import_t3_wh, import_t4_wh, import_t5_wh, import_t6_wh, import_t7_wh, import_t8_wh
     from staged_phase s join staged_reading own using (place)
     cross join lateral (
         select from register_reading r
@@ -208,7 +216,11 @@ set import_l1_wh = coalesce(p.import_l1_wh, m.import_l1_wh), import_l2_wh = coal
     voltage_l1_dv = coalesce(p.voltage_l1_dv, m.voltage_l1_dv), voltage_l2_dv = coalesce(p.voltage_l2_dv, m.voltage_l2_dv),
     voltage_l3_dv = coalesce(p.voltage_l3_dv, m.voltage_l3_dv), current_l1_ma = coalesce(p.current_l1_ma, m.current_l1_ma),
     current_l2_ma = coalesce(p.current_l2_ma, m.current_l2_ma), current_l3_ma = coalesce(p.current_l3_ma, m.current_l3_ma),
-    power_w = coalesce(p.power_w, m.power_w)
+    power_w = coalesce(p.power_w, m.power_w),
+    import_t1_wh = coalesce(p.import_t1_wh, m.import_t1_wh), import_t2_wh = coalesce(p.import_t2_wh, m.import_t2_wh),
+    import_t3_wh = coalesce(p.import_t3_wh, m.import_t3_wh), import_t4_wh = coalesce(p.import_t4_wh, m.import_t4_wh),
+    import_t5_wh = coalesce(p.import_t5_wh, m.import_t5_wh), import_t6_wh = coalesce(p.import_t6_wh, m.import_t6_wh),
+    import_t7_wh = coalesce(p.import_t7_wh, m.import_t7_wh), import_t8_wh = coalesce(p.import_t8_wh, m.import_t8_wh)
 from more m
 where p.meter_id = m.meter_id and p.ts = m.ts and p.ts between %(first)s and %(last)s and p.meter_id = any (%(meters)s)
 returning m.place
@@ -225,6 +237,14 @@ left join lateral (
     select r.ts from register_reading r
     where r.meter_id = t.meter_id and r.ts > t.last and r.ts <= t.last + %(most)s::interval and r.ts between %(from)s and %(until)s
     order by r.ts limit 1) after on true
+
+-- note_tariffs --
+-- Which meters have registers per rate; nearly always it is known already, and then nothing is locked.
+insert into tariff_meter (meter_id)
+select n.meter_id from unnest(%(meter_id)s) as n (meter_id)
+where not exists (select from tariff_meter t where t.meter_id = n.meter_id)
+order by 1
+on conflict do nothing
 
 -- hold_newest --
 -- Every writer of a meter's readings advances its row here; they are locked in one order.
