@@ -25,7 +25,7 @@ Phases3f = tuple[float | None, float | None, float | None]
 Tariffs = tuple[int | None, ...]
 """Per rate, the first one first; None: not measured."""
 MAX_TARIFFS: Final = 8
-"""Rates that have a register of their own: 1.8.1 … 1.8.8 (IEC 62056-6-1, value group E); DL/T 645 names four of them."""
+"""Rates that have a register of their own: 1.8.1 … 1.8.8 (IEC 62056-6-1); DL/T 645 names four of them."""
 
 
 class Quantity(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from drivers.base import Quantity
+from drivers.base import IMPORT_TARIFFS, Quantity
 from drivers.modbus.features import Features
 from drivers.modbus.model import MeterModel
 
@@ -48,6 +48,8 @@ def delivers(model: MeterModel) -> str:
     has = model.quantities
     totals = [name for name, quantity in _TOTALS if Quantity(quantity) in has]
     phases = [name for name, pattern in _PER_PHASE if any(Quantity(pattern.format(p)) in has for p in (1, 2, 3))]
+    if rates := sum(quantity in has for quantity in IMPORT_TARIFFS):
+        totals.append(f"import of {rates} rates")
     if model.phases == 1:
         return ", ".join([*totals, *phases])
     return "; per phase ".join(", ".join(names) for names in (totals, phases) if names)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from drivers.base import MeterIdentity, Quantity, ReadingFlag
+from drivers.base import IMPORT_TARIFFS, MeterIdentity, Quantity, ReadingFlag, tariffs
 from drivers.errors import PayloadError
 from drivers.events import DeviceEvent
 from drivers.modbus.register_map import ENERGIES
@@ -205,6 +205,7 @@ class _Message:
             power_w=[_float(v.get(Quantity.POWER_W)) for v in values],
             import_phase_wh=[_phases_wh(v, "import_l{}_wh") for v in values],
             export_phase_wh=[_phases_wh(v, "export_l{}_wh") for v in values],
+            import_tariff_wh=[tariffs({q: _wh(v[q]) for q in IMPORT_TARIFFS if q in v}) for v in values],
             resolution_wh=[self._resolution_wh(v) for v in values],
             flags=[int(ReadingFlag.BACKFILL) if row.historical else 0 for row in rows],
         )

@@ -10,6 +10,7 @@ from drivers.mqtt.payload_map import MessageRule, PayloadMap
 
 HEADINGS: Final = ("id", "devices", "topics", "delivers", "stamped by", "documentation", "compared with")
 _PHASE: Final = re.compile(r"_l[123]_")
+_RATE: Final = re.compile(r"_t[1-8]_")
 
 
 def row(map_: PayloadMap) -> tuple[str, ...]:
@@ -30,7 +31,9 @@ def delivers(rules: Iterable[MessageRule]) -> str:
     """`import_wh (kWh), …; events communication_lost, …`: quantities with the units that the maker writes them in."""
     rules = list(rules)
     quantities = dict.fromkeys(
-        f"{_PHASE.sub('_l1…3_', q.value)} ({v.unit})" for rule in rules for q, v in rule.values.items()
+        f"{_RATE.sub('_t1…8_', _PHASE.sub('_l1…3_', q.value))} ({v.unit})"
+        for rule in rules
+        for q, v in rule.values.items()
     )
     kinds = dict.fromkeys(
         kind.value for rule in rules for event in rule.events for kind in (event.set, event.cleared) if kind is not None

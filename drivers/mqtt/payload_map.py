@@ -36,6 +36,8 @@ QUANTITIES: Final = tuple(
         "voltage_l1_v", "voltage_l2_v", "voltage_l3_v",
         "current_l1_a", "current_l2_a", "current_l3_a",
         "power_w",
+        "import_t1_wh", "import_t2_wh", "import_t3_wh", "import_t4_wh",
+        "import_t5_wh", "import_t6_wh", "import_t7_wh", "import_t8_wh",
     )
 )  # fmt: skip
 """What a reading has room for."""

@@ -27,7 +27,8 @@ READ_LATELY = timedelta(days=1)
 
 def _written_out(value: Any) -> Any:
     """Refuse a bare number, which pydantic would take for seconds since 1970: 20261101 is no first of November."""
-    if isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdecimal():
+    bare = isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdecimal()
+    if bare or isinstance(value, int | float):
         raise ValueError(f"{value} is a bare number; write it as in ISO 8601, such as 2026-11-01")
     return value
 

@@ -8,16 +8,26 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
 from headend.api import pagination
 from headend.api.deps import Instant, Parts, PartsDep, ReadDep, unknown
 from headend.api.errors import Problem, describe
 from headend.api.pagination import Cursor, Limit, Page
 from headend.api.usage_points import existing, quality_name
-from headend.domain.edits import MOST_INTERVALS, MOST_NAME, MOST_REASON, Direction, EditKind, EditOrder, check_words
+from headend.domain.edits import (
+    MOST_INTERVALS,
+    MOST_NAME,
+    MOST_REASON,
+    Direction,
+    EditKind,
+    EditOrder,
+    EditState,
+    check_words,
+)
 from headend.settlement import edit_desk
-from headend.settlement.edit_desk import BlockNumbers, EditRefused, Preview
+from headend.settlement.edit_refusal import BlockNumbers, EditRefused
+from headend.settlement.edit_trial import Preview
 from headend.settlement.rules import Rules
 from headend.store import edits
 from headend.store.edits import EditIdTaken
@@ -78,10 +88,10 @@ class EditRequest(BaseModel):
     direction: Direction = Field(Direction.IMPORT, description="of values")
     start: Instant = Field(alias="from", description="of values: start of the first interval; of readings: included")
     end: Instant = Field(alias="to", description="of values: end of the last interval; of readings: included")
-    energies_wh: list[int] | None = Field(
+    energies_wh: list[StrictInt] | None = Field(
         None, min_length=1, max_length=MOST_INTERVALS, description="one an interval, on the primary side"
     )
-    total_wh: int | None = Field(None, ge=0, description="instead: spread by the shape that is there")
+    total_wh: StrictInt | None = Field(None, ge=0, description="instead: spread by the shape that is there")
     meter: MeterName | None = Field(None, description="of readings: whose")
     by: Text = Field(min_length=1, max_length=MOST_NAME, description="who answers for it")
     reason: Text = Field(min_length=1, max_length=MOST_REASON)
@@ -120,7 +130,11 @@ class Edit(BaseModel):
     reason: str
     first_day: date = Field(description="local days that it touched when it was made: the others in its gap too")
     last_day: date
-    undone_at: datetime | None = Field(description="null: it stands; whether it holds, settlement decides each time")
+    state: EditState = Field(
+        description="now: holds; does_not_hold: registers or earlier edits contradict it, nothing is changed by it; "
+        "overlaid: newer edits cover all of it; waiting: not settled since it was made; undone"
+    )
+    undone_at: datetime | None = Field(description="null: nobody took it back")
     undone_by: str | None
     undo_reason: str | None
 
@@ -237,11 +251,16 @@ def order_of(request: EditRequest) -> EditOrder:
         raise _of_value(wrong) from wrong
 
 
+def _rules(parts: Parts) -> Rules:
+    """What the role settle goes by: an edit is looked at by the same rules."""
+    return Rules.of(parts.settings.settlement, parts.settings.validation)
+
+
 def submitted(parts: Parts, code: str, request: EditRequest) -> tuple[Row, bool]:
     """Make an edit: the row, and whether it is new. Raises Problem."""
     order = order_of(request)
     try:
-        return edit_desk.submit(parts.store, Rules.of(parts.settings.settlement), parts.clock, code, order)
+        return edit_desk.submit(parts.store, _rules(parts), parts.clock, code, order)
     except edit_desk.UnknownUsagePoint as error:
         raise unknown("usage-point", code) from error
     except edit_desk.UnknownMeter as error:
@@ -257,7 +276,7 @@ def submitted(parts: Parts, code: str, request: EditRequest) -> tuple[Row, bool]
 def previewed(parts: Parts, connection: Connection, code: str, order: EditOrder) -> Preview:
     """Try an edit of values out. Raises Problem where there is nothing to edit."""
     try:
-        return edit_desk.preview(connection, Rules.of(parts.settings.settlement), code, order, parts.clock())
+        return edit_desk.preview(connection, _rules(parts), code, order, parts.clock())
     except edit_desk.UnknownUsagePoint as error:
         raise unknown("usage-point", code) from error
     except EditRefused as refused:
@@ -275,7 +294,7 @@ def undone(parts: Parts, code: str, edit_id: UUID, request: UndoRequest) -> Row:
             raise _of_value(wrong) from wrong
     try:
         return edit_desk.undo(
-            parts.store, Rules.of(parts.settings.settlement), parts.clock, code, edit_id,
+            parts.store, _rules(parts), parts.clock, code, edit_id,
             by=request.by, reason=request.reason,
         )  # fmt: skip
     except edit_desk.UnknownEdit as error:
@@ -306,7 +325,8 @@ def shown(row: Row) -> Edit:
             name: row[name]
             for name in (
                 "edit_id", "usage_point", "kind", "direction", "interval_s", "total_wh", "before_wh", "manufacturer",
-                "serial", "made_at", "reason", "first_day", "last_day", "undone_at", "undone_by", "undo_reason",
+                "serial", "made_at", "reason", "first_day", "last_day", "state", "undone_at", "undone_by",
+                "undo_reason",
             )
         },
     )  # fmt: skip

@@ -13,6 +13,7 @@ from headend.api import pagination
 from headend.api.deps import Instant, PartsDep, ReadDep, invalid, unknown
 from headend.api.errors import Problem, describe
 from headend.api.pagination import Cursor, Limit, Page
+from headend.domain.rates import rates_of
 from headend.store import revisions, views
 from headend.store.topology import find_meter
 
@@ -33,6 +34,9 @@ class RegisterReading(BaseModel):
     power_w: int | None
     import_phase_wh: list[int | None] | None = Field(description="L1, L2, L3; null: not measured per phase")
     export_phase_wh: list[int | None] | None
+    import_tariff_wh: list[int | None] | None = Field(
+        description="registers per rate, rate 1 first, up to the last one read; null: the meter told none"
+    )
     voltage_phase_v: list[float | None] | None
     current_phase_a: list[float | None] | None
     source: str = Field(examples=["modbus"], description="modbus, mqtt, concentrator or manual")
@@ -62,6 +66,9 @@ class RevisedValues(BaseModel):
     power_w: int | None
     import_phase_wh: list[int | None] | None = Field(description="L1, L2, L3; null: not measured per phase")
     export_phase_wh: list[int | None] | None
+    import_tariff_wh: list[int | None] | None = Field(
+        description="registers per rate, rate 1 first, up to the last one read; null: the meter told none"
+    )
     voltage_phase_v: list[float | None] | None
     current_phase_a: list[float | None] | None
     source: str = Field(examples=["modbus"], description="modbus, mqtt, concentrator or manual")
@@ -163,6 +170,7 @@ def _revised(row: dict[str, Any], which: str) -> RevisedValues:
         power_w=phases.get("power_w"),
         import_phase_wh=_phases(phases, "import_l{}_wh"),
         export_phase_wh=_phases(phases, "export_l{}_wh"),
+        import_tariff_wh=rates_of(phases),
         voltage_phase_v=_phases(phases, "voltage_l{}_dv", 10),
         current_phase_a=_phases(phases, "current_l{}_ma", 1000),
         source=SOURCES.get(source, str(source)),
@@ -178,6 +186,7 @@ def _reading(row: dict[str, Any]) -> RegisterReading:
         power_w=row["power_w"],
         import_phase_wh=_phases(row, "import_l{}_wh"),
         export_phase_wh=_phases(row, "export_l{}_wh"),
+        import_tariff_wh=rates_of(row),
         voltage_phase_v=_phases(row, "voltage_l{}_dv", 10),
         current_phase_a=_phases(row, "current_l{}_ma", 1000),
         source=SOURCES.get(row["source"], str(row["source"])),

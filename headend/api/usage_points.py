@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from headend.api.deps import Day, PartsDep, ReadDep, invalid, period_of_days, unknown
 from headend.api.errors import describe
+from headend.domain.edits import EditState
 from headend.domain.quality import Quality, ValidationFlag
 from headend.store import edits, rule_sets, usage_points
 from headend.store.pool import Connection, Row
@@ -58,8 +59,9 @@ class IntervalEnergy(BaseModel):
         examples=["measured"], description="absent, measured, interpolated, estimated, edited, zero_by_event"
     )
     flags: list[str] = Field(examples=[["spike"]], description="what validation said; the rule set has the thresholds")
-    edit_id: str | None = Field(description="the newest edit that covers it and stands; null: none")
-    before_wh: int | None = Field(description="where edited: what it said when the edit was made")
+    edit_id: str | None = Field(description="the newest edit that covers it and stands, held or not; null: none")
+    edit_direction: str | None = Field(description="import or export: which energy that edit is of")
+    before_wh: int | None = Field(description="where it holds: what that energy was when the edit was made")
     before_quality: str | None
 
 
@@ -128,8 +130,11 @@ def list_intervals(
     if day is not None and (first is not None or last is not None):
         raise invalid("day", "give either a day, or `from` and `to`")
     since, until = period_of_days(day or first, day or last, today=parts.today, default_days=1, most_days=MOST_DAYS)
+    try:
+        start, end = parts.calendar.bounds(since)[0], parts.calendar.bounds(until)[1]
+    except OverflowError as error:
+        raise invalid("day" if day else "from", f"{since} to {until} is at the end of the calendar") from error
     found = usage_points.days(connection, head["usage_point_id"], since, until)
-    start, end = parts.calendar.bounds(since)[0], parts.calendar.bounds(until)[1]
     standing = [
         e
         for e in edits.of_stretch(connection, head["usage_point_id"], start, end)
@@ -183,7 +188,7 @@ def _day(row: Row, standing: Sequence[Row]) -> UsagePointDay:
 
 def _interval(row: Row, n: int, at: datetime, standing: Sequence[Row]) -> IntervalEnergy:
     said = covering(standing, at)
-    same_grid = said is not None and said[0]["interval_s"] == row["interval_s"]
+    told = said is not None and said[0]["interval_s"] == row["interval_s"] and said[0]["state"] == EditState.HOLDS
     voltage = None if row["voltage_dv"] is None else row["voltage_dv"][n]
     return IntervalEnergy(
         starts_at=at,
@@ -193,6 +198,7 @@ def _interval(row: Row, n: int, at: datetime, standing: Sequence[Row]) -> Interv
         quality=quality_name(row["quality"][n]),
         flags=flag_names(row["flags"][n]),
         edit_id=None if said is None else str(said[0]["edit_id"]),
-        before_wh=said[0]["before_wh"][said[1]] if said is not None and same_grid else None,
-        before_quality=quality_name(said[0]["before_quality"][said[1]]) if said is not None and same_grid else None,
+        edit_direction=None if said is None else said[0]["direction"],
+        before_wh=said[0]["before_wh"][said[1]] if said is not None and told else None,
+        before_quality=quality_name(said[0]["before_quality"][said[1]]) if said is not None and told else None,
     )

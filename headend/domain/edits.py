@@ -6,10 +6,12 @@ The rule it keeps: an edit has a name and a reason, and is never deleted; undoin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
+
+from headend.domain.calendar import US_PER_S, LocalCalendar, to_us
 
 MOST_NAME: Final = 100
 MOST_REASON: Final = 500
@@ -18,6 +20,10 @@ MOST_INTERVALS: Final = 9_000
 MOST_WH: Final = 2**31 - 1
 """In one interval: what the store holds, and more than any low-voltage network carries."""
 MOST_TOTAL_WH: Final = 10**12
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+"""Beyond these no meter was ever read, and local days leave the calendar."""
+_MINUTE: Final = timedelta(minutes=1)
 
 
 class EditKind(StrEnum):
@@ -27,6 +33,19 @@ class EditKind(StrEnum):
     """The energy of a stretch of whole intervals."""
     READINGS = "readings"
     """Register readings that are not believed: left out as though they had not come."""
+
+
+class EditState(StrEnum):
+    """How an edit stands now."""
+
+    HOLDS = "holds"
+    DOES_NOT_HOLD = "does_not_hold"
+    """Registers, or edits before it, contradict it: everything is as it was without it."""
+    OVERLAID = "overlaid"
+    """Newer edits cover all of its intervals."""
+    WAITING = "waiting"
+    """Its days have not been settled since it was made."""
+    UNDONE = "undone"
 
 
 class Direction(StrEnum):
@@ -59,6 +78,9 @@ class EditOrder:
     def __post_init__(self) -> None:
         for name, value, most in (("by", self.by, MOST_NAME), ("reason", self.reason, MOST_REASON)):
             check_words(name, value, most)
+        for name, at in (("from", self.start), ("to", self.end)):
+            if not EARLIEST <= at <= LATEST:
+                raise ValueError(f"{name}: {at.isoformat()} is not within {EARLIEST.year} to {LATEST.year}")
         if self.kind is EditKind.READINGS:
             if self.meter is None:
                 raise ValueError("meter: is required: whose readings are set aside")
@@ -81,12 +103,13 @@ class EditOrder:
             if wrong is not None:
                 raise ValueError(f"{name}: {wrong} is not within 0 to {most} Wh")
 
-    def intervals(self, interval_s: int) -> int:
-        """How many intervals of the grid it covers. Raises ValueError where it does not lie on the grid."""
-        step = timedelta(seconds=interval_s)
+    def intervals(self, calendar: LocalCalendar) -> int:
+        """How many intervals of the local days' grid it covers. Raises ValueError where it does not lie on the grid."""
+        step = timedelta(seconds=calendar.interval_s)
         for name, at in (("from", self.start), ("to", self.end)):
-            if at.timestamp() % interval_s:
-                raise ValueError(f"{name}: {at.isoformat()} does not lie on the grid of {interval_s // 60} minutes")
+            midnight = calendar.bounds(calendar.day_of(at))[0]
+            if (to_us(at) - to_us(midnight)) % (calendar.interval_s * US_PER_S):
+                raise ValueError(f"{name}: {at.isoformat()} does not lie on the grid of {step // _MINUTE} minutes")
         count = (self.end - self.start) // step
         if count > MOST_INTERVALS:
             raise ValueError(f"to: {count} intervals at once; at most {MOST_INTERVALS}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -20,8 +20,6 @@ from headend.ingest.poll_round import Mismatch, Rejected, RoundResult
 from headend.ingest.status_events import StatusWord
 
 VERSION: Final = 2
-_READ: Final = frozenset({1, VERSION})
-"""Layouts that are understood: 1 ended before the tariff registers, which nothing was asked for then."""
 _LEVEL: Final = 1
 """zlib: half the bytes for a microsecond a reading; higher levels give 1 % more."""
 
@@ -50,7 +48,9 @@ class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """Positions, not names: half the size again."""
 
 
-class _Reading(_Record):
+class _Reading1(_Record):
+    """As layout 1 had it: no meter was asked for registers per rate then."""
+
     manufacturer: str
     serial: str
     instant_us: int
@@ -67,7 +67,10 @@ class _Reading(_Record):
     firmware: str | None
     flags: int
     refused: tuple[str, ...]
-    import_tariff_wh: Tariffs | None = None
+
+
+class _Reading(_Reading1):
+    import_tariff_wh: Tariffs | None
 
 
 class _Target(_Record):
@@ -99,17 +102,21 @@ class _Status(_Record):
     uncertainty_ms: int
 
 
-class _Round(_Record):
+_R = TypeVar("_R", bound=_Reading1)
+
+
+class _Round(_Record, Generic[_R]):
     bus: str
     began_us: int
-    readings: list[_Reading]
-    mismatches: list[tuple[_Target, _Reading]]
+    readings: list[_R]
+    mismatches: list[tuple[_Target, _R]]
     rejected: list[_Rejected]
     status: list[_Status]
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Round)
+_decoders: Final = {1: msgspec.msgpack.Decoder(_Round[_Reading1]), VERSION: msgspec.msgpack.Decoder(_Round[_Reading])}
+"""By layout: what an older program left on disk is still stored."""
 
 
 def pack(result: RoundResult) -> bytes:
@@ -127,10 +134,11 @@ def pack(result: RoundResult) -> bytes:
 
 def unpack(version: int, packed: bytes) -> RoundResult:
     """The round of a record. Raises SpoiledRecord for another layout, and for what is not as it was written."""
-    if version not in _READ:
-        raise SpoiledRecord(f"written in layout {version}; this program reads {' and '.join(map(str, sorted(_READ)))}")
+    decoder = _decoders.get(version)
+    if decoder is None:
+        raise SpoiledRecord(f"written in layout {version}; this program reads {' and '.join(map(str, _decoders))}")
     try:
-        record = _decoder.decode(zlib.decompress(packed))
+        record = decoder.decode(zlib.decompress(packed))
         return RoundResult(
             record.bus,
             record.began_us,
@@ -169,7 +177,7 @@ def _reading(identity: MeterIdentity, r: RegisterReading) -> _Reading:
     )
 
 
-def _reading_of(r: _Reading) -> RegisterReading:
+def _reading_of(r: _Reading1) -> RegisterReading:
     return RegisterReading(
         instant_us=r.instant_us,
         uncertainty_ms=r.uncertainty_ms,
@@ -185,7 +193,7 @@ def _reading_of(r: _Reading) -> RegisterReading:
         firmware=r.firmware,
         flags=ReadingFlag(r.flags),
         refused=r.refused,
-        import_tariff_wh=r.import_tariff_wh,
+        import_tariff_wh=r.import_tariff_wh if isinstance(r, _Reading) else None,
     )
 
 

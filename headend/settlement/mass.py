@@ -7,7 +7,7 @@ nothing is noted of how far a request is: one that was broken off is asked again
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
@@ -23,7 +23,7 @@ from headend.settlement.rules import Rules
 from headend.settlement.settler import DAYS_A_PASS, Outcome, settle_area
 from headend.store import balances, dirty
 from headend.store.errors import StoreConflict, StoreUnavailable
-from headend.store.pool import Store
+from headend.store.pool import Connection, Store
 
 _log = get_logger(__name__)
 
@@ -84,6 +84,7 @@ class Tally:
         self.stopped |= other.stopped
 
 
+_Settled = tuple[Outcome, Sequence[Difference]]
 Passed = Callable[[str, Outcome], None]
 """Told of every pass: the area's code, and what it did."""
 
@@ -125,49 +126,60 @@ class Worker:
         return tally
 
     def _settle_area(self, wanted: AreaDays, tally: Tally) -> None:
-        waiting = {day for first, last in wanted.days for day in self.rules.calendar.days(first, last)}
+        asked = {day for first, last in wanted.days for day in self.rules.calendar.days(first, last)}
+        waiting = set(asked)
         while waiting:
             if self.stop():
                 tally.stopped = True
                 return
             days = sorted(waiting)[:DAYS_A_PASS]
-            outcome, differences = self._pass(wanted, days)
             waiting -= set(days)
-            for area_id, marked in outcome.passed_on.items():
-                if area_id == wanted.area_id:
-                    waiting.update(marked)
-                else:
-                    tally.passed_on.setdefault(area_id, set()).update(marked)
-            tally.area_days += outcome.days
-            tally.intervals += outcome.intervals
-            tally.changed += outcome.changed
-            tally.differences += differences
-            SETTLED_DAYS.inc(outcome.days)
-            if self.passed is not None:
-                self.passed(wanted.code, outcome)
+            for outcome, differences in self._pass(wanted, days, asked):
+                for area_id, marked in outcome.passed_on.items():
+                    if area_id != wanted.area_id:
+                        tally.passed_on.setdefault(area_id, set()).update(marked)
+                waiting |= asked.intersection(outcome.passed_on.get(wanted.area_id, ()))
+                tally.area_days += outcome.days
+                tally.intervals += outcome.intervals
+                tally.changed += outcome.changed
+                tally.differences += differences
+                SETTLED_DAYS.inc(outcome.days)
+                if self.passed is not None:
+                    self.passed(wanted.code, outcome)
 
-    def _pass(self, wanted: AreaDays, days: Sequence[date]) -> tuple[Outcome, Sequence[Difference]]:
-        """Settle some days in one transaction; marks that they had before it are cleared with it."""
-        area_id = wanted.area_id
+    def _pass(self, wanted: AreaDays, days: Sequence[date], asked: Set[date]) -> list[_Settled]:
+        """Settle some days, and those beyond the ones `asked` for that they make out of date on the same area, in one
+        transaction: who does a lost piece again would not come upon these, because then nothing changes any more.
+        """
         for pause_s in (*_PAUSES_S, None):
-            differences: Sequence[Difference] = ()
+            done: list[_Settled] = []
             try:
                 with self.store.transaction() as connection:
-                    dirty.lock_area(connection, area_id)
-                    marks = dirty.marks_on(connection, area_id, days)
-                    before = stored(connection, area_id, days) if wanted.listed else None
-                    outcome = settle_area(connection, area_id, days, self.rules, self.clock())
-                    if before is not None:
-                        after = stored(connection, area_id, days)
-                        differences = rewritten(connection, wanted.code, before, after)
-                    dirty.clear(connection, area_id, marks)
-                return outcome, differences
+                    dirty.lock_area(connection, wanted.area_id)
+                    todo = list(days)
+                    while todo:
+                        outcome, differences = self._settle_days(connection, wanted, todo)
+                        done.append((outcome, differences))
+                        todo = sorted(set(outcome.passed_on.get(wanted.area_id, ())) - asked)
+                return done
             except (StoreConflict, StoreUnavailable) as error:
                 if pause_s is None:
                     raise
-                _log.warning("pass is tried again", area_id=area_id, error=str(error), pause_s=pause_s)
+                _log.warning("pass is tried again", area_id=wanted.area_id, error=str(error), pause_s=pause_s)
                 self.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
+
+    def _settle_days(self, connection: Connection, wanted: AreaDays, days: Sequence[date]) -> _Settled:
+        """Within the transaction; marks that the days had before it are cleared."""
+        area_id = wanted.area_id
+        marks = dirty.marks_on(connection, area_id, days)
+        before = stored(connection, area_id, days) if wanted.listed else None
+        outcome = settle_area(connection, area_id, days, self.rules, self.clock())
+        differences: Sequence[Difference] = ()
+        if before is not None:
+            differences = rewritten(connection, wanted.code, before, stored(connection, area_id, days))
+        dirty.clear(connection, area_id, marks)
+        return outcome, differences
 
 
 Spread = Callable[[Iterable[Piece]], Iterator[Tally]]

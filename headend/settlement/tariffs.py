@@ -1,7 +1,7 @@
 """Registers per rate that may contradict the total register of their reading, for the rule that adds them up.
 
-The rule it keeps: a rate that the meter has and that is absent is no zero. Which rates it has is told by its readings of
-the same local day and by the last one before that day: whatever arrives among these settles the day again.
+The rule it keeps: a rate that the meter has and that is absent is no zero. Which rates it has is told by its readings
+of the same local day and by the last one before that day: whatever arrives among these settles the day again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from headend.domain.calendar import US_PER_S
 from headend.domain.gaps import GAP_DAYS
+from headend.domain.rates import RATE_COLUMNS
 from headend.settlement.grid import DayRange
 from headend.settlement.rules import Rules
 from headend.store import observations
@@ -66,7 +67,7 @@ def load_tariffs(
 
 def _ordered(row: Row) -> TariffReadings:
     order = np.argsort(row["ts_us"], kind="stable")
-    rates = np.stack([row[f"import_t{rate}_wh"][order] for rate in range(1, 9)], axis=1)
+    rates = np.stack([row[column][order] for column in RATE_COLUMNS], axis=1)
     return TariffReadings(
         row["ts_us"][order],
         np.where(rates == ABSENT, np.nan, rates.astype(np.float64)),

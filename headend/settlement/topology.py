@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import to_us
 from headend.store import intervals as store_intervals
-from headend.store.pool import Connection, Row
-
-FOREVER_US: Final = 1 << 60
-"""End of what still holds [µs since 1970]: far beyond any reading."""
+from headend.store.intervals import FOREVER_US as FOREVER_US
+from headend.store.intervals import Installation
+from headend.store.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,87 +66,95 @@ class Point:
 
 def load_points(connection: Connection, area_id: int, start: datetime, end: datetime) -> list[Point]:
     """The metering points of an area in a stretch, in order of id."""
-    return _points(connection, store_intervals.points_of_area(connection, area_id, start, end), start, end)
+    heads: dict[int, _Head] = {}
+    memberships: dict[int, list[Membership]] = {}
+    for member in store_intervals.points_of_area(connection, area_id, start, end):
+        point = member.usage_point_id
+        heads[point] = (member.code, member.kind, member.rated_current_a)
+        memberships.setdefault(point, []).append(Membership(member.from_us, member.to_us, member.behind))
+    return _points(connection, heads, memberships, start, end)
 
 
 def points_of(connection: Connection, usage_points: Sequence[int], start: datetime, end: datetime) -> list[Point]:
     """Some metering points wherever they hung in a stretch, or nowhere, in order of id; without memberships."""
-    return _points(connection, store_intervals.points(connection, usage_points), start, end)
+    heads = {
+        row["usage_point_id"]: (row["code"], row["kind"], row["rated_current_a"])
+        for row in store_intervals.points(connection, usage_points)
+    }
+    return _points(connection, heads, {}, start, end)
 
 
-def _points(connection: Connection, heads: Sequence[Row], start: datetime, end: datetime) -> list[Point]:
-    """heads: a row for each membership, with its point."""
-    memberships: dict[int, list[Membership]] = {}
-    for head in heads:
-        of_point = memberships.setdefault(head["usage_point_id"], [])
-        if "valid_from" in head:
-            of_point.append(
-                Membership(to_us(head["valid_from"]), _end_us(head["valid_to"]), head["behind_usage_point_id"])
-            )
-    installed: dict[int, list[Row]] = {}
-    for row in store_intervals.installations_of(connection, sorted(memberships)):
-        installed.setdefault(row["usage_point_id"], []).append(row)
+_Head = tuple[str, str, int | None]
+"""Code, kind and rated current of a point."""
+
+
+def _points(
+    connection: Connection,
+    heads: Mapping[int, _Head],
+    memberships: Mapping[int, Sequence[Membership]],
+    start: datetime,
+    end: datetime,
+) -> list[Point]:
+    start_us, end_us = to_us(start), to_us(end)
+    ids = sorted(heads)
+    installed: dict[int, list[Installation]] = {}
+    for installation in store_intervals.installations_of(connection, ids):
+        installed.setdefault(installation.usage_point_id, []).append(installation)
     return [
         Point(
             point,
-            head["code"],
-            head["kind"],
-            head["rated_current_a"],
-            tuple(memberships[point]),
-            _installations(installed.get(point, []), to_us(start), to_us(end)),
+            *heads[point],
+            tuple(memberships.get(point, ())),
+            _installations(installed.get(point, ()), start_us, end_us),
         )
-        for point, head in sorted({head["usage_point_id"]: head for head in heads}.items())
+        for point in ids
     ]
 
 
 def widened(connection: Connection, point: Point, start: datetime, end: datetime) -> Point:
     """The same point with the installations of another stretch."""
-    rows = store_intervals.installations_of(connection, [point.usage_point_id])
-    return replace(point, installations=_installations(rows, to_us(start), to_us(end)))
+    found = store_intervals.installations_of(connection, [point.usage_point_id])
+    return replace(point, installations=_installations(found, to_us(start), to_us(end)))
 
 
-def _end_us(valid_to: datetime | None) -> int:
-    return FOREVER_US if valid_to is None else to_us(valid_to)
-
-
-def _installations(rows: Sequence[Row], start_us: int, end_us: int) -> tuple[Installed, ...]:
+def _installations(all_: Sequence[Installation], start_us: int, end_us: int) -> tuple[Installed, ...]:
     """One point's installations that overlap the stretch; neighbours of the same meter share their readings."""
-    spans = [(to_us(r["valid_from"]), _end_us(r["valid_to"])) for r in rows]
     found: list[Installed] = []
-    for i, (row, (begin, finish)) in enumerate(zip(rows, spans, strict=True)):
-        if finish <= start_us or begin >= end_us:
+    for i, one in enumerate(all_):
+        if one.to_us <= start_us or one.from_us >= end_us:
             continue
         low, high = i, i
-        while low > 0 and spans[low - 1][1] == spans[low][0] and rows[low - 1]["meter_id"] == row["meter_id"]:
+        while low > 0 and _serves_on(all_[low - 1], all_[low]):
             low -= 1
-        while (
-            high + 1 < len(rows)
-            and spans[high + 1][0] == spans[high][1]
-            and rows[high + 1]["meter_id"] == row["meter_id"]
-        ):
+        while high + 1 < len(all_) and _serves_on(all_[high], all_[high + 1]):
             high += 1
-        found.append(_installed(row, spans[i], (spans[low][0], spans[high][1])))
+        found.append(_installed(one, all_[low].from_us, all_[high].to_us))
     return tuple(found)
 
 
-def _installed(row: Row, span: tuple[int, int], scope: tuple[int, int]) -> Installed:
+def _serves_on(one: Installation, following: Installation) -> bool:
+    """Whether it is the same meter all the while, with another multiplier perhaps."""
+    return one.to_us == following.from_us and one.meter_id == following.meter_id
+
+
+def _installed(one: Installation, scope_from_us: int, scope_to_us: int) -> Installed:
     return Installed(
-        meter_id=row["meter_id"],
-        identity=f"{row['manufacturer']}/{row['serial']}",
-        from_us=span[0],
-        to_us=span[1],
-        scope_from_us=scope[0],
-        scope_to_us=scope[1],
-        multiplier_e4=int(row["multiplier"] * 10_000),
-        sign=row["sign"],
-        start_import_wh=row["start_import_wh"],
-        start_export_wh=row["start_export_wh"],
-        end_import_wh=row["end_import_wh"],
-        end_export_wh=row["end_export_wh"],
-        phases=row["phases"],
-        digits=row["digits"],
-        resolution_wh=row["resolution_wh"],
-        accuracy_class=None if row["accuracy_class"] is None else float(row["accuracy_class"]),
+        meter_id=one.meter_id,
+        identity=one.identity,
+        from_us=one.from_us,
+        to_us=one.to_us,
+        scope_from_us=scope_from_us,
+        scope_to_us=scope_to_us,
+        multiplier_e4=one.multiplier_e4,
+        sign=one.sign,
+        start_import_wh=one.start_import_wh,
+        start_export_wh=one.start_export_wh,
+        end_import_wh=one.end_import_wh,
+        end_export_wh=one.end_export_wh,
+        phases=one.phases,
+        digits=one.digits,
+        resolution_wh=one.resolution_wh,
+        accuracy_class=one.accuracy_class,
     )
 
 

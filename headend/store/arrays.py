@@ -7,6 +7,7 @@ the value, all in network byte order.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Collection
 from datetime import date
@@ -109,17 +110,21 @@ for _kind in (Smallints, Integers, Bigints, Instants, Days):
     psycopg.adapters.register_dumper(_kind, _dumper)
 
 
-def columns(cursor: psycopg.Cursor[TupleRow], names: str) -> list[npt.NDArray[Any]]:
+def columns(cursor: psycopg.Cursor[TupleRow], names: str) -> list[Any]:
     """The arrays (without nulls in them) of the one row that a query run with `binary=True` gave; null: none.
 
-    names: the elements' types of the answer, such as `int4 timestamptz`. Instants are µs since 1970 again.
+    names: the elements' types of the answer, such as `int4 timestamptz`, or `json`: an array of JSON as a list, for
+    texts. Instants are µs since 1970 again.
     """
     result = cursor.pgresult
     assert result is not None
     assert result.ntuples == 1
-    found = []
+    found: list[Any] = []
     for place, name in enumerate(names.split()):
         raw = result.get_value(0, place)
+        if name == "json":
+            found.append([] if raw is None else json.loads(raw))
+            continue
         kind = np.dtype(f">{_KINDS[name]}")
         if raw is None or _HEADER.size > len(raw):
             values = np.zeros(0, dtype=kind.newbyteorder("="))

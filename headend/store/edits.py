@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import to_us
+from headend.domain.edits import EditKind, EditState
+from headend.domain.quality import ValidationFlag
 from headend.store.arrays import integers
 from headend.store.pool import Connection, Row, row, rows
 from headend.store.queries import load
@@ -115,8 +117,8 @@ def undo(connection: Connection, edit_id: UUID, *, by: str, reason: str, now: da
 
 
 def find(connection: Connection, edit_id: UUID) -> Row | None:
-    """One edit, with the codes of its usage point and meter."""
-    return row(connection, load("edits")["find"], {"edit_id": edit_id})
+    """One edit, with the codes of its usage point and meter, and its `state`."""
+    return next(iter(_with_state(connection, rows(connection, load("edits")["find"], {"edit_id": edit_id}))), None)
 
 
 def audit(
@@ -128,19 +130,43 @@ def audit(
     made_by: str | None = None,
     before: tuple[datetime, int] | None = None,
 ) -> list[Row]:
-    """Edits, undone ones too, newest first; `before`: (made_at, number) of the last one of the page before."""
+    """Edits with their `state`, undone ones too, newest first; `before`: (made_at, number) of the last one before."""
     at, number = before or (None, None)
     parameters = {
         "limit": limit, "usage_point": usage_point, "standing": standing, "made_by": made_by, "before_at": at,
         "before_number": number,
     }  # fmt: skip
-    return rows(connection, load("edits")["audit"], parameters)
+    return _with_state(connection, rows(connection, load("edits")["audit"], parameters))
 
 
 def of_stretch(connection: Connection, usage_point_id: int, start: datetime, end: datetime) -> list[Row]:
-    """Edits of a usage point that touch a stretch, undone ones too, newest first."""
+    """Edits of a usage point that touch a stretch with their `state`, undone ones too, newest first."""
     parameters = {"usage_point_id": usage_point_id, "start": start, "end": end}
-    return rows(connection, load("edits")["of_stretch"], parameters)
+    return _with_state(connection, rows(connection, load("edits")["of_stretch"], parameters))
+
+
+def _with_state(connection: Connection, found: list[Row]) -> list[Row]:
+    """The edits, each with how it stands as settlement left it."""
+    standing = [r["edit_id"] for r in found if r["undone_at"] is None]
+    known: dict[UUID, EditState] = {}
+    if standing:
+        parameters = {"edits": standing, "refused": int(ValidationFlag.EDIT_REFUSED)}
+        told = rows(connection, load("edits")["states"], parameters)
+        kinds = {r["edit_id"]: r["kind"] for r in found}
+        known = {r["edit_id"]: _state(r, kinds[r["edit_id"]]) for r in told}
+    return [r | {"state": known.get(r["edit_id"], EditState.UNDONE)} for r in found]
+
+
+def _state(told: Row, kind: str) -> EditState:
+    if told["waiting"]:
+        return EditState.WAITING
+    if kind == EditKind.READINGS:
+        return EditState.HOLDS
+    if not told["settled"]:
+        return EditState.WAITING
+    if not told["own"]:
+        return EditState.OVERLAID
+    return EditState.DOES_NOT_HOLD if told["refused"] else EditState.HOLDS
 
 
 def mark(connection: Connection, usage_point_id: int, first: date, last: date, *, zone: str, now: datetime) -> None:

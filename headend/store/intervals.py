@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ _VECTORS: Final = {
     "import_wh": _ABSENT_WH, "export_wh": _ABSENT_WH, "voltage_dv": _ABSENT_DV, "quality": None, "flags": None,
 }  # fmt: skip
 """Vectors of interval_day, and what stands for null in answers."""
+FOREVER_US: Final = 1 << 60
+"""End of what still holds [µs since 1970]: far beyond any reading."""
 FEW: Final = 5
 """So many readings on either side of a stretch: enough to judge the one that stands next to it."""
 _LIKELY_NEAR: Final = timedelta(minutes=80)
@@ -108,9 +110,59 @@ class ReadingTable(Mapping[int, MeterReadings]):
 _READING_COLUMNS: Final = tuple(field.name for field in fields(MeterReadings))
 
 
-def points_of_area(connection: Connection, area_id: int, start: datetime, end: datetime) -> list[Row]:
-    """Memberships of an area that overlap a stretch, with their metering points."""
-    return rows(connection, _SQL["points_of_area"], {"area_id": area_id, "start": start, "end": end})
+class Member(NamedTuple):
+    """A metering point from when until when it hung on an area."""
+
+    usage_point_id: int
+    code: str
+    kind: str
+    rated_current_a: int | None
+    behind: int | None
+    from_us: int
+    to_us: int
+    """FOREVER_US: it still does."""
+
+
+class Installation(NamedTuple):
+    """A meter at a metering point, with what is known of the meter."""
+
+    usage_point_id: int
+    meter_id: int
+    identity: str
+    """manufacturer/serial."""
+    from_us: int
+    to_us: int
+    """FOREVER_US: it is still there."""
+    multiplier_e4: int
+    sign: int
+    start_import_wh: int | None
+    start_export_wh: int | None
+    end_import_wh: int | None
+    end_export_wh: int | None
+    phases: int
+    digits: int
+    resolution_wh: int
+    accuracy_class: float | None
+
+
+def points_of_area(connection: Connection, area_id: int, start: datetime, end: datetime) -> list[Member]:
+    """Memberships of an area that overlap a stretch, with their metering points, in order of point and time."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL["points_of_area"], {"area_id": area_id, "start": start, "end": end})
+        point, code, kind, current, behind, since, until = columns(
+            cursor, "int4 json json int4 int4 timestamptz timestamptz"
+        )
+    return [
+        *map(
+            Member, point.tolist(), code, kind, _nullable(current, 0), _nullable(behind, 0), since.tolist(),
+            np.minimum(until, FOREVER_US).tolist(),
+        )
+    ]  # fmt: skip
+
+
+def _nullable(values: npt.NDArray[Any], absent: int) -> list[int | None]:
+    found: list[int | None] = values.tolist()
+    return [None if value == absent else value for value in found] if absent in found else found
 
 
 def members(connection: Connection, area_id: int) -> int:
@@ -124,9 +176,21 @@ def points(connection: Connection, usage_points: Sequence[int]) -> list[Row]:
     return rows(connection, _SQL["points"], {"usage_points": integers(usage_points)})
 
 
-def installations_of(connection: Connection, usage_points: Sequence[int]) -> list[Row]:
+def installations_of(connection: Connection, usage_points: Sequence[int]) -> list[Installation]:
     """Every installation of some metering points with its meter, in order of point and time."""
-    return rows(connection, _SQL["installations_of"], {"usage_points": integers(usage_points)})
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL["installations_of"], {"usage_points": integers(usage_points), "absent": ABSENT})
+        point, meter, identity, since, until, multiplier, sign, *registers, phases, digits, step, accuracy = columns(
+            cursor, "int4 int4 json timestamptz timestamptz int8 int2 int8 int8 int8 int8 int2 int2 int4 json"
+        )
+    return [
+        *map(
+            Installation, point.tolist(), meter.tolist(), identity, since.tolist(),
+            np.minimum(until, FOREVER_US).tolist(), multiplier.tolist(), sign.tolist(),
+            *(_nullable(register, ABSENT) for register in registers),
+            phases.tolist(), digits.tolist(), step.tolist(), accuracy,
+        )
+    ]  # fmt: skip
 
 
 def readings(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> ReadingTable:

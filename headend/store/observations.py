@@ -47,7 +47,7 @@ def odd_phases(
 def odd_tariffs(
     connection: Connection, meters: Sequence[int], start: datetime, end: datetime, *, steps: float
 ) -> list[Row]:
-    """Readings whose rates do not add up: a row of (n,) int64 vectors a meter, ABSENT: not read; step_wh 0: not said."""
+    """Readings whose rates do not add up: (n,) int64 vectors by meter; ABSENT: not read, step_wh 0: not said."""
     parameters = {"meters": integers(meters), "start": start, "end": end, "steps": steps, "absent": ABSENT}
     return vector_rows(connection, _SQL["odd_tariffs"], parameters)
 

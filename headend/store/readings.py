@@ -224,6 +224,7 @@ def mark_touched(
             "finish": Instants(bounds_us[1]),
             "zone": zone,
             "now": now,
+            "most": timedelta(days=MOST_DAYS),
         },
         prepare=False,
     )

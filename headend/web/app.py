@@ -21,6 +21,7 @@ from headend.web.pages import (
     changes,
     discovered,
     docs,
+    edits,
     events,
     field,
     findings,
@@ -77,6 +78,7 @@ def create_app(store: Store, settings: Settings, clock: Clock, *, rollout_door: 
         quarantine,
         status,
         usage_points,
+        edits,
         changes,
         docs,
     ):

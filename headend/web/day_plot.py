@@ -10,7 +10,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from headend.domain.quality import Quality, ValidationFlag
-from headend.settlement.edit_desk import Preview
+from headend.settlement.edit_trial import Preview
 from headend.store.pool import Row
 from headend.store.vectors import ABSENT
 from headend.web import flag_words

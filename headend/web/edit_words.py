@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from headend.domain.edits import MOST_TOTAL_WH
+from headend.domain.edits import MOST_TOTAL_WH, EditState
 from headend.domain.quality import ValidationFlag
 from headend.store.pool import Row
 from headend.web import text
@@ -21,6 +22,34 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """What an edit did, and the Chinese term."""
 DIRECTIONS: Final[Mapping[str, tuple[str, str]]] = {"import": ("Import", "用电"), "export": ("Export", "上网")}
+
+
+@dataclass(frozen=True, slots=True)
+class StateWords:
+    """How an edit stands, for people."""
+
+    word: str
+    chinese: str
+    badge: str
+    """CSS class of its colour."""
+    means: str
+
+
+STATES: Final[Mapping[EditState, StateWords]] = {
+    EditState.HOLDS: StateWords("holds", "有效", "state-normal", "settlement goes by it"),
+    EditState.DOES_NOT_HOLD: StateWords(
+        "does not hold",
+        "与示值矛盾，未采用",
+        "state-high",
+        "registers or earlier edits contradict it: nothing is changed by it",
+    ),
+    EditState.OVERLAID: StateWords("overlaid", "已被覆盖", "state-unknown", "newer edits cover all of it"),
+    EditState.WAITING: StateWords(
+        "waiting", "待结算", "state-unknown", "its days have not been settled since it was made"
+    ),
+    EditState.UNDONE: StateWords("undone", "已撤销", "state-not_computable", "somebody took it back"),
+}
+"""The word, the Chinese term, and what it means."""
 _NOT_THRESHOLDS: Final = {"version", "flag", "enabled", "category"}
 _SEPARATORS: Final = re.compile(r"[\s,;，；]+")
 _ENERGY: Final = re.compile(r"\b(\d+) Wh\b")
@@ -40,7 +69,7 @@ def energy_wh(typed: str) -> int:
     """One energy [Wh] of what somebody typed in kWh. Raises Unreadable."""
     try:
         exact = Decimal(typed.strip()) * 1000
-    except InvalidOperation as wrong:
+    except DecimalException as wrong:
         raise Unreadable(f"{typed!r} is no number of kWh") from wrong
     if not exact.is_finite() or abs(exact) > MOST_TOTAL_WH:
         raise Unreadable(f"{typed!r} is no energy of a usage point")

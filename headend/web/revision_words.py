@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from headend.api.meters import SOURCES
+from headend.domain.rates import RATE_COLUMNS
 from headend.store.pool import Row
 from headend.web import text
 
@@ -90,6 +91,8 @@ def _differing(row: Row) -> Iterator[Differing]:
         for phase in (1, 2, 3):
             column = pattern.format(phase)
             quantities.append((f"{name} L{phase}", kept_phases.get(column), other_phases.get(column), words))
+    for rate, column in enumerate(RATE_COLUMNS, start=1):
+        quantities.append((f"import rate {rate}", kept_phases.get(column), other_phases.get(column), _energy))
     for name, kept, other, words in quantities:
         if kept is not None and other is not None and kept != other:
             yield Differing(name, words(kept), words(other))

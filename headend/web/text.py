@@ -29,8 +29,10 @@ def kwh(energy_wh: float | None) -> str:
     return number(None if energy_wh is None else energy_wh / 1000)
 
 
-def register(energy_wh: int) -> str:
+def register(energy_wh: int | None) -> str:
     """A register [Wh] in kWh to its last digit, as displays show it."""
+    if energy_wh is None:
+        return MISSING
     return f"{Decimal(energy_wh) / 1000:,.3f}"
 
 

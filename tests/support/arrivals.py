@@ -20,6 +20,7 @@ from headend.domain.edits import EditKind, EditOrder
 from headend.ingest.item import Item
 from headend.ingest.writer import ReadingWriter
 from headend.settlement import edit_desk
+from headend.settlement.edit_refusal import EditRefused
 from headend.settlement.rules import Rules
 from headend.settlement.service import SettlementService
 from headend.store import topology
@@ -203,7 +204,7 @@ class World:
         rules = Rules.of(self.field.settings.settlement, self.field.settings.validation)
         try:
             edit_desk.submit(self.field.store, rules, lambda: NOW, code, order)
-        except edit_desk.EditRefused:
+        except EditRefused:
             return False
         return True
 

@@ -43,6 +43,7 @@ readings = st.builds(
     export_wh=_registers,
     import_phase_wh=_three(_registers),
     export_phase_wh=_three(_registers),
+    import_tariff_wh=st.none() | st.lists(_registers, min_size=1, max_size=8).map(tuple),
     voltage_v=_three(_numbers),
     current_a=_three(_numbers),
     power_w=_numbers,

@@ -16,6 +16,7 @@ from headend.api.deps import Parts, PartsDep, ReadDep, invalid, unknown
 from headend.api.errors import Problem
 from headend.api.meters import SOURCES
 from headend.domain.commands import CommandKind, Order
+from headend.domain.rates import rates_of
 from headend.ingest.clock_policy import drift_of
 from headend.ingest.commands import desk
 from headend.store import clocks, commands, meters, requests, revisions, views
@@ -70,6 +71,7 @@ def meter(
         endpoints=meters.endpoints(connection, stored.meter_id),
         outcomes=OUTCOMES,
         readings=known,
+        rates=rates_of(row) or [],
         drift=drift_of(known),
         plot_clock=plots.clock_offsets(known, parts.settings.clock.threshold_s, parts.calendar.zone),
         clock_settings=parts.settings.clock,

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from headend.domain.quality import Quality, ValidationFlag
-from headend.settlement.edit_desk import EditRefused
+from headend.settlement.edit_refusal import EditRefused
 from headend.settlement.grid import DayRange
 from headend.settlement.inputs import load_inputs
 from headend.settlement.intervals import point_intervals

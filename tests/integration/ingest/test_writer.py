@@ -35,13 +35,13 @@ def test_rows_counts_and_latest(desk: Desk) -> None:
 
 def test_all_columns_and_phases_arrive(desk: Desk) -> None:
     full = reading(NOW, 5, export_wh=6, voltage_v=(230.0, 231.0, 232.0), current_a=(1.5, None, -2.0), power_w=-33.4,
-                   import_phase_wh=(1, 2, 2), export_phase_wh=(3, None, 3))  # fmt: skip
+                   import_phase_wh=(1, 2, 2), export_phase_wh=(3, None, 3), import_tariff_wh=(4, None, 1))  # fmt: skip
     desk.write(polled([(MeterIdentity("Acme", "60"), full)], origin="127.0.0.1:502 unit 1", received_us=to_us(NOW)))
     assert desk.rows("select meter_id, import_wh, export_wh, voltage_dv, source from register_reading") == [
         (60, 5, 6, 2310, 1)
     ]
     assert desk.rows("select * from phase_reading") == [
-        (60, NOW, 1, 2, 2, 3, None, 3, 2300, 2310, 2320, 1500, None, -2000, -33)
+        (60, NOW, 1, 2, 2, 3, None, 3, 2300, 2310, 2320, 1500, None, -2000, -33, 4, None, 1, *[None] * 5)
     ]
     assert desk.rows("select power_w from latest_reading") == [(-33,)]
 

@@ -406,3 +406,14 @@ def test_events_come_with_a_reading_and_of_a_phase_with_a_value(mapped: Mapped) 
     again = decode({"e": 1, "alarms": ["u2"]})
     assert isinstance(again, MeterReadings)
     assert len(again.events) == 1  # the message refused has not changed what is remembered
+
+
+def test_registers_per_rate(mapped: Mapped) -> None:
+    rates = "".join(f'import_t{n}_wh = {{ at = "t[{n - 1}]", unit = "kWh" }}\n' for n in (1, 2, 8))
+    decode = mapped(MESSAGE + ARRIVAL + ENERGY + rates)
+    full = decode({"e": 10, "t": [4, 5.5, 0, 0, 0, 0, 0, 0.5]}).batch.phases
+    assert full["import_tariff_wh"].tolist() == [[4000, 5500, *[ABSENT] * 5, 500]]
+    assert full["import_wh"].tolist() == [[ABSENT] * 3]
+    assert decode({"e": 10, "t": [None, 5.5]}).batch.phases["import_tariff_wh"][0, :2].tolist() == [ABSENT, 5500]
+    assert decode({"e": 10}).batch.phases.size == 0
+    refused(decode, {"e": 10, "t": ["4"]}, "wrong_type", "t[0]")

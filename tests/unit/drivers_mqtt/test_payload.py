@@ -54,6 +54,47 @@ def test_per_phase_values_go_to_the_phase_rows() -> None:
     assert (phase["power_w"], phase["ts_us"]) == (-121, T0_US)
 
 
+def test_registers_per_rate_go_to_the_phase_rows() -> None:
+    message = {"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "import_tariff_wh": [4, None, 5]}
+    phase = read(READING, message).batch.phases[0]
+    assert phase["import_tariff_wh"].tolist() == [4, ABSENT, 5, *[ABSENT] * 5]
+    assert phase["import_wh"].tolist() == [ABSENT] * 3
+    assert (phase["power_w"], phase["voltage_dv"].tolist()) == (ABSENT, [ABSENT_DV] * 3)
+    eight = read(READING, message | {"import_tariff_wh": list(range(8))}).batch.phases[0]
+    assert eight["import_tariff_wh"].tolist() == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("rates", "where"),
+    [
+        (["4"], "$.import_tariff_wh[0]"), ([1.5], "$.import_tariff_wh[0]"), ([-1], "$.import_tariff_wh[0]"),
+        ([10**15 + 1], "$.import_tariff_wh[0]"), ([], "$.import_tariff_wh"), ([1] * 9, "$.import_tariff_wh"),
+        ({"1": 4}, "$.import_tariff_wh"), (4, "$.import_tariff_wh"),
+    ],
+)  # fmt: skip
+def test_wrong_rates_are_named(rates: Any, where: str) -> None:
+    with pytest.raises(PayloadError) as error:
+        read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "import_tariff_wh": rates})
+    assert f"`{where}`" in str(error.value), str(error.value)
+
+
+def test_rates_in_columns_and_in_profiles() -> None:
+    ts = ["2026-11-23T05:00:00Z", "2026-11-23T05:15:00Z"]
+    columns = {"ts": ts, "import_wh": [8, 9], "import_tariff_wh": [None, [4, 5]]}
+    phases = read(COLUMNS, columns, received_us=T0_US).batch.phases
+    assert phases["ts_us"].tolist() == [T0_US]
+    assert phases["import_tariff_wh"][0, :3].tolist() == [4, 5, ABSENT]
+    with pytest.raises(PayloadError, match="import_tariff_wh has 1 values for 2 instants"):
+        read(COLUMNS, columns | {"import_tariff_wh": [[4, 5]]}, received_us=T0_US)
+    told = {"Acme/2": {"import_tariff_wh": [[1, 2], [3, None, 1]]}}
+    batch = read(PROFILE, profile(phases=told)).batch
+    assert batch.phases["ts_us"].tolist() == [T0_US]  # (Acme/2, 05:00) has no register: no reading
+    assert batch.phases["import_tariff_wh"][0, :4].tolist() == [3, ABSENT, 1, ABSENT]
+    assert batch.phases["import_wh"].tolist() == [[ABSENT] * 3]
+    with pytest.raises(PayloadError, match="import_tariff_wh has 1 values for 2 instants"):
+        read(PROFILE, profile(phases={"Acme/2": {"import_tariff_wh": [[1, 2]]}}))
+
+
 def test_power_of_a_single_phase_meter_is_kept() -> None:
     phase = read(READING, {"ts": "2026-11-23T05:15:00Z", "import_wh": 9, "voltage_v": 230, "power_w": 40}).batch.phases
     assert (phase["power_w"].tolist(), phase["voltage_dv"].tolist()) == ([40], [[2300, ABSENT_DV, ABSENT_DV]])

@@ -85,6 +85,7 @@ class Case:
     resolution_wh: int = 0
     power_w: int | None = None
     import_phase_wh: list[int | None] | None = None
+    import_tariff_wh: list[int | None] | None = None
     current_ma: list[int | None] | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
@@ -143,6 +144,12 @@ CASES = [
     Case("sparkplug-b", "spBv1.0/North/DBIRTH/gw1/meter9",
          sparkplug({"name": "import_wh", "alias": 5, "datatype": 10, "double_value": 12345.6}),
          "Sparkplug/North:gw1:meter9", 12346, None, uncertainty_ms=500),
+    Case("sparkplug-b", "spBv1.0/North/DDATA/gw1/meter9",
+         sparkplug({"name": "import_wh", "datatype": 8, "long_value": 900},
+                   {"name": "import_t1_wh", "datatype": 8, "long_value": 400},
+                   {"name": "import_t3_wh", "datatype": 8, "long_value": 500}),
+         "Sparkplug/North:gw1:meter9", 900, None, uncertainty_ms=500,
+         import_tariff_wh=[400, None, 500, None, None, None, None, None]),
 ]  # fmt: skip
 
 
@@ -174,6 +181,8 @@ def test_a_message_as_its_device_sends_it(case: Case) -> None:
         assert decoded.batch.phases["power_w"].tolist() == [case.power_w]
     if case.import_phase_wh is not None:
         assert decoded.batch.phases["import_wh"].tolist() == [[known(v) for v in case.import_phase_wh]]
+    if case.import_tariff_wh is not None:
+        assert decoded.batch.phases["import_tariff_wh"].tolist() == [[known(v) for v in case.import_tariff_wh]]
     if case.current_ma is not None:
         assert decoded.batch.phases["current_ma"].tolist() == [[known(v) for v in case.current_ma]]
 

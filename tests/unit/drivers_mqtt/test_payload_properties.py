@@ -36,6 +36,7 @@ def triple(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(values, min_size=3, max_size=3)
 
 
+rates = st.lists(registers, min_size=1, max_size=8)
 readings = st.builds(
     m.ReadingMessage,
     ts=instants,
@@ -46,6 +47,7 @@ readings = st.builds(
     power_w=st.none() | st.integers(-(10**9), 10**9).map(float),
     import_phase_wh=st.none() | triple(registers),
     export_phase_wh=st.none() | triple(registers),
+    import_tariff_wh=st.none() | rates,
     clock_suspect=st.booleans(),
 )
 
@@ -79,6 +81,7 @@ def test_batch_round_trip(sent: list[m.ReadingMessage]) -> None:
             assert r.current_a is None
             assert r.import_phase_wh is None
             assert r.export_phase_wh is None
+            assert r.import_tariff_wh is None
             assert not isinstance(r.voltage_v, list)
             continue
         phase = by_instant[us(r.ts)]
@@ -86,6 +89,8 @@ def test_batch_round_trip(sent: list[m.ReadingMessage]) -> None:
         for name, (value, scale, missing) in listed.items():
             three = value if isinstance(value, list) else [value, None, None]
             assert phase[name].tolist() == [absent(v, scale, missing) for v in three], name
+        told = r.import_tariff_wh or []
+        assert phase["import_tariff_wh"].tolist() == [absent(v, 1, ABSENT) for v in told + [None] * (8 - len(told))]
 
 
 @st.composite
@@ -199,6 +204,7 @@ def columns(draw: st.DrawFn) -> m.ColumnsMessage:
         current_a=column(amperes | triple(amperes)),
         power_w=column(st.none() | st.integers(-(10**9), 10**9).map(float)),
         import_phase_wh=column(st.none() | triple(registers)), export_phase_wh=column(st.none() | triple(registers)),
+        import_tariff_wh=column(st.none() | rates),
         resolution_wh=draw(st.none() | st.integers(1, 1000).map(float)), clock_suspect=draw(st.booleans()),
     )  # fmt: skip
 
@@ -207,7 +213,8 @@ def columns(draw: st.DrawFn) -> m.ColumnsMessage:
 @given(columns())
 def test_columns_are_the_same_as_a_batch_of_objects(sent: m.ColumnsMessage) -> None:
     late = us(datetime(2099, 12, 31, tzinfo=UTC))
-    names = ("import_wh", "export_wh", "voltage_v", "current_a", "power_w", "import_phase_wh", "export_phase_wh")
+    names = ("import_wh", "export_wh", "voltage_v", "current_a", "power_w", "import_phase_wh", "export_phase_wh",
+             "import_tariff_wh")  # fmt: skip
     objects = [
         m.ReadingMessage(
             ts=ts,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import msgspec
 import pytest
@@ -35,6 +35,7 @@ FULL = RegisterReading(
     firmware="1.2",
     flags=ReadingFlag.CLOCK_SUSPECT | ReadingFlag.BACKFILL,
     refused=("import_l3_wh",),
+    import_tariff_wh=(60_000, None, 3_450),
 )
 ROUND = RoundResult(
     "10.0.0.1:502",
@@ -77,6 +78,13 @@ LAYOUT_1 = [
          {0: ["cover_opened", "cover_closed"], 5: ["magnet_detected", None]}, 6, 2]
     ],
 ]  # fmt: skip
+"""What lies on the disks of those who ran the program before it read registers per rate."""
+LAYOUT_2 = [
+    *LAYOUT_1[:2],
+    [[*LAYOUT_1[2][0], [60_000, None, 3_450]]],
+    [[LAYOUT_1[3][0][0], [*LAYOUT_1[3][0][1], None]]],
+    *LAYOUT_1[4:],
+]
 """What lies on the disks of those who run this version; another layout has another number."""
 
 
@@ -88,15 +96,23 @@ def test_a_round_comes_back_as_it_was(result: RoundResult) -> None:
 
 
 def test_the_layout_is_the_one_that_lies_on_disks() -> None:
-    assert VERSION == 1
-    assert msgspec.msgpack.decode(zlib.decompress(pack(ROUND)), strict=False) == LAYOUT_1
-    assert unpack(1, zlib.compress(msgspec.msgpack.encode(LAYOUT_1))) == ROUND
+    assert VERSION == 2
+    assert msgspec.msgpack.decode(zlib.decompress(pack(ROUND)), strict=False) == LAYOUT_2
+    assert unpack(2, zlib.compress(msgspec.msgpack.encode(LAYOUT_2))) == ROUND
+
+
+def test_what_an_older_program_left_is_still_stored() -> None:
+    back = unpack(1, zlib.compress(msgspec.msgpack.encode(LAYOUT_1)))
+    assert back == replace(ROUND, readings=[(ROUND.readings[0][0], replace(FULL, import_tariff_wh=None))])
+    for version, layout in ((1, LAYOUT_2), (2, LAYOUT_1)):
+        with pytest.raises(SpoiledRecord, match="not as it was written"):
+            unpack(version, zlib.compress(msgspec.msgpack.encode(layout)))
 
 
 def test_nothing_of_a_reading_is_left_out() -> None:
     """A field that is added to a reading has to be added to the layout, and this test to know it."""
     assert all(getattr(FULL, f.name) != f.default for f in fields(RegisterReading) if f.name != "export_wh")
-    assert len(fields(RegisterReading)) + len(fields(MeterIdentity)) == len(LAYOUT_1[2][0])
+    assert len(fields(RegisterReading)) + len(fields(MeterIdentity)) == len(LAYOUT_2[2][0])
 
 
 @given(spooled.rounds, st.data())
@@ -110,22 +126,22 @@ def test_a_spoilt_record_is_known_as_such(result: RoundResult, data: st.DataObje
         unpack(VERSION, pack(result)[:-1])
 
 
-@pytest.mark.parametrize("version", [0, 2, -1])
+@pytest.mark.parametrize("version", [0, 3, -1])
 def test_another_layout_is_not_guessed_at(version: int) -> None:
-    with pytest.raises(SpoiledRecord, match=rf"written in layout {version}; this program reads 1"):
+    with pytest.raises(SpoiledRecord, match=rf"written in layout {version}; this program reads 1 and 2"):
         unpack(version, pack(ROUND))
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        LAYOUT_1[:5],
-        [*LAYOUT_1, []],
-        [*LAYOUT_1[:2], [LAYOUT_1[2][0][:-1]], *LAYOUT_1[3:]],
-        [*LAYOUT_1[:2], [[*LAYOUT_1[2][0], 1]], *LAYOUT_1[3:]],
-        [*LAYOUT_1[:1], "noon", *LAYOUT_1[2:]],
+        LAYOUT_2[:5],
+        [*LAYOUT_2, []],
+        [*LAYOUT_2[:2], [LAYOUT_2[2][0][:-1]], *LAYOUT_2[3:]],
+        [*LAYOUT_2[:2], [[*LAYOUT_2[2][0], 1]], *LAYOUT_2[3:]],
+        [*LAYOUT_2[:1], "noon", *LAYOUT_2[2:]],
     ],
 )
 def test_a_record_of_another_shape_is_not_believed_in_part(wrong: list[object]) -> None:
     with pytest.raises(SpoiledRecord):
-        unpack(1, zlib.compress(msgspec.msgpack.encode(wrong)))
+        unpack(2, zlib.compress(msgspec.msgpack.encode(wrong)))

@@ -232,7 +232,7 @@ def test_a_round_that_cannot_be_read_any_more_holds_up_no_other(tmp_path: Path, 
         await kept.close()
         assert database.registers == [0, 2]
         [spoilt] = [one for one in database.rounds if isinstance(one, Spoiled)]
-        assert spoilt.reason == "written in layout 9; this program reads 1"
+        assert spoilt.reason == "written in layout 9; this program reads 1 and 2"
         assert spoilt.bus == "10.0.0.1:502"
         assert kept.readings == 0
 

@@ -46,8 +46,10 @@ on conflict (area_id, day) do update set
 
 -- finalise --
 -- Days that are over, on areas whose history is loaded, complete or past the grace. An area is below its history watermark while one of its
--- concentrators keeps uploads for us (or has never been heard of), unless it has been silent for too long.
-update balance_day b set final = true, changed_at = greatest(%(now)s, b.changed_at)
+-- concentrators keeps uploads for us (or has never been heard of), unless it has been silent for too long. A row that somebody is
+-- settling is left for the next time: two who lock rows in different orders would stop each other.
+with ripe as (
+select b.area_id, b.day from balance_day b
 where not b.final
   and (b.day + 1)::timestamp at time zone %(zone)s <= %(now)s
   and (b.coverage_intervals >= 1 or (b.day + 1)::timestamp at time zone %(zone)s + make_interval(days => %(grace_days)s) <= %(now)s)
@@ -55,6 +57,9 @@ where not b.final
   and not exists (
     select from concentrator c where c.area_id = b.area_id
       and (c.backlog is null or c.backlog > 0) and coalesce(c.last_seen_at, %(started)s) > %(silent)s)
+for update skip locked)
+update balance_day b set final = true, changed_at = greatest(%(now)s, b.changed_at)
+from ripe where b.area_id = ripe.area_id and b.day = ripe.day
 returning b.area_id, b.day
 
 -- loading --

@@ -1,11 +1,12 @@
 -- heads --
--- What stands, or stood as it was known then, of values near a stretch; the vectors come only for those that matter (values).
+-- What stands, or stood as it was known then, of values near a stretch; the vectors come only for those that matter (values). In the order
+-- in which they were taken one after the other: clocks of two hosts need not agree on it.
 select edit_id, number, usage_point_id, direction, from_ts, to_ts, interval_s
 from edit
 where kind = 'values' and usage_point_id = any(%(usage_points)s) and from_ts < %(end)s and to_ts > %(start)s
   and case when %(known_at)s::timestamptz is null then undone_at is null
            else made_at <= %(known_at)s::timestamptz and (undone_at is null or undone_at > %(known_at)s::timestamptz) end
-order by made_at, number
+order by number
 
 -- values --
 -- Energies of some edits; both vectors without NULL elements, because those are read without a loop.
@@ -58,6 +59,35 @@ where (%(usage_point)s::text is null or u.code = %(usage_point)s)
   and (%(before_at)s::timestamptz is null or (e.made_at, e.number) < (%(before_at)s, %(before_number)s::bigint))
 order by e.made_at desc, e.number desc
 limit %(limit)s
+
+-- states --
+-- Of edits that have not been undone: whether a mark as old as the edit still waits on its days; of values also how many intervals of it are
+-- settled, how many of these are its own (no newer edit of the same energy covers them, or one that does not hold over its value), and whether
+-- one that no newer edit covers says that an edit does not hold there, and has another value than this one set.
+select e.edit_id,
+       exists (select from area_membership m
+               join dirty_day d on d.area_id = m.area_id and d.day between e.first_day and e.last_day
+               where m.usage_point_id = e.usage_point_id and coalesce(d.since, d.marked_at) <= e.made_at) as waiting,
+       i.settled, i.own, i.refused
+from edit e
+cross join lateral (
+    select count(*) as settled, count(*) filter (where newest or flagged and not other) as own, coalesce(bool_or(newest and flagged and other), false) as refused
+    from interval_day d
+    cross join lateral unnest(d.import_wh, day_vector(d.export_wh, cardinality(d.import_wh)), day_vector(d.flags, cardinality(d.import_wh)))
+        with ordinality v (import_wh, export_wh, flags, n)
+    cross join lateral (select d.starts_at + (v.n - 1) * d.interval_s * interval '1 second' as begins_at) b
+    cross join lateral (
+        select v.flags & %(refused)s <> 0 as flagged,
+               d.interval_s <> e.interval_s or case e.direction when 'import' then v.import_wh else v.export_wh end is distinct from
+                   e.values_wh[1 + (extract(epoch from b.begins_at - e.from_ts) / e.interval_s)::integer] as other,
+               not exists (select from edit x
+                           where x.usage_point_id = e.usage_point_id and x.kind = 'values' and x.direction = e.direction
+                             and x.undone_at is null and x.number > e.number
+                             and x.from_ts < b.begins_at + d.interval_s * interval '1 second' and x.to_ts > b.begins_at) as newest
+        ) s
+    where e.kind = 'values' and d.usage_point_id = e.usage_point_id and d.day between e.first_day and e.last_day
+      and b.begins_at < e.to_ts and b.begins_at + d.interval_s * interval '1 second' > e.from_ts) i
+where e.edit_id = any(%(edits)s) and e.undone_at is null
 
 -- of_stretch --
 -- Edits of a usage point that touch a stretch, undone ones too, newest first: what stands beside the intervals.

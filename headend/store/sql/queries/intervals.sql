@@ -1,10 +1,14 @@
 -- points_of_area --
--- Metering points that hung on an area at any time of a stretch; one row a membership.
-select u.usage_point_id, u.code, u.kind, u.rated_current_a, m.behind_usage_point_id, m.valid_from, m.valid_to
-from area_membership m join usage_point u using (usage_point_id)
-where m.area_id = %(area_id)s
-  and tstzrange(m.valid_from, m.valid_to) && tstzrange(%(start)s, %(end)s)
-order by u.usage_point_id, m.valid_from
+-- Metering points that hung on an area at any time of a stretch, as columns; one element a membership.
+select array_agg(usage_point_id) as usage_point_id, json_agg(code) as code, json_agg(kind) as kind, array_agg(coalesce(rated_current_a, 0)) as rated_current_a,
+       array_agg(coalesce(behind_usage_point_id, 0)) as behind_usage_point_id, array_agg(valid_from) as valid_from,
+       array_agg(coalesce(valid_to, 'infinity')) as valid_to
+from (
+    select u.usage_point_id, u.code, u.kind, u.rated_current_a, m.behind_usage_point_id, m.valid_from, m.valid_to
+    from area_membership m join usage_point u using (usage_point_id)
+    where m.area_id = %(area_id)s
+      and tstzrange(m.valid_from, m.valid_to) && tstzrange(%(start)s, %(end)s)
+    order by u.usage_point_id, m.valid_from) p
 
 -- points --
 -- Metering points wherever they hang.
@@ -15,13 +19,18 @@ select usage_point_id, code, kind, rated_current_a from usage_point where usage_
 select count(distinct usage_point_id) from area_membership where area_id = %(area_id)s
 
 -- installations_of --
--- Every installation of some metering points: those around a stretch are needed too, where one meter serves on with another multiplier.
-select i.installation_id, i.usage_point_id, i.meter_id, i.valid_from, i.valid_to, i.multiplier, i.sign,
-       i.start_import_wh, i.start_export_wh, i.end_import_wh, i.end_export_wh,
-       m.manufacturer, m.serial, m.phases, m.digits, m.resolution_wh, m.accuracy_class
-from installation i join meter m using (meter_id)
-where i.usage_point_id = any(%(usage_points)s)
-order by i.usage_point_id, i.valid_from
+-- Every installation of some metering points as columns: those around a stretch are needed too, where one meter serves on with another
+-- multiplier.
+select array_agg(usage_point_id) as usage_point_id, array_agg(meter_id) as meter_id, json_agg(identity) as identity, array_agg(valid_from) as valid_from,
+       array_agg(coalesce(valid_to, 'infinity')) as valid_to, array_agg((multiplier * 10000)::bigint) as multiplier_e4, array_agg(sign) as sign,
+       array_agg(coalesce(start_import_wh, %(absent)s)) as start_import_wh, array_agg(coalesce(start_export_wh, %(absent)s)) as start_export_wh,
+       array_agg(coalesce(end_import_wh, %(absent)s)) as end_import_wh, array_agg(coalesce(end_export_wh, %(absent)s)) as end_export_wh,
+       array_agg(phases) as phases, array_agg(digits) as digits, array_agg(resolution_wh) as resolution_wh, json_agg(accuracy_class) as accuracy_class
+from (
+    select i.*, m.manufacturer || '/' || m.serial as identity, m.phases, m.digits, m.resolution_wh, m.accuracy_class
+    from installation i join meter m using (meter_id)
+    where i.usage_point_id = any(%(usage_points)s)
+    order by i.usage_point_id, i.valid_from) i
 
 -- readings_between --
 -- All readings of some meters in a stretch as columns (unordered); what few of them state comes with their keys.

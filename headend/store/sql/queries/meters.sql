@@ -6,6 +6,7 @@ select m.meter_id, m.manufacturer, m.serial, m.model, m.phases, m.digits, m.reso
        a.code as area, a.name as area_name,
        l.ts as last_ts, l.import_wh, l.export_wh, l.voltage_dv, l.power_w, l.source,
        p.voltage_l1_dv, p.voltage_l2_dv, p.voltage_l3_dv,
+       p.import_t1_wh, p.import_t2_wh, p.import_t3_wh, p.import_t4_wh, p.import_t5_wh, p.import_t6_wh, p.import_t7_wh, p.import_t8_wh,
        s.outcome, s.reason, s.since_at, s.failures, s.next_probe_at, s.response_ms, s.firmware,
        k.name as model_name, k.manufacturer as model_manufacturer, k.tells_serial, k.clock as model_clock
 from meter m

@@ -23,8 +23,8 @@ where meter_id = any(%(meters)s) and ts >= %(start)s and ts < %(end)s
 group by meter_id
 
 -- odd_tariffs --
--- Readings whose rates do not add up to their total, by the step that is finest; of meters that have rates at all. As floating point numbers,
--- since a spoilt register may hold anything.
+-- Readings whose rates do not add up to their total, by the step that is finest; of meters that have rates at all, and count in one of them:
+-- registers of a function that is switched off stay 0. As floating point numbers, since a spoilt register may hold anything.
 select p.meter_id, array_agg(p.ts) as ts_us,
        array_agg(coalesce(r.resolution_wh::bigint, 0)) as step_wh, array_agg(r.import_wh) as import_wh,
        array_agg(coalesce(import_t1_wh, %(absent)s)) as import_t1_wh,
@@ -44,7 +44,7 @@ where t.meter_id = any(%(meters)s)
           + coalesce(import_t5_wh, 0)::float8 + coalesce(import_t6_wh, 0)::float8 + coalesce(import_t7_wh, 0)::float8 + coalesce(import_t8_wh, 0)::float8 - r.import_wh)
       > %(steps)s::float8 * greatest(m.resolution_wh, r.resolution_wh)
         * num_nonnulls(import_t1_wh, import_t2_wh, import_t3_wh, import_t4_wh, import_t5_wh, import_t6_wh, import_t7_wh, import_t8_wh)
-  and num_nonnulls(import_t1_wh, import_t2_wh, import_t3_wh, import_t4_wh, import_t5_wh, import_t6_wh, import_t7_wh, import_t8_wh) > 0
+  and greatest(import_t1_wh, import_t2_wh, import_t3_wh, import_t4_wh, import_t5_wh, import_t6_wh, import_t7_wh, import_t8_wh) > 0
 group by p.meter_id
 
 -- rates_told --

@@ -251,19 +251,28 @@ on conflict do nothing
 select from latest_reading where meter_id = any (%s) order by meter_id for no key update
 
 -- mark_touched --
--- Every local day of every area that a stretch of a meter touches, by the installation and membership of that day.
+-- Every local day of every area that a stretch of a meter touches, by the installation and membership of that day; where the meter served
+-- nowhere yet, the day on which its service begins, because it is said there that it was read before.
 -- A mark always gets a later instant than it had, so that who settles the day sees that it was renewed.
 insert into dirty_day as d (area_id, day, marked_at)
 select distinct w.area_id, g::date, %(now)s::timestamptz
 from (
     select distinct m.area_id,
-        case when greatest(i.valid_from, m.valid_from) <= t.start then t.first_day
+        case when later.yes then later.day
+             when greatest(i.valid_from, m.valid_from) <= t.start then t.first_day
              else greatest(t.first_day, (greatest(i.valid_from, m.valid_from) at time zone %(zone)s)::date) end as first_day,
-        case when least(i.valid_to, m.valid_to, 'infinity') >= t.finish then t.last_day
+        case when later.yes then later.day
+             when least(i.valid_to, m.valid_to, 'infinity') >= t.finish then t.last_day
              else least(t.last_day, ((least(i.valid_to, m.valid_to) - interval '1 microsecond') at time zone %(zone)s)::date) end as last_day
     from unnest(%(meter_id)s, %(first_day)s, %(last_day)s, %(start)s, %(finish)s) as t (meter_id, first_day, last_day, start, finish)
-    join installation i on i.meter_id = t.meter_id and i.valid_from < t.finish and (i.valid_to is null or i.valid_to > t.start)
-    join area_membership m on m.usage_point_id = i.usage_point_id and m.valid_from < t.finish and (m.valid_to is null or m.valid_to > t.start)
+    join installation i on i.meter_id = t.meter_id and i.valid_from < t.finish + 0 * %(most)s::interval and (i.valid_to is null or i.valid_to > t.start)
+    cross join lateral (select i.valid_from >= t.finish as yes, (i.valid_from at time zone %(zone)s)::date as day) later
+    join area_membership m on m.usage_point_id = i.usage_point_id
+     and m.valid_from < case when later.yes then (later.day + 1)::timestamp at time zone %(zone)s else t.finish end
+     and (m.valid_to is null or m.valid_to > case when later.yes then later.day::timestamp at time zone %(zone)s else t.start end)
+    where not later.yes or not exists (
+        select from installation served
+        where served.meter_id = t.meter_id and served.valid_from < i.valid_from and served.valid_to >= t.finish)
     ) w
 cross join lateral generate_series(w.first_day::timestamp, w.last_day::timestamp, interval '1 day') g
 order by 1, 2

@@ -248,7 +248,8 @@ order by manufacturer;
 -- Raw registers of one meter as it showed them, oldest first.
 select r.ts, r.import_wh, r.export_wh, r.voltage_dv, r.flags, r.source, r.uncertainty_ms, r.resolution_wh,
        p.import_l1_wh, p.import_l2_wh, p.import_l3_wh, p.export_l1_wh, p.export_l2_wh, p.export_l3_wh,
-       p.voltage_l1_dv, p.voltage_l2_dv, p.voltage_l3_dv, p.current_l1_ma, p.current_l2_ma, p.current_l3_ma, p.power_w
+       p.voltage_l1_dv, p.voltage_l2_dv, p.voltage_l3_dv, p.current_l1_ma, p.current_l2_ma, p.current_l3_ma, p.power_w,
+       p.import_t1_wh, p.import_t2_wh, p.import_t3_wh, p.import_t4_wh, p.import_t5_wh, p.import_t6_wh, p.import_t7_wh, p.import_t8_wh
 from register_reading r
 left join phase_reading p on p.meter_id = r.meter_id and p.ts = r.ts
 where r.meter_id = %(meter)s::int and r.ts >= %(first)s::timestamptz and r.ts < %(end)s::timestamptz
