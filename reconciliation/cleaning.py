@@ -82,8 +82,13 @@ def clean(offsets: Ints, ts_us: Ints, value_wh: Ints, meta: SeriesMeta, coarser_
     n = ts_us.size
     owner = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
     slack = meta.slack_wh[owner] if coarser_wh is None else meta.slack_wh[owner] + coarser_wh
-    keep = np.ones(n, dtype=np.bool_)
     falls = _falls(owner, value_wh, slack)
+    if not falls.size:  # nearly always
+        nothing = np.zeros(n, dtype=np.int64)
+        return Cleaned(
+            offsets, ts_us, value_wh, nothing, nothing.astype(np.int32), np.arange(n), np.empty(0, dtype=np.int64)
+        )
+    keep = np.ones(n, dtype=np.bool_)
     for s in np.unique(owner[falls]):
         a, b = int(offsets[s]), int(offsets[s + 1])
         keep[a:b] = _believed(ts_us[a:b], value_wh[a:b], slack[a:b], _Limits.of(meta, int(s)))

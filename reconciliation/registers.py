@@ -133,10 +133,12 @@ def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: Grid
 
     scale = meta.multiplier_e4[:, None] * np.ones((1, at.shape[1]), dtype=np.int64)
     _check_range(readings, meta)
-    start = value[np.where(snapped, anchor, before)] * scale
-    climb = np.where(between, value[after] - value[before], 0) * scale
-    share = np.where(between, near_b, 0) / np.maximum(gap, 1)
-    ticks = start + np.rint(climb * share).astype(np.int64)
+    nearest = np.where(snapped, anchor, before)
+    ticks = value[nearest] * scale
+    if between.any():
+        climb = np.where(between, value[after] - value[before], 0) * scale
+        share = np.where(between, near_b, 0) / np.maximum(gap, 1)
+        ticks += np.rint(climb * share).astype(np.int64)
 
     quality = np.full((series, at.shape[1]), IntervalQuality.ABSENT, dtype=np.int8)
     quality[between] = IntervalQuality.ESTIMATED
@@ -148,7 +150,7 @@ def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: Grid
         at,
         ticks,
         quality,
-        run[np.where(snapped, anchor, before)],
+        run[nearest],
         before,
         after,
         np.where(snapped, anchor, -1),

@@ -10,7 +10,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from headend.api.errors import Problem
 from headend.domain.calendar import LocalCalendar
@@ -37,6 +37,16 @@ Day = Annotated[date, BeforeValidator(_written_out)]
 """A local day in a query, in ISO 8601."""
 Instant = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 """An instant with offset in a query, in ISO 8601."""
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("holds a NUL character")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""Words in a request's body: the store keeps any character but NUL."""
 
 
 class RolloutDoor(Protocol):

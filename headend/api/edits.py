@@ -8,10 +8,10 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from headend.api import pagination
-from headend.api.deps import Instant, Parts, PartsDep, ReadDep, unknown
+from headend.api.deps import Instant, Parts, PartsDep, ReadDep, Text, unknown
 from headend.api.errors import Problem, describe
 from headend.api.pagination import Cursor, Limit, Page
 from headend.api.usage_points import existing, quality_name
@@ -35,15 +35,6 @@ from headend.store.pool import Connection, Row
 from headend.store.vectors import ABSENT
 
 router = APIRouter(tags=["edits"])
-
-
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("holds a NUL character")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_without_nul)]
 
 
 class MeterName(BaseModel):

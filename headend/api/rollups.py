@@ -22,6 +22,7 @@ router = APIRouter(tags=["roll-ups"])
 
 MOST_DAYS = 400
 MONTHS_BY_DEFAULT = 12
+MOST_MONTHS = 120
 _WHOLE = 100_000
 
 PeriodOfDays = Literal["day", "month"]
@@ -120,6 +121,8 @@ def days_of(parts: Parts, period: PeriodOfDays, first: date | None, last: date |
         start = start.replace(day=1)
         if start > end:
             raise invalid("from", f"{start} is after `to`, {end}")
+        if start < _months_before(end, MOST_MONTHS - 1):
+            raise invalid("from", f"{start} to {end} is too long; at most {MOST_MONTHS} months at once")
         return start, end
     return period_of_days(first, end, today=parts.today, default_days=28, most_days=MOST_DAYS)
 

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from headend.api import pagination
-from headend.api.deps import Instant, PartsDep, ReadDep, unknown
+from headend.api.deps import Instant, PartsDep, ReadDep, Text, unknown
 from headend.api.discovered import Line
 from headend.api.errors import Problem, describe
 from headend.api.pagination import Cursor, Limit, Page
+from headend.domain.calendar import EARLIEST, LATEST
 from headend.domain.unmetered import UnmeteredLoad, parse_schedule
 from headend.ingest.topology_cells import code as read_code
 from headend.store import unmetered
@@ -23,6 +24,15 @@ router = APIRouter(prefix="/unmetered-loads", tags=["unmetered loads"])
 Kind = Literal["street_light", "traffic_light", "cabinet", "cctv", "telecom", "advertising", "other"]
 Code = Annotated[str, AfterValidator(read_code), Field(min_length=1, max_length=64, examples=["SL-A1-1"])]
 CodeInPath = Annotated[str, Path(min_length=1, max_length=64)]
+
+
+def _sensible(at: datetime) -> datetime:
+    if not EARLIEST <= at <= LATEST:
+        raise ValueError(f"{at.isoformat()} is not within {EARLIEST.year} to {LATEST.year}")
+    return at
+
+
+Moment = Annotated[Instant, AfterValidator(_sensible)]
 
 
 def _schedule(text: str) -> str:
@@ -36,8 +46,8 @@ class Load(BaseModel):
     code: Code
     area: str = Field(description="code of the area", examples=["A1"])
     kind: Kind
-    name: str = Field("", max_length=200)
-    power_w: int = Field(gt=0, le=10_000_000)
+    name: Text = Field("", max_length=200)
+    power_w: StrictInt = Field(gt=0, le=10_000_000)
     tolerance: float = Field(0.1, ge=0, le=1, description="limit of its error, as share of the power")
     schedule: Annotated[str, AfterValidator(_schedule)] = Field(
         max_length=1000,
@@ -47,8 +57,8 @@ class Load(BaseModel):
     )
     latitude_deg: float | None = Field(None, ge=-90, le=90, description="needed where the schedule goes by the sun")
     longitude_deg: float | None = Field(None, ge=-180, le=180)
-    valid_from: Instant
-    valid_to: Instant | None = None
+    valid_from: Moment
+    valid_to: Moment | None = None
 
 
 class StoredLoad(Load):
@@ -86,7 +96,7 @@ class EndOfLoad(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     by: Line
-    at: Instant
+    at: Moment
 
 
 class Withdrawal(BaseModel):
@@ -95,7 +105,7 @@ class Withdrawal(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     by: Line
-    valid_from: Instant
+    valid_from: Moment
 
 
 @router.get("", summary="Unmetered loads", responses=describe())

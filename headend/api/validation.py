@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from headend.api.deps import Day, PartsDep, ReadDep, unknown
+from headend.api.deps import Day, PartsDep, ReadDep, invalid, unknown
 from headend.api.errors import describe
 from headend.settlement import judgement
 from headend.store import rule_sets
@@ -128,4 +128,6 @@ def area_validation(
         found = judgement.judged(connection, code, day or parts.today - timedelta(days=1), parts.calendar)
     except LookupError:
         raise unknown("area", code) from None
+    except OverflowError as error:
+        raise invalid("day", f"{day} is at the end of the calendar") from error
     return AreaValidation.model_validate(found)

@@ -58,6 +58,8 @@ def rules(
         fail(f"database: {error}")
     except LookupError as error:
         fail(str(error.args[0]))
+    except OverflowError:
+        fail(f"{on} is at the end of the calendar")
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=1, default=str, ensure_ascii=False))
         return

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -71,6 +72,7 @@ def settle(  # noqa: PLR0917 the command line's own order
     from headend.store.errors import StoreError
     from headend.store.pool import Store
 
+    _check_days(settings, first.date(), last.date())
     if cluster is not None and workers is not None:
         fail("--workers are processes on this host: with --cluster there are none")
     if known_at is not None:
@@ -105,6 +107,20 @@ def settle(  # noqa: PLR0917 the command line's own order
         raise typer.Exit(INTERRUPTED)
     if total.failed:
         raise typer.Exit(1)
+
+
+def _check_days(settings: Settings, first: date, last: date) -> None:
+    """Refuse days that have not come yet, whose rows would say nothing for good, and those beyond the calendar."""
+    from headend.domain.calendar import LocalCalendar
+    from headend.domain.clock import system_clock
+
+    calendar = LocalCalendar(ZoneInfo(settings.settlement.zone), settings.settlement.interval_s)
+    if last > (today := calendar.day_of(system_clock())):
+        fail(f"the last day {last} has not come yet: it is {today} in {calendar.zone}")
+    try:
+        calendar.bounds(first)
+    except OverflowError:
+        fail(f"the first day {first} is before the calendar begins")
 
 
 @contextmanager

@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 US_PER_S = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = _EPOCH
+LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+"""Beyond these no meter is read, and a day more or less soon leaves the calendar."""
 
 
 def to_us(instant: datetime) -> int:

@@ -6,12 +6,12 @@ The rule it keeps: an edit has a name and a reason, and is never deleted; undoin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from headend.domain.calendar import US_PER_S, LocalCalendar, to_us
+from headend.domain.calendar import EARLIEST, LATEST, US_PER_S, LocalCalendar, to_us
 
 MOST_NAME: Final = 100
 MOST_REASON: Final = 500
@@ -20,9 +20,6 @@ MOST_INTERVALS: Final = 9_000
 MOST_WH: Final = 2**31 - 1
 """In one interval: what the store holds, and more than any low-voltage network carries."""
 MOST_TOTAL_WH: Final = 10**12
-EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
-"""Beyond these no meter was ever read, and local days leave the calendar."""
 _MINUTE: Final = timedelta(minutes=1)
 
 

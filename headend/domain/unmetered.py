@@ -30,6 +30,7 @@ KINDS: Final = ("street_light", "traffic_light", "cabinet", "cctv", "telecom", "
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 WEEKDAYS: Final = ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")
 
+_MINUTE: Final = timedelta(minutes=1)
 _CLOCK: Final = r"\d{1,2}:\d{2}"
 _EDGE: Final = re.compile(
     rf"(?P<clock>{_CLOCK})|(?P<sun>sunrise|sunset)|\((?P<around>sunrise|sunset)(?P<sign>[+-])(?P<offset>{_CLOCK})\)"
@@ -185,6 +186,8 @@ def _span(
     end = _instant(span[1], day, zone, place)
     if begin is not None and end is not None and end > begin:
         return begin, end
+    if span[0].event is None and span[1].event is None and span[1].minutes > span[0].minutes:
+        return None  # all of it lies in the hour that is left out
     end = _instant(span[1], day + timedelta(days=1), zone, place)
     if begin is None or end is None:
         return _polar(span, day, zone, place)
@@ -196,7 +199,7 @@ def _instant(edge: Edge, day: date, zone: ZoneInfo, place: tuple[float, float] |
     if edge.event is None:
         days, minutes = divmod(edge.minutes, 24 * 60)
         local = datetime.combine(day + timedelta(days=days), time(minutes // 60, minutes % 60), zone)
-        return local.astimezone(UTC)
+        return _there(local)
     if place is None:
         raise ScheduleError("goes by the sun: wanted latitude and longitude")
     noon = datetime.combine(day, time(12), zone).astimezone(UTC)
@@ -204,6 +207,22 @@ def _instant(edge: Edge, day: date, zone: ZoneInfo, place: tuple[float, float] |
     if times is None:
         return None
     return times[0 if edge.event == "sunrise" else 1] + timedelta(minutes=edge.minutes)
+
+
+def _there(local: datetime) -> datetime:
+    """The instant [UTC] at which a wall clock shows a time or, where the clocks skip it, at which they do."""
+    found = local.astimezone(UTC)
+    shown = found.astimezone(local.tzinfo)
+    late = shown.replace(tzinfo=None) - local.replace(tzinfo=None)
+    if late <= timedelta():
+        return found
+    # skipped: `found` counts from before the change, so it lies as far after the change as the time lies in the gap
+    low, high = local.replace(fold=1).astimezone(UTC), found
+    before = low.astimezone(local.tzinfo).utcoffset()
+    while high - low > _MINUTE:
+        middle = low + (high - low) // 2
+        low, high = (middle, high) if middle.astimezone(local.tzinfo).utcoffset() == before else (low, middle)
+    return high.replace(second=0, microsecond=0)
 
 
 def _polar(

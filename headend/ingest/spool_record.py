@@ -8,8 +8,9 @@ out here, apart from the classes of the service, so that a field renamed there c
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -115,7 +116,10 @@ class _Round(_Record, Generic[_R]):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders: Final = {1: msgspec.msgpack.Decoder(_Round[_Reading1]), VERSION: msgspec.msgpack.Decoder(_Round[_Reading])}
+_decoders: Final[Mapping[int, msgspec.msgpack.Decoder[Any]]] = {
+    1: msgspec.msgpack.Decoder(_Round[_Reading1]),
+    VERSION: msgspec.msgpack.Decoder(_Round[_Reading]),
+}
 """By layout: what an older program left on disk is still stored."""
 
 
@@ -138,7 +142,7 @@ def unpack(version: int, packed: bytes) -> RoundResult:
     if decoder is None:
         raise SpoiledRecord(f"written in layout {version}; this program reads {' and '.join(map(str, _decoders))}")
     try:
-        record = decoder.decode(zlib.decompress(packed))
+        record: _Round[_Reading1] = decoder.decode(zlib.decompress(packed))
         return RoundResult(
             record.bus,
             record.began_us,

@@ -19,12 +19,11 @@ from headend.settlement.topology import Installed, Point, aligned, counted
 from reconciliation.balance import (
     IntervalBalance,
     MeteredEnergy,
-    Sources,
     UnmeteredEnergy,
-    day_balances,
     interval_balance,
     technical_loss_wh,
 )
+from reconciliation.day_balance import Sources, day_balances
 from reconciliation.registers import IntervalQuality
 from reconciliation.report import TechnicalLossModel
 from reconciliation.uncertainty import Accuracy, MeterErrors, gain_sd

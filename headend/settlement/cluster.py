@@ -19,7 +19,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 import distributed
-from distributed import Client, Event, Future
+from distributed import Client, Event, Future, Security
+from distributed.comm import addressing, registry
 from distributed.scheduler import KilledWorker
 
 from headend.domain.clock import system_clock
@@ -70,16 +71,29 @@ def connected(address: str, store: Store, rules: Rules, stop: threading.Event) -
         with warnings.catch_warnings(record=True) as mismatches:
             warnings.simplefilter("always", distributed.versions.VersionMismatchWarning)
             try:
+                _check_address(address)
                 client = Client(address, timeout=_CONNECT_S, set_as_default=False, name="headend-settle")
                 stack.callback(client.close)
                 client.wait_for_workers(1, timeout=_WORKERS_S)
-            except (OSError, TimeoutError, ValueError, TypeError) as error:
+            except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
                 raise ClusterError(f"no cluster at {address}: {error or type(error).__name__}") from error
         for mismatch in mismatches:
             _log.warning("the cluster has other versions", detail=str(mismatch.message))
         if not stack.enter_context(locks.alone(store, _lock_of(number))):
             raise ClusterError("the database did not take a lock that nobody else can have")
         yield Cluster(client, Order(number, rules, program_digest()), stop)
+
+
+def _check_address(address: str) -> None:
+    """Raises ValueError. A client that is given what is no address does not let go of what it has begun, and takes 20 s
+    to say so.
+    """
+    scheme, place = addressing.parse_address(address)
+    registry.get_backend(scheme)
+    if scheme != "inproc":
+        addressing.parse_host_port(place)
+    if scheme == "tls" and Security().get_connection_args("client").get("ssl_context") is None:
+        raise ValueError("Dask's configuration names no certificates (distributed.comm.tls)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +145,10 @@ class Cluster:
             try:
                 self.client.wait_for_workers(1, timeout=_WORKERS_S)
             except TimeoutError as error:
-                raise ClusterError(f"the cluster has been without workers for {_WORKERS_S:.0f} s") from error
+                raise ClusterError(
+                    f"the cluster has been without workers for {_WORKERS_S:.0f} s; their logs say why (they end where "
+                    "this program cannot be imported)"
+                ) from error
         return max(found, 1)
 
     def _submit(self, piece: Piece) -> Future[Tally]:

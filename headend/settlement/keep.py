@@ -12,6 +12,7 @@ from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
 from headend.settlement.rulebook import RuleSet
 from headend.store import interval_days, rule_sets
+from headend.store.interval_days import Foretold
 from headend.store.pool import Connection
 from reconciliation.registers import NO_VALUE, IntervalQuality
 
@@ -21,11 +22,18 @@ _EPOCH: Final = date(1970, 1, 1)
 
 
 def keep(
-    connection: Connection, settled: PointIntervals, days: DayRange, rule_set: RuleSet, now: datetime
+    connection: Connection,
+    settled: PointIntervals,
+    days: DayRange,
+    rule_set: RuleSet,
+    now: datetime,
+    *,
+    foretold: Foretold | None = None,
 ) -> list[tuple[int, date]]:
     """Write a row for every point and day on which it had a meter; rows of others are forgotten.
 
     Returns the rows that say something else now; which rules judged them is kept with them, and is no such thing.
+    `foretold`: told of rows that will say something else, before they do.
     """
     if not settled.points:
         return []
@@ -34,12 +42,15 @@ def keep(
     gone: list[tuple[int, date]] = []
     if p.size:
         without = [settled.points[i].usage_point_id for i in p.tolist()]
-        gone = interval_days.forget(connection, without, [days.days[i] for i in d.tolist()])
+        of_days = [days.days[i] for i in d.tolist()]
+        if foretold is not None:
+            foretold(list(zip(without, of_days, strict=True)))
+        gone = interval_days.forget(connection, without, of_days)
     p, d = np.nonzero(served)
     if not p.size:
         return gone
     judged_by = rule_sets.number_of(connection, rule_set.digest, rule_set.canonical, now)
-    return gone + interval_days.put(connection, _columns(settled, days, p, d, judged_by), now)
+    return gone + interval_days.put(connection, _columns(settled, days, p, d, judged_by), now, foretold=foretold)
 
 
 def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_by: int) -> interval_days.IntervalDays:

@@ -18,7 +18,8 @@ from headend.metrics import SETTLED_DAYS
 from headend.settings import Settings
 from headend.settlement.differences import Difference
 from headend.settlement.grid import stretches
-from headend.settlement.rewritten import rewritten, stored
+from headend.settlement.memory import keep_freed
+from headend.settlement.rewritten import Rewriting
 from headend.settlement.rules import Rules
 from headend.settlement.settler import DAYS_A_PASS, Outcome, settle_area
 from headend.store import balances, dirty
@@ -101,6 +102,9 @@ class Worker:
     """Whether to stop before the next pass."""
     sleep: Callable[[float], None] = time.sleep
 
+    def __post_init__(self) -> None:
+        keep_freed()
+
     def spread(self, pieces: Iterable[Piece]) -> Iterator[Tally]:
         """Settle one piece after the other. Raises StoreUnavailable."""
         for piece in pieces:
@@ -173,11 +177,10 @@ class Worker:
         """Within the transaction; marks that the days had before it are cleared."""
         area_id = wanted.area_id
         marks = dirty.marks_on(connection, area_id, days)
-        before = stored(connection, area_id, days) if wanted.listed else None
-        outcome = settle_area(connection, area_id, days, self.rules, self.clock())
-        differences: Sequence[Difference] = ()
-        if before is not None:
-            differences = rewritten(connection, wanted.code, before, stored(connection, area_id, days))
+        listed = Rewriting(connection, area_id, days) if wanted.listed else None
+        foretold = None if listed is None else listed.foretold
+        outcome = settle_area(connection, area_id, days, self.rules, self.clock(), foretold=foretold)
+        differences: Sequence[Difference] = () if listed is None else listed.differences(wanted.code)
         dirty.clear(connection, area_id, marks)
         return outcome, differences
 

@@ -104,11 +104,9 @@ def _categories(connection: Connection, points: Sequence[Point], days: DayRange)
     start, end = days.bounds
     ends_us = days.grid_us[days.midnights[1:]]
     place = {point.usage_point_id: p for p, point in enumerate(points)}
-    for row in observations.categories(connection, sorted(place), start, end):
-        since = (
-            0 if row["valid_from"] <= start else int(np.searchsorted(ends_us, to_us(row["valid_from"]), side="right"))
-        )
-        found[place[row["usage_point_id"]], since:] = _INDEX[row["category"]]
+    for point, category, since_us in observations.categories(connection, list(place), start, end):
+        since = int(np.searchsorted(ends_us, since_us, side="right")) if since_us > days.grid_us[0] else 0
+        found[place[point], since:] = _INDEX[category]
     return found
 
 

@@ -25,18 +25,16 @@ def touched_days(
     if not changed:
         return []
     index = {point.usage_point_id: p for p, point in enumerate(settled.points)}
+    before, after = days.first - timedelta(days=1), days.last + timedelta(days=1)
+    at_an_end = {point for point, day in changed if day in {days.first, days.last}}
+    theirs = intervals.marks_of_days(connection, at_an_end, (before, after)) if at_an_end else {before: {}, after: {}}
     found: list[tuple[int, date]] = []
-    for outer, own, side in (
-        (days.first - timedelta(days=1), days.first, 0),
-        (days.last + timedelta(days=1), days.last, -1),
-    ):
-        touched = [point for point, day in changed if day == own]
-        theirs = intervals.marks_of_day(connection, touched, outer)
-        for point in touched:
-            shared = int(settled.marks[index[point], side])
-            known = theirs.get(point)
-            if shared and (known is None or known[1 if side == 0 else 0] != shared):
-                found += [(point, day) for day in _gap_days(settled, index[point], days, side, known is not None)]
+    for outer, own, side in ((before, days.first, 0), (after, days.last, -1)):
+        shared = settled.marks[:, side].tolist()
+        for point in (point for point, day in changed if day == own):
+            p, known = index[point], theirs[outer].get(point)
+            if shared[p] and (known is None or known[1 if side == 0 else 0] != shared[p]):
+                found += [(point, day) for day in _gap_days(settled, p, days, side, known is not None)]
     return found + shaped.resting_on(connection, changed, days.last, REFERENCE_SPAN_DAYS)
 
 

@@ -13,8 +13,10 @@ import numpy.typing as npt
 from headend.settlement.grid import DayRange
 from headend.settlement.rules import Rules
 from headend.settlement.series import capacity_w, series_meta
+from headend.settlement.set_aside import covered
 from headend.settlement.topology import Installed, Point
-from headend.store import intervals
+from headend.store import edits, intervals
+from headend.store.edits import Span
 from headend.store.pool import Connection
 from headend.store.vectors import ABSENT
 from reconciliation.cleaning import clean
@@ -43,7 +45,8 @@ def area_phases(connection: Connection, points: Sequence[Point], days: DayRange,
     meters = sorted({i.meter_id for p in points for i in p.installations})
     margin = timedelta(microseconds=rules.grid.tolerance_us + rules.grid.on_grid_us)
     found = intervals.phase_readings(connection, meters, start - margin, end + margin)
-    readings = {row["meter_id"]: row for row in found}
+    spans = edits.set_aside(connection, meters)
+    readings = {row["meter_id"]: _believed(row, spans.get(row["meter_id"], ())) for row in found}
     energy = np.zeros((3, days.intervals))
     volts, count = np.zeros((3, days.intervals)), np.zeros((3, days.intervals))
     covered = np.zeros(days.intervals, dtype=np.bool_)
@@ -61,6 +64,14 @@ def area_phases(connection: Connection, points: Sequence[Point], days: DayRange,
     energy[:, ~covered] = np.nan
     mean = np.where(count > 0, volts / np.maximum(count, 1) / 10, np.nan)
     return AreaPhases(energy if np.isfinite(energy).any() else None, mean if np.isfinite(mean).any() else None)
+
+
+def _believed(row: Mapping[str, Any], spans: Sequence[Span]) -> Mapping[str, Any]:
+    """Without the readings that a person set aside."""
+    if not spans:
+        return row
+    left = ~covered(row["ts_us"], spans)
+    return {name: value if name == "meter_id" else value[left] for name, value in row.items()}
 
 
 def _phase_energy(point: Point, installed: Installed, row: Mapping[str, Any], days: DayRange, rules: Rules) -> Floats:

@@ -16,7 +16,7 @@ from headend.settlement.data_quality import DataFinding
 from headend.settlement.rules import Rules
 from headend.settlement.windows import SettledWindow
 from reconciliation import AreaReport, Cause, Finding
-from reconciliation.balance import State, judge
+from reconciliation.day_balance import State, judge
 
 BY_REPORT: Final = "report"
 """Where a day's technical loss came from: the engine's window with the day in it."""

@@ -11,8 +11,8 @@ from headend.domain.calendar import US_PER_S, LocalCalendar
 from headend.settings import Settlement, Validation
 from headend.settings.sections import Accuracy as AccuracySettings
 from headend.settlement.rulebook import Rulebook, RuleSet, everything
-from reconciliation.balance import Limits
 from reconciliation.cleaning import Plausible
+from reconciliation.day_balance import Limits
 from reconciliation.registers import GridRules
 from reconciliation.uncertainty import Accuracy, SigmaRule
 

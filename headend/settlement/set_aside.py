@@ -44,7 +44,7 @@ def _deep_enough(
     load: Load, meter: int, own: MeterReadings, spans: Sequence[Span], *, start: datetime, end: datetime
 ) -> tuple[MeterReadings, Bools]:
     """The readings, and which of them are set aside; reaching further out where those would leave too few."""
-    while _too_few(own.ts_us < to_us(start), _covered(own.ts_us, spans)):
+    while _too_few(own.ts_us < to_us(start), covered(own.ts_us, spans)):
         # All between the outermost reading and the bound of the spans that cover it is set aside too.
         at = int(own.ts_us[0])
         beyond = from_us(min((s.from_us for s in spans if _in(s, at)), default=at))
@@ -52,14 +52,14 @@ def _deep_enough(
         if not (earlier := more.ts_us < at).any():
             break
         own = _joined(_chosen(more, earlier), own)
-    while _too_few(own.ts_us >= to_us(end), _covered(own.ts_us, spans)):
+    while _too_few(own.ts_us >= to_us(end), covered(own.ts_us, spans)):
         at = int(own.ts_us[-1])
         beyond = from_us(1 + max((s.to_us for s in spans if _in(s, at)), default=at))
         more = load([meter], beyond, beyond)[meter]
         if not (later := more.ts_us > at).any():
             break
         own = _joined(own, _chosen(more, later))
-    return own, _covered(own.ts_us, spans)
+    return own, covered(own.ts_us, spans)
 
 
 def _in(span: Span, at_us: int) -> bool:
@@ -71,7 +71,8 @@ def _too_few(around: Bools, aside: Bools) -> bool:
     return bool((aside & around).any()) and int((~aside & around).sum()) < FEW
 
 
-def _covered(ts_us: Ints, spans: Sequence[Span]) -> Bools:
+def covered(ts_us: Ints, spans: Sequence[Span]) -> Bools:
+    """(n,) bool: which readings lie in spans that are set aside."""
     found = np.zeros(ts_us.size, dtype=np.bool_)
     for span in spans:
         found |= (ts_us >= span.from_us) & (ts_us <= span.to_us)

@@ -26,6 +26,7 @@ from headend.settlement.rules import LONGEST_GAP_DAYS, Rules
 from headend.settlement.shaped import shaped_rows
 from headend.settlement.zero_days import days_after
 from headend.store import balances, dirty, intervals, shaped, storage
+from headend.store.interval_days import Foretold
 from headend.store.pool import Connection
 
 DAYS_A_PASS: Final = 31
@@ -77,7 +78,15 @@ def settle_marked(
     return outcome
 
 
-def settle_area(connection: Connection, area_id: int, days: Sequence[date], rules: Rules, now: datetime) -> Outcome:
+def settle_area(
+    connection: Connection,
+    area_id: int,
+    days: Sequence[date],
+    rules: Rules,
+    now: datetime,
+    *,
+    foretold: Foretold | None = None,
+) -> Outcome:
     """Settle some days of an area within the caller's transaction; `days` sorted. The caller holds the area's locks.
 
     The days are settled in their order, so what an earlier one passes on to a later one of them is done here; what
@@ -86,7 +95,7 @@ def settle_area(connection: Connection, area_id: int, days: Sequence[date], rule
     still_open = open_days(connection, area_id, days, rules)
     most = _days_at_once(connection, area_id, still_open)
     done = [
-        _settle_stretch(connection, area_id, DayRange(rules.calendar, first, last), rules, now)
+        _settle_stretch(connection, area_id, DayRange(rules.calendar, first, last), rules, now, foretold)
         for first, last in stretches(still_open, most)
     ]
     passed_on = dirty.pass_on(
@@ -132,11 +141,13 @@ def open_days(connection: Connection, area_id: int, days: Sequence[date], rules:
     return [day for day in days if day not in closed]
 
 
-def _settle_stretch(connection: Connection, area_id: int, days: DayRange, rules: Rules, now: datetime) -> _Stretch:
+def _settle_stretch(  # noqa: PLR0917 those of settle_area
+    connection: Connection, area_id: int, days: DayRange, rules: Rules, now: datetime, foretold: Foretold | None
+) -> _Stretch:
     past = partial(intervals.days_of_points, connection)
     computed = compute(connection, area_id, days, rules, now, past=past)
     settled = computed.settled
-    changed = keep(connection, settled, days, rules.rule_set, now)
+    changed = keep(connection, settled, days, rules.rule_set, now, foretold=foretold)
     shaped.put(
         connection,
         [point.usage_point_id for point in settled.points],

@@ -55,7 +55,8 @@ def _running_us(
     start, end = (int(us) for us in days.grid_us[days.midnights[d : d + 2]])
     low, high = max(start, valid[0]), min(end, valid[1])
     zone: ZoneInfo = days.calendar.zone
-    begun = [*schedule.spans(days.days[d] - timedelta(days=1), zone, place), *schedule.spans(days.days[d], zone, place)]
+    # The day before lasts past midnight; what goes by the sun may begin before the midnight of its own day.
+    begun = [span for shift in (-1, 0, 1) for span in schedule.spans(days.days[d] + timedelta(shift), zone, place)]
     found: list[tuple[int, int]] = []
     for begin, finish in sorted((max(to_us(a), low), min(to_us(b), high)) for a, b in begun):
         if begin >= finish:

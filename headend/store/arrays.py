@@ -27,8 +27,9 @@ Ints = npt.NDArray[np.int64]
 _HEADER: Final = struct.Struct("!iiIii")
 _KINDS: Final = {"int2": "i2", "int4": "i4", "int8": "i8", "timestamptz": "i8", "date": "i4"}
 _UNIX_ORDINAL: Final = date(1970, 1, 1).toordinal()
-_PG_EPOCH_DAY: Final = 10_957
-"""2000-01-01 in days since 1970: where date counts from."""
+DATE_ZERO: Final = date(2000, 1, 1)
+"""Where PostgreSQL's dates count from."""
+_PG_EPOCH_DAY: Final = DATE_ZERO.toordinal() - _UNIX_ORDINAL
 
 
 class Array:
@@ -110,20 +111,20 @@ for _kind in (Smallints, Integers, Bigints, Instants, Days):
     psycopg.adapters.register_dumper(_kind, _dumper)
 
 
-def columns(cursor: psycopg.Cursor[TupleRow], names: str) -> list[Any]:
+def columns(cursor: psycopg.Cursor[TupleRow], names: str) -> list[npt.NDArray[Any]]:
     """The arrays (without nulls in them) of the one row that a query run with `binary=True` gave; null: none.
 
-    names: the elements' types of the answer, such as `int4 timestamptz`, or `json`: an array of JSON as a list, for
+    names: the elements' types of the answer, such as `int4 timestamptz`, or `json`: an array of JSON as objects, for
     texts. Instants are µs since 1970 again.
     """
     result = cursor.pgresult
     assert result is not None
     assert result.ntuples == 1
-    found: list[Any] = []
+    found = []
     for place, name in enumerate(names.split()):
         raw = result.get_value(0, place)
         if name == "json":
-            found.append([] if raw is None else json.loads(raw))
+            found.append(np.array([] if raw is None else json.loads(raw), dtype=object))
             continue
         kind = np.dtype(f">{_KINDS[name]}")
         if raw is None or _HEADER.size > len(raw):

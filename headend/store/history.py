@@ -17,7 +17,7 @@ import numpy.typing as npt
 from psycopg.pq import TransactionStatus
 
 from headend.store import queries
-from headend.store.arrays import Instants, Integers
+from headend.store.arrays import Instants, Integers, dates, integers
 from headend.store.pool import Connection, Row, row, rows
 
 Ints = npt.NDArray[np.int64]
@@ -99,17 +99,18 @@ def told(
     return {(point, day, into): wh for point, day, into, wh in connection.execute(_q["told"], parameters).fetchall()}
 
 
-def stored_energies(
-    connection: Connection, area_id: int, first: date, last: date
-) -> tuple[dict[tuple[int, date], StoredEnergy], dict[date, Row]]:
-    """What days of an area are settled to: (usage_point_id, day) → energy, of points that ever hung on it; balances by
-    day.
-    """
-    parameters = {"area_id": area_id, "first": first, "last": last}
-    points = connection.execute(_q["stored_points"], parameters).fetchall()
-    balances = rows(connection, _q["stored_balances"], parameters)
-    energies = {(point, day): StoredEnergy(*energy) for point, day, *energy in points}
-    return energies, {row["day"]: row for row in balances}
+def stored_energies(connection: Connection, rows_: Sequence[tuple[int, date]]) -> dict[tuple[int, date], StoredEnergy]:
+    """What days of metering points, (usage_point_id, day), are settled to; one that has no row is not among them."""
+    parameters = {"usage_points": integers([point for point, _ in rows_]), "days": dates([day for _, day in rows_])}
+    found = connection.execute(_q["stored_points"], parameters).fetchall()
+    return {(point, day): StoredEnergy(*energy) for point, day, *energy in found}
+
+
+def stored_balances(connection: Connection, area_id: int, days: Sequence[date]) -> dict[date, Row]:
+    """What days of an area are settled to."""
+    return {
+        row["day"]: row for row in rows(connection, _q["stored_balances"], {"area_id": area_id, "days": dates(days)})
+    }
 
 
 def note_arrivals(connection: Connection, arrivals: Arrivals, received_at: datetime) -> None:

@@ -6,7 +6,7 @@ compared in the database; and a vector that is the same all day is one element.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -61,7 +61,13 @@ class IntervalDays:
     end_mark: Ints
 
 
-def put(connection: Connection, days: IntervalDays, now: datetime) -> list[tuple[int, date]]:
+Foretold = Callable[[Sequence[tuple[int, date]]], None]
+"""Told of (usage_point_id, day) whose rows are about to be written over, written anew, or forgotten."""
+
+
+def put(
+    connection: Connection, days: IntervalDays, now: datetime, *, foretold: Foretold | None = None
+) -> list[tuple[int, date]]:
     """Write rows and return (usage_point_id, day) of those that are new or say something else than before.
 
     Rows are compared by digest, so that what says the same is never sent. New ones go straight in; where somebody else
@@ -78,6 +84,10 @@ def put(connection: Connection, days: IntervalDays, now: datetime) -> list[tuple
     columns_ = [*content, Column("int2", rules), Column("int2", days.measured), Column("int2", days.estimated)]
     columns_ += [Column("int8", digest), Column("int8", when)]
     new, changed = np.flatnonzero(known == _NEW), np.flatnonzero(known == _OTHER)
+    rows_ = np.flatnonzero((known == _NEW) | (known == _OTHER))
+    written = list(zip(days.usage_point_id[rows_].tolist(), map(_date, days.day[rows_].tolist()), strict=True))
+    if foretold is not None and written:
+        foretold(written)
     if new.size:
         try:
             with connection.transaction():
@@ -98,8 +108,7 @@ def put(connection: Connection, days: IntervalDays, now: datetime) -> list[tuple
                 "days": [_date(day) for day in days.day[judged].tolist()],
             },
         )
-    rows_ = np.flatnonzero((known == _NEW) | (known == _OTHER))
-    return list(zip(days.usage_point_id[rows_].tolist(), map(_date, days.day[rows_].tolist()), strict=True))
+    return written
 
 
 _SAME, _OTHER, _NEW, _JUDGED_ANEW = range(4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from headend.domain.calendar import to_us
 from headend.domain.gaps import GAP_DAYS
 from headend.store import queries
-from headend.store.arrays import Integers, columns, integers
+from headend.store.arrays import DATE_ZERO, Integers, columns, dates, integers
 from headend.store.pool import Connection, Row, rows
 from headend.store.vectors import ABSENT, vector_rows
 
@@ -154,7 +154,7 @@ def points_of_area(connection: Connection, area_id: int, start: datetime, end: d
         )
     return [
         *map(
-            Member, point.tolist(), code, kind, _nullable(current, 0), _nullable(behind, 0), since.tolist(),
+            Member, point.tolist(), code.tolist(), kind.tolist(), _nullable(current, 0), _nullable(behind, 0), since.tolist(),
             np.minimum(until, FOREVER_US).tolist(),
         )
     ]  # fmt: skip
@@ -185,10 +185,10 @@ def installations_of(connection: Connection, usage_points: Sequence[int]) -> lis
         )
     return [
         *map(
-            Installation, point.tolist(), meter.tolist(), identity, since.tolist(),
+            Installation, point.tolist(), meter.tolist(), identity.tolist(), since.tolist(),
             np.minimum(until, FOREVER_US).tolist(), multiplier.tolist(), sign.tolist(),
             *(_nullable(register, ABSENT) for register in registers),
-            phases.tolist(), digits.tolist(), step.tolist(), accuracy,
+            phases.tolist(), digits.tolist(), step.tolist(), accuracy.tolist(),
         )
     ]  # fmt: skip
 
@@ -310,10 +310,19 @@ def phase_readings(connection: Connection, meters: Sequence[int], start: datetim
     return found
 
 
-def marks_of_day(connection: Connection, usage_points: Sequence[int], day: date) -> dict[int, tuple[int, int]]:
-    """(start_mark, end_mark) of the points that have a settled row of that day."""
-    found = connection.execute(_SQL["marks_of_day"], {"usage_points": integers(usage_points), "day": day}).fetchall()
-    return {point: (start, end) for point, start, end in found}
+def marks_of_days(
+    connection: Connection, usage_points: Collection[int], days: Sequence[date]
+) -> dict[date, dict[int, tuple[int, int]]]:
+    """By day: (start_mark, end_mark) of the points that have a settled row of it."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL["marks_of_days"], {"usage_points": integers(usage_points), "days": dates(days)})
+        point, day, start, end = columns(cursor, "int4 date int8 int8")
+    found: dict[date, dict[int, tuple[int, int]]] = {}
+    for wanted in days:
+        own = day == (wanted - DATE_ZERO).days
+        marks = zip(start[own].tolist(), end[own].tolist(), strict=True)
+        found[wanted] = dict(zip(point[own].tolist(), marks, strict=True))
+    return found
 
 
 def idle_days(connection: Connection, usage_points: Sequence[int], first: date, last: date) -> list[tuple[int, date]]:

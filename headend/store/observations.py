@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from headend.domain.gaps import GAP_DAYS
 from headend.store import queries
-from headend.store.arrays import integers
+from headend.store.arrays import columns, integers
 from headend.store.pool import Connection, Row, rows
 from headend.store.vectors import ABSENT, vector_rows
 
@@ -79,7 +79,12 @@ def served_before(
     return {(r["meter_id"], r["installed_at"]): r["served_until"] for r in found if r["served_until"] is not None}
 
 
-def categories(connection: Connection, usage_points: Sequence[int], start: datetime, end: datetime) -> list[Row]:
-    """Categories of some metering points that held in a stretch, by point and time."""
-    parameters = {"usage_points": integers(usage_points), "start": start, "end": end}
-    return rows(connection, _SQL["categories"], parameters)
+def categories(
+    connection: Connection, usage_points: Sequence[int], start: datetime, end: datetime
+) -> list[tuple[int, str, int]]:
+    """Categories of some metering points that held in a stretch, and since when [µs UTC], by point and time."""
+    with connection.cursor(binary=True) as cursor:
+        parameters = {"usage_points": integers(usage_points), "start": start, "end": end}
+        cursor.execute(_SQL["categories"], parameters)
+        found = columns(cursor, "int4 json timestamptz")
+    return [*zip(*(column.tolist() for column in found), strict=True)]

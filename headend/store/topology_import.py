@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
@@ -50,6 +50,7 @@ _ORDER: Final = (
 """What refers to others comes after them; closings come before new installations."""
 _BY: Final = "headend import"
 """Who changes a category where a file says so."""
+_JUST_BEFORE: Final = timedelta(microseconds=1)
 _WORTH_COUNTING: Final = 1_000
 """New rows after which the database's planner is told how large the tables are now."""
 
@@ -95,13 +96,16 @@ def apply(connection: Connection, changes: TopologyChanges, *, calendar: LocalCa
     """
     queries = load_queries("topology_import")
     history.stamp(connection, now)
+    otherwise: dict[str, list[Any]] = {}
     for noun in _ORDER:
         for verb, records in (("change", changes.changed.get(noun, ())), ("add", changes.added.get(noun, ()))):
             if records:
-                connection.execute(queries[f"{verb}_{noun}"], _columns(records))
+                done = connection.execute(queries[f"{verb}_{noun}"], _columns(records))
+                if done.description is not None:
+                    otherwise[noun] = [key for (key,) in done.fetchall()]
     if sum(map(len, changes.added.values())) >= _WORTH_COUNTING:
         connection.execute(queries["analyze"])
-    _mark(connection, changes, calendar, now)
+    _mark(connection, changes, otherwise, calendar, now)
     for category in changes.changed.get("category", ()):
         assert category.valid_from is not None  # what holds since ever is no change
         what = ChangeCategory(usage_point=category.usage_point, at=category.valid_from, category=category.category)
@@ -113,21 +117,32 @@ def _columns(records: Sequence[Any]) -> dict[str, list[Any]]:
     return {f.name: [getattr(record, f.name) for record in records] for f in fields(records[0])}
 
 
-def _mark(connection: Connection, changes: TopologyChanges, calendar: LocalCalendar, now: datetime) -> None:
+def _mark(
+    connection: Connection,
+    changes: TopologyChanges,
+    otherwise: Mapping[str, Sequence[Any]],
+    calendar: LocalCalendar,
+    now: datetime,
+) -> None:
+    """`otherwise`: areas and usage points by code, meters by number, whose days come out otherwise from the first on.
+
+    A meter's end at midnight touches the day that it ends.
+    """
     since = [(m.usage_point, m.valid_from) for m in changes.added.get("membership", ())]
-    since += [(i.usage_point, i.valid_from) for i in changes.added.get("installation", ())]
-    since += [(i.usage_point, i.valid_to) for i in changes.changed.get("installation", ())]
-    meters = changes.changed.get("meter", ())
+    since += [(i.usage_point, i.valid_from - _JUST_BEFORE) for i in changes.added.get("installation", ())]
+    closed = changes.changed.get("installation", ())
+    since += [(i.usage_point, i.valid_to - _JUST_BEFORE) for i in closed if i.valid_to is not None]
     for load in (*changes.added.get("unmetered_load", ()), *changes.changed.get("unmetered_load", ())):
         unmetered.mark(connection, load, calendar=calendar, now=now)
-    if not since and not meters:
-        return
     parameters = {
         "usage_point": [code for code, _ in since],
         "since": [instant for _, instant in since],
-        "manufacturer": [m.manufacturer for m in meters],
-        "serial": [m.serial for m in meters],
+        "areas": otherwise.get("area", []),
+        "judged": otherwise.get("usage_point", []),
+        "meters": otherwise.get("meter", []),
     }
+    if not any(parameters.values()):
+        return
     today = calendar.day_of(now)
     for area in rows(connection, load_queries("topology_import")["touched_areas"], parameters):
         seen = [area["first_day"]] if area["first_day"] is not None else []

@@ -127,6 +127,7 @@ def _mark(
     known = row(connection, _SQL["first_day"], {"area_id": area_id})
     if known is None or known["day"] is None:
         return
-    today = calendar.day_of(now)
-    last = today if until is None else min(today, calendar.day_of(until - _JUST_BEFORE))
+    if since > now:
+        return
+    last = calendar.day_of(now if until is None else min(now, until - _JUST_BEFORE))
     mark_dirty(connection, area_id, max(known["day"], calendar.day_of(since)), last, now)

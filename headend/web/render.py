@@ -32,6 +32,7 @@ REASONS = {
     "no_interval_over": "the day has only begun",
     "no_household_meter": "no household is read by a meter",
     "area_meter_missing": "the area meter was read in too few intervals",
+    "power_failed": "the area was without power all day",
     "coverage_too_low": "too few metering points were measured",
     "no_complete_interval": "not one interval is complete",
 }

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from headend.api.deps import Parts, PartsDep, ReadDep, invalid, unknown
 from headend.api.rollups import PartBalance, days_of, part_of, period_balance
+from headend.domain.calendar import EARLIEST
 from headend.store import rollups
 from headend.store.pool import Connection
 from headend.store.rollups import Scope
@@ -110,6 +111,8 @@ def month_of(parts: Parts, month: str | None) -> tuple[date, date]:
         first = date(int(month[:4]), int(month[5:]), 1)
     except ValueError as error:
         raise invalid("month", f"{month} is no month; wanted one such as 2026-03") from error
+    if first < EARLIEST.date():
+        raise invalid("month", f"{month} is before any meter was read")
     if first > yesterday:
         raise invalid("month", f"{month} has not begun")
     return first, min(_next(first) - timedelta(days=1), yesterday)

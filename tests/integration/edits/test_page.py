@@ -72,7 +72,7 @@ def test_tried_out_then_made_then_undone(client: TestClient, editor: Editor) -> 
     assert '"before_kwh":[' in html
     audit = client.get("/edits").text
     assert "Li Wei: pump was off" in audit
-    assert '<span class="badge state-normal">stands</span>' in audit
+    assert re.search(r'<span class="badge state-normal"[^>]*>holds</span>', audit)
 
     said = {"by": "Wang Fang", "reason": "it was on", "day": "2026-03-02"}
     nobody = client.post(f"{PAGE}/edits/{form['edit_id']}/undo", data=said | {"by": " "})

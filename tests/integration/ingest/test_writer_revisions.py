@@ -148,6 +148,36 @@ def test_phases_of_one_quantity_alone(desk: Desk, packing: Any) -> None:
     assert revised == [1, 1, 1, 1, 0, 0, 1]
 
 
+def test_each_rate_counts(desk: Desk, packing: Any) -> None:
+    rates = tuple(range(1, 9))
+    desk.write(round_of(reading(NOW, 36, import_tariff_wh=rates)))
+    packing()
+    same = desk.write(round_of(reading(NOW, 36, import_tariff_wh=rates)))
+    part = desk.write(round_of(reading(NOW, 36, import_tariff_wh=(1, None, 3))))
+    assert [(r.duplicates, r.revised, r.completed) for r in (same, part)] == [(1, 0, 0), (1, 0, 0)]
+    for n in range(8):
+        other = (*rates[:n], 0, *rates[n + 1 :])
+        result = desk.write(round_of(reading(NOW, 36, import_tariff_wh=other)))
+        assert (result.duplicates, result.revised) == (0, 1), n
+    found = desk.rows("select kept_phases, other_phases from reading_revision order by ctid")
+    assert [[key for key in kept if kept[key] != other[key]] for kept, other in found] == [
+        [f"import_t{n}_wh"] for n in range(1, 9)
+    ]
+
+
+def test_each_rate_that_lacked_is_added(desk: Desk, packing: Any) -> None:
+    desk.write(round_of(reading(NOW, 36, import_phase_wh=(12, 12, 12), import_tariff_wh=(1,))))
+    desk.dirty()
+    packing()
+    for n in range(2, 9):
+        result = desk.write(round_of(reading(NOW, 36, import_tariff_wh=(*[None] * (n - 1), n))))
+        assert (result.duplicates, result.completed, desk.dirty()) == (1, 1, ["A 20"]), n
+    columns = ", ".join(f"import_t{n}_wh" for n in range(1, 9))
+    assert desk.rows(f"select import_l1_wh, {columns} from phase_reading") == [(12, *range(1, 9))]
+    stood = desk.rows("select phases from reading_completion order by ctid")
+    assert [sum(key.startswith("import_t") for key in phases) for (phases,) in stood] == list(range(1, 8))
+
+
 def test_the_same_phases_again_are_a_duplicate(desk: Desk, packing: Any) -> None:
     desk.write(round_of(full()))
     packing()

@@ -355,3 +355,30 @@ def test_the_window_holds_what_was_measured_and_the_real_engine_takes_it(world: 
     assert total[-1] > 0
     reports = analyse([window])
     assert set(reports) == {"A1"}
+
+
+def test_readings_that_are_set_aside_are_left_out_of_the_phases_too(world: World) -> None:
+    """The area meter's readings of an hour are not believed: neither its energy nor its voltages are looked at."""
+    gone = T0 + timedelta(days=4)
+    spoilt = "ts between %s and %s"
+    world.field.run(
+        f"update phase_reading set import_l1_wh = import_l1_wh + 9000, voltage_l1_dv = 900 where {spoilt}",
+        [gone, gone + timedelta(hours=1)],
+    )
+    world.field.run(
+        "insert into edit (edit_id, kind, usage_point_id, meter_id, from_ts, to_ts, set_aside, first_day, last_day, "
+        "made_at, made_by, reason) "
+        "values (gen_random_uuid(), 'readings', %s, %s, %s, %s, 5, %s, %s, %s, 'Wang', 'spoilt')",
+        [world.area_point, world.area_meter, gone, gone + timedelta(hours=1), DAY0, DAY0, T0],
+    )
+    engine = Accuser(None)
+    world.engine = engine
+    world.work()
+    (window,) = engine.windows
+    assert window.area_phase_wh is not None
+    assert window.area_voltage_v is not None
+    assert np.nanmin(window.area_voltage_v) == 230.0
+    # without the five readings there is nothing to say of the six intervals between those around them
+    there = np.isfinite(window.area_phase_wh).all(axis=0)
+    assert np.flatnonzero(~there).tolist() == list(range(4 * 96 - 1, 4 * 96 + 5))
+    assert np.abs(window.area_phase_wh.sum(axis=0) - window.area_import_wh)[there].max() <= 240

@@ -94,7 +94,16 @@ def test_whole_turns_of_the_total_are_no_difference(ward: Ward) -> None:
         ([100, 100], True),
         ([9_000_000_000_000_000_000, 9_000_000_000_000_000_000], True),
     ],
-    ids=["first lacks", "second lacks", "none", "not counted", "hardly counted", "too much without it", "both", "64 bits"],
+    ids=[
+        "first lacks",
+        "second lacks",
+        "none",
+        "not counted",
+        "hardly counted",
+        "too much without it",
+        "both",
+        "64 bits",
+    ],
 )
 def test_a_reading_that_lacks_a_rate_is_judged_only_where_it_can_be(
     ward: Ward, counted: int, rates: list[int | None], judged: bool

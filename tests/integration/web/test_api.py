@@ -210,6 +210,7 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
             "/usage-points/{code}", "/usage-points/{code}/intervals", "/usage-points/{code}/edits",
             "/usage-points/{code}/edits/preview", "/usage-points/{code}/edits/{edit_id}/undo", "/edits",
             "/changes", "/changes/{change_id}", "/usage-points/{code}/history",
+            "/validation/rules", "/validation/rule-sets/{number}", "/areas/{code}/validation",
             "/unmetered-loads", "/unmetered-loads/{code}/end", "/unmetered-loads/{code}/withdraw",
             "/quarantine", "/quarantine/summary", "/quarantine/replay", "/quarantine/{quarantine_id}",
             "/quarantine/{quarantine_id}/payload", "/quarantine/{quarantine_id}/replay",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drivers.base import Quantity
+from drivers.base import IMPORT_TARIFFS, Quantity
 from drivers.errors import (
     ConnectionFailed,
     DeviceException,
@@ -19,10 +19,14 @@ from drivers.errors import (
 )
 from drivers.modbus.bus import BusSettings, ModbusAddress
 from drivers.modbus.map_file import load_models
+from drivers.modbus.model import MeterModel
+from drivers.modbus.plan import plan
+from headend.ingest.poll_bus import POLLED
 from support.modbus import memory_of, outcome, run
 
 MODELS = load_models()
 SDM630 = MODELS["eastron-sdm630"]
+DTSD1352 = MODELS["acrel-dtsd1352"]
 SDM230 = MODELS["eastron-sdm230"]
 DTSU666 = MODELS["chint-dtsu666"]
 ENERGY = frozenset({Quantity.IMPORT_WH, Quantity.EXPORT_WH})
@@ -55,6 +59,31 @@ def test_a_single_phase_meter_fills_the_first_place(setup: Any) -> None:
     reading = run(bus.read_meter(1, SDM230))
     assert reading.voltage_v == (230.0, None, None)
     assert reading.import_phase_wh is None
+
+
+def test_registers_per_rate_come_with_the_total_in_one_request(setup: Any) -> None:
+    _, link, bus = setup()
+    link.meters[3] = memory_of(
+        DTSD1352,
+        import_wh=1_234_560,
+        import_t1_wh=100_000,
+        import_t2_wh=500_000,
+        import_t3_wh=0,
+        import_t4_wh=634_560,
+        power_factor=1.0,
+    )
+    reading = run(bus.read_meter(3, DTSD1352, ENERGY | frozenset(IMPORT_TARIFFS)))
+    assert reading.import_tariff_wh == (100_000, 500_000, 0, 634_560)
+    assert reading.import_wh == sum(reading.import_tariff_wh)
+    assert link.asked == [(3, 3, 0x0A, 12)]
+    link.meters[4] = memory_of(SDM230, import_wh=5_000)
+    assert run(bus.read_meter(4, SDM230, ENERGY | frozenset(IMPORT_TARIFFS))).import_tariff_wh is None
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
+def test_rates_cost_no_shipped_model_another_request(model: MeterModel) -> None:
+    without = plan(model.specs(POLLED - frozenset(IMPORT_TARIFFS)), model.limits)
+    assert len(plan(model.specs(POLLED), model.limits)) == len(without)
 
 
 def test_only_the_wanted_is_asked_for(setup: Any) -> None:

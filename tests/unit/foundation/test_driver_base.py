@@ -8,15 +8,19 @@ import pytest
 from drivers.base import (
     ABSENT,
     ABSENT_DV,
+    IMPORT_TARIFFS,
+    MAX_TARIFFS,
     PHASE_DTYPE,
     READING_DTYPE,
     MeterIdentity,
+    Quantity,
     ReadingBatch,
     ReadingFlag,
     RegisterReading,
     Source,
     batch_of,
     empty,
+    tariffs,
 )
 
 A, B = MeterIdentity("Acme", "1"), MeterIdentity("Bcme", "1")
@@ -74,6 +78,29 @@ def test_columns_of_a_three_phase_reading() -> None:
     assert phase["voltage_dv"].tolist() == [2298, ABSENT_DV, 2310]
     assert phase["current_ma"].tolist() == [2, 2000, ABSENT]
     assert phase["power_w"] == -13
+
+
+def test_registers_per_rate_make_a_phase_row_whose_phases_are_absent() -> None:
+    told = reading(import_wh=9, import_tariff_wh=(4, None, 5), voltage_v=(230.0, None, None))
+    none = [reading(import_wh=9, import_tariff_wh=rates) for rates in (None, (), (None, None))]
+    batch = batch_of([(A, told), *((B, r) for r in none)], Source.MODBUS)
+    (phase,) = batch.phases
+    assert batch.meters[phase["meter"]] == A
+    assert phase["import_tariff_wh"].tolist() == [4, ABSENT, 5, *[ABSENT] * 5]
+    assert phase["import_wh"].tolist() == phase["export_wh"].tolist() == [ABSENT] * 3
+    assert phase["voltage_dv"].tolist() == [2300, ABSENT_DV, ABSENT_DV]
+
+
+def test_more_rates_than_there_are_registers_for_are_refused() -> None:
+    assert reading(import_tariff_wh=(1,) * MAX_TARIFFS).import_tariff_wh == (1,) * 8
+    with pytest.raises(ValueError, match="import_tariff_wh: 9 rates, at most 8"):
+        reading(import_tariff_wh=(1,) * 9)
+
+
+def test_rates_end_with_the_last_one_that_was_measured() -> None:
+    values = {IMPORT_TARIFFS[0]: 4, IMPORT_TARIFFS[2]: 0, IMPORT_TARIFFS[3]: None, Quantity.IMPORT_WH: 4}
+    assert tariffs(values) == (4, None, 0)
+    assert tariffs({Quantity.IMPORT_WH: 4, IMPORT_TARIFFS[1]: None}) is None
 
 
 def test_no_readings_make_an_empty_batch() -> None:

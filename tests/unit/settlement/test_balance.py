@@ -7,18 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reconciliation.balance import (
-    DayBalance,
-    Limits,
-    MeteredEnergy,
-    Sources,
-    State,
-    UnmeteredEnergy,
-    day_balances,
-    interval_balance,
-    judge,
-    technical_loss_wh,
-)
+from reconciliation.balance import MeteredEnergy, UnmeteredEnergy, interval_balance, technical_loss_wh
+from reconciliation.day_balance import DayBalance, Limits, Sources, State, day_balances, judge
 from reconciliation.registers import NO_VALUE
 from reconciliation.registers import IntervalQuality as Q
 from reconciliation.report import TechnicalLossModel
@@ -284,3 +274,23 @@ def test_where_power_had_failed_there_was_nothing_to_measure() -> None:
         counted=np.zeros((1, 10), np.bool_), served=area.served,
     )  # fmt: skip
     assert _day(nobody_counts, points).reason == "area_meter_missing"
+
+
+def test_a_day_without_power_throughout_says_so_and_no_schedule_burns_in_it() -> None:
+    dark = [[Q.ZERO_BY_EVENT] * 4]
+    lamps = UnmeteredEnergy(np.full((1, 4), 50), np.array([0.1]))
+    day = _day(_energy([[0] * 4], quality=dark), _energy([[0] * 4], quality=dark), unmetered=lamps)
+    assert (day.state, day.reason, day.coverage_intervals) == (State.NOT_COMPUTABLE, "power_failed", None)
+    assert (day.intervals_complete, day.supplied_wh, day.delivered_wh, day.unmetered_wh) == (4, 0, 0, 0)
+
+
+def test_lamps_are_off_while_the_transformer_has_no_power_and_only_then() -> None:
+    # 1000 in, 900 through the meter, 50 by schedule; two intervals without power at the transformer, and one in which
+    # only the household had none: 3 x (1000 - 50) - 2 x 900 = 1050 lost, 3 x 50 burned
+    here = [[Q.MEASURED, Q.MEASURED, Q.ZERO_BY_EVENT, Q.ZERO_BY_EVENT, Q.MEASURED]]
+    home = [[Q.MEASURED, Q.MEASURED, Q.ZERO_BY_EVENT, Q.ZERO_BY_EVENT, Q.ZERO_BY_EVENT]]
+    area, points = _energy([[1000, 1000, 0, 0, 1000]], quality=here), _energy([[900, 900, 0, 0, 0]], quality=home)
+    lamps = UnmeteredEnergy(np.full((1, 5), 50), np.array([1.0]))
+    day = _day(area, points, unmetered=lamps)
+    assert (day.unmetered_wh, day.delivered_wh, day.loss_wh) == (150, 1950, 1050)
+    assert day.systematic_wh == round(((class_sd(0.5) * 3000) ** 2 + (class_sd(1.0) * 1800) ** 2 + 150**2) ** 0.5)

@@ -148,3 +148,30 @@ def test_days_sum_exactly_whatever_the_stretch_and_the_grid(
         alone = load_energy(load, _days(day, zone=BERLIN, interval_s=interval_s))
         assert np.array_equal(energy[days.day_slice(d)], alone), "a day does not depend on the stretch"
         assert alone.sum() == load_energy(load, _days(day, zone=BERLIN, interval_s=300)).sum()
+
+
+@pytest.mark.parametrize(
+    ("text", "spring", "autumn"),
+    [
+        # 02:00 to 03:00 does not exist in spring: what begins in it begins as it is over, what lies in it is not at all
+        ("02:30-03:15", ["29 03:00-29 03:15"], ["25 02:30-25 03:15"]),
+        ("02:15-02:45", [], ["25 02:15-25 02:45"]),
+        ("01:30-02:30", ["29 01:30-29 03:00"], ["25 01:30-25 02:30"]),
+        ("03:00-02:59", ["29 03:00-30 02:59"], ["25 03:00-26 02:59"]),
+    ],
+)
+def test_hours_that_the_clocks_skip_are_never_a_whole_day(text: str, spring: list[str], autumn: list[str]) -> None:
+    assert _local(text, date(2026, 3, 29), BERLIN) == spring
+    assert _local(text, date(2026, 10, 25), BERLIN) == autumn
+
+
+def test_what_begins_before_its_own_midnight_burns_on_the_day_before() -> None:
+    place = {"latitude_deg": 31.2, "longitude_deg": 121.5}
+    load = _load("(sunrise-08:00)-sunrise", **place)
+    days = _days(date(2026, 3, 20), date(2026, 3, 22))
+    energy = load_energy(load, days)
+    ((begin, _),) = parse_schedule(load.schedule).spans(date(2026, 3, 22), SHANGHAI, (31.2, 121.5))
+    assert begin.astimezone(SHANGHAI).date() == date(2026, 3, 21)
+    evening = energy[days.day_slice(1)][80:].sum()
+    assert evening == round(1000 * (days.bounds[0] + timedelta(days=2) - begin) / timedelta(hours=1))
+    assert abs(energy[days.day_slice(1)].sum() - 8000) < 100, "eight hours of 1 kW, but for how much earlier the sun is"

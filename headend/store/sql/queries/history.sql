@@ -47,12 +47,12 @@ where usage_point_id = any(%(usage_points)s) and day between %(first)s and %(las
 group by usage_point_id, day, direction
 
 -- stored_points --
--- What the points of an area are settled to, by day; null: no interval has a number.
-select usage_point_id, i.day, u.code, (select sum(e)::bigint from unnest(i.import_wh) e) as import_wh, (select sum(e)::bigint from unnest(day_vector(i.export_wh, cardinality(i.import_wh))) e) as export_wh
-from interval_day i join usage_point u using (usage_point_id)
-where i.day between %(first)s and %(last)s
-  and i.usage_point_id in (select usage_point_id from area_membership where area_id = %(area_id)s)
+-- What some days of metering points are settled to; null: no interval has a number.
+select usage_point_id, i.day, u.code, (select sum(e)::bigint from unnest(i.import_wh) e) as import_wh,
+       (select sum(e)::bigint from unnest(day_vector(i.export_wh, cardinality(i.import_wh))) e) as export_wh
+from unnest(%(usage_points)s::integer[], %(days)s::date[]) as w (usage_point_id, day)
+join interval_day i using (usage_point_id, day) join usage_point u using (usage_point_id)
 
 -- stored_balances --
 -- What the days of an area are settled to.
-select day, supplied_wh, delivered_wh, loss_wh, state from balance_day where area_id = %(area_id)s and day between %(first)s and %(last)s
+select day, supplied_wh, delivered_wh, loss_wh, state from balance_day where area_id = %(area_id)s and day = any (%(days)s::date[])

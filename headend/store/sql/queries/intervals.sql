@@ -150,9 +150,10 @@ using unnest(%(usage_points)s::integer[], %(days)s::date[]) as w (usage_point_id
 where interval_day.usage_point_id = w.usage_point_id and interval_day.day = w.day
 returning interval_day.usage_point_id, interval_day.day
 
--- marks_of_day --
--- Which readings decided a day's two midnights when it was settled.
-select usage_point_id, start_mark, end_mark from interval_day where usage_point_id = any(%(usage_points)s) and day = %(day)s
+-- marks_of_days --
+-- Which readings decided the two midnights of some days when these were settled, as columns.
+select array_agg(usage_point_id) as usage_point_id, array_agg(day) as day, array_agg(start_mark) as start_mark, array_agg(end_mark) as end_mark
+from interval_day where usage_point_id = any(%(usage_points)s) and day = any(%(days)s)
 
 -- idle_days --
 -- Days without energy, though the meter had power (quality 5: it had none): most days are told by their first interval.

@@ -120,7 +120,7 @@ with other as (
         select * from register_reading r where r.meter_id = s.meter_id and r.ts = s.ts and r.ts between %(first)s and %(last)s offset 0) r
     left join (select place, jsonb_strip_nulls(to_jsonb(o) - array['meter_id', 'ts', 'place']) as phases from staged_phase o) o using (place)
     left join lateral (
-        select jsonb_strip_nulls(to_jsonb(p) - array['meter_id', 'ts']) as phases from phase_reading p
+        select jsonb_strip_nulls(to_jsonb(p) - array['meter_id', 'ts']) as phases from phase_values p
         where o.phases is not null and p.meter_id = s.meter_id and p.ts = s.ts and p.ts between %(first)s and %(last)s offset 0) p on true
     where s.import_wh <> r.import_wh or s.export_wh <> r.export_wh or s.voltage_dv <> r.voltage_dv
        or exists (select from jsonb_each(o.phases) as said where p.phases -> said.key <> said.value)),
@@ -145,11 +145,11 @@ where r.import_wh is null and s.import_wh is not null or r.export_wh is null and
    or r.voltage_dv is null and s.voltage_dv is not null
 
 -- lacking_phases --
--- The same for the phases.
+-- The same for the phases; phase_values is phase_reading for whom a row is wanted as a whole.
 select distinct s.meter_id
 from (select s.*, jsonb_strip_nulls(to_jsonb(s) - array['meter_id', 'ts', 'place']) as said from staged_phase s) s
 cross join lateral (
-    select jsonb_strip_nulls(to_jsonb(p)) as stands from phase_reading p
+    select jsonb_strip_nulls(to_jsonb(p)) as stands from phase_values p
     where p.meter_id = s.meter_id and p.ts = s.ts and p.ts between %(first)s and %(last)s offset 0) p
 where not p.stands @> s.said
 
@@ -171,7 +171,7 @@ insert into reading_completion (meter_id, ts, noted_at, part, phases)
 select distinct on (s.meter_id, s.ts) s.meter_id, s.ts, %(now)s::timestamptz, 'phases', p.stands - array['meter_id', 'ts']
 from (select s.*, jsonb_strip_nulls(to_jsonb(s) - array['meter_id', 'ts', 'place']) as said from staged_phase s) s
 cross join lateral (
-    select jsonb_strip_nulls(to_jsonb(p)) as stands from phase_reading p
+    select jsonb_strip_nulls(to_jsonb(p)) as stands from phase_values p
     where p.meter_id = s.meter_id and p.ts = s.ts and p.ts between %(first)s and %(last)s offset 0) p
 where not p.stands @> s.said and not exists (select from jsonb_each(s.said) as v where p.stands -> v.key <> v.value)
 order by s.meter_id, s.ts
@@ -205,7 +205,7 @@ with more as (
     select distinct on (s.meter_id, s.ts) s.*
     from (select s.*, jsonb_strip_nulls(to_jsonb(s) - array['meter_id', 'ts', 'place']) as said from staged_phase s) s
     cross join lateral (
-        select jsonb_strip_nulls(to_jsonb(p)) as stands from phase_reading p
+        select jsonb_strip_nulls(to_jsonb(p)) as stands from phase_values p
         where p.meter_id = s.meter_id and p.ts = s.ts and p.ts between %(first)s and %(last)s offset 0) p
     where not p.stands @> s.said and not exists (select from jsonb_each(s.said) as v where p.stands -> v.key <> v.value)
     order by s.meter_id, s.ts, s.place)
@@ -265,7 +265,7 @@ from (
              when least(i.valid_to, m.valid_to, 'infinity') >= t.finish then t.last_day
              else least(t.last_day, ((least(i.valid_to, m.valid_to) - interval '1 microsecond') at time zone %(zone)s)::date) end as last_day
     from unnest(%(meter_id)s, %(first_day)s, %(last_day)s, %(start)s, %(finish)s) as t (meter_id, first_day, last_day, start, finish)
-    join installation i on i.meter_id = t.meter_id and i.valid_from < t.finish + 0 * %(most)s::interval and (i.valid_to is null or i.valid_to > t.start)
+    join installation i on i.meter_id = t.meter_id and i.valid_from < t.finish + %(most)s::interval and (i.valid_to is null or i.valid_to > t.start)
     cross join lateral (select i.valid_from >= t.finish as yes, (i.valid_from at time zone %(zone)s)::date as day) later
     join area_membership m on m.usage_point_id = i.usage_point_id
      and m.valid_from < case when later.yes then (later.day + 1)::timestamp at time zone %(zone)s else t.finish end

@@ -83,15 +83,21 @@ from unnest(%(area)s::text[], %(station)s::text[], %(name)s::text[], %(transform
 left join station s on s.code = n.station;
 
 -- change_area --
--- Another name, rating, limit or station.
-update area a
-set station_id = s.station_id, name = n.name, transformer_kva = n.transformer_kva,
-    high_loss_rate = n.high_loss_rate, negative_loss_rate = n.negative_loss_rate
-from unnest(%(area)s::text[], %(station)s::text[], %(name)s::text[], %(transformer_kva)s::numeric[],
-            %(high_loss_rate)s::float8[], %(negative_loss_rate)s::float8[])
-     as n (code, station, name, transformer_kva, high_loss_rate, negative_loss_rate)
-join station s on s.code = n.station
-where a.code = n.code;
+-- Another name, rating, limit or station; returns those whose balances are judged otherwise.
+with n as materialized (
+    select * from unnest(%(area)s::text[], %(station)s::text[], %(name)s::text[], %(transformer_kva)s::numeric[],
+                         %(high_loss_rate)s::float8[], %(negative_loss_rate)s::float8[])
+                  as n (code, station, name, transformer_kva, high_loss_rate, negative_loss_rate)
+), otherwise as materialized (
+    select a.code from area a join n using (code)
+    where (a.high_loss_rate, a.negative_loss_rate) is distinct from (n.high_loss_rate, n.negative_loss_rate)
+), changed as (
+    update area a
+    set station_id = s.station_id, name = n.name, transformer_kva = n.transformer_kva,
+        high_loss_rate = n.high_loss_rate, negative_loss_rate = n.negative_loss_rate
+    from n join station s on s.code = n.station
+    where a.code = n.code)
+select code from otherwise;
 
 -- add_usage_point --
 -- New usage points; where they hang is add_membership.
@@ -100,11 +106,15 @@ select * from unnest(%(usage_point)s::text[], %(kind)s::text[], %(category)s::te
                      %(phase)s::text[], %(rated_current_a)s::integer[]);
 
 -- change_usage_point --
--- Kind and category are part of the past and stay.
-update usage_point u set name = n.name, phase = n.phase, rated_current_a = n.rated_current_a
-from unnest(%(usage_point)s::text[], %(name)s::text[], %(phase)s::text[], %(rated_current_a)s::integer[])
-     as n (code, name, phase, rated_current_a)
-where u.code = n.code;
+-- Kind and category are part of the past and stay. Returns those whose energy is judged otherwise.
+with n as materialized (
+    select * from unnest(%(usage_point)s::text[], %(name)s::text[], %(phase)s::text[], %(rated_current_a)s::integer[])
+                  as n (code, name, phase, rated_current_a)
+), otherwise as materialized (
+    select u.code from usage_point u join n using (code) where u.rated_current_a is distinct from n.rated_current_a
+), changed as (
+    update usage_point u set name = n.name, phase = n.phase, rated_current_a = n.rated_current_a from n where u.code = n.code)
+select code from otherwise;
 
 -- add_membership --
 -- Where new usage points hang.
@@ -123,12 +133,19 @@ select * from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(model)s::te
                      %(digits)s::smallint[], %(resolution_wh)s::integer[], %(accuracy_class)s::numeric[]);
 
 -- change_meter --
--- A correction of what the device is.
-update meter m set model = n.model, phases = n.phases, digits = n.digits, resolution_wh = n.resolution_wh, accuracy_class = n.accuracy_class
-from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(model)s::text[], %(phases)s::smallint[],
-            %(digits)s::smallint[], %(resolution_wh)s::integer[], %(accuracy_class)s::numeric[])
-     as n (manufacturer, serial, model, phases, digits, resolution_wh, accuracy_class)
-where (m.manufacturer, m.serial) = (n.manufacturer, n.serial);
+-- A correction of what the device is; returns those whose registers say something else by it.
+with n as materialized (
+    select * from unnest(%(manufacturer)s::text[], %(serial)s::text[], %(model)s::text[], %(phases)s::smallint[],
+                         %(digits)s::smallint[], %(resolution_wh)s::integer[], %(accuracy_class)s::numeric[])
+                  as n (manufacturer, serial, model, phases, digits, resolution_wh, accuracy_class)
+), otherwise as materialized (
+    select m.meter_id from meter m join n using (manufacturer, serial)
+    where (m.phases, m.digits, m.resolution_wh, m.accuracy_class)
+          is distinct from (n.phases, n.digits, n.resolution_wh, n.accuracy_class)
+), changed as (
+    update meter m set model = n.model, phases = n.phases, digits = n.digits, resolution_wh = n.resolution_wh, accuracy_class = n.accuracy_class
+    from n where (m.manufacturer, m.serial) = (n.manufacturer, n.serial))
+select meter_id from otherwise;
 
 -- add_installation --
 -- The schema's exclusion constraints stay the last word on overlaps.
@@ -280,16 +297,18 @@ with touched as (
     from unnest(%(usage_point)s::text[], %(since)s::timestamptz[]) as t (code, since)
     join usage_point u using (code)
     union all
-    select i.usage_point_id, i.valid_from
-    from unnest(%(manufacturer)s::text[], %(serial)s::text[]) as t (manufacturer, serial)
-    join meter using (manufacturer, serial)
-    join installation i using (meter_id)
+    select usage_point_id, valid_from from installation where meter_id = any (%(meters)s)
+    union all
+    select m.usage_point_id, m.valid_from from area_membership m join usage_point u using (usage_point_id)
+    where u.code = any (%(judged)s)
 ), hanging as (
     select m.area_id, t.usage_point_id, min(greatest(m.valid_from, t.since)) as since
     from touched t
     join area_membership m using (usage_point_id)
     where m.valid_to is null or m.valid_to > t.since
     group by m.area_id, t.usage_point_id
+    union all
+    select a.area_id, null, min(m.valid_from) from area a join area_membership m using (area_id) where a.code = any (%(areas)s) group by a.area_id
 ), readings as (
     select h.area_id, min(r.ts) as first_at
     from hanging h
