@@ -72,4 +72,7 @@ def instant_of(text: str) -> datetime:
         fail(f"--as-known-at {text}: an instant looks like 2026-03-05T12:00+08:00")
     if found.tzinfo is None:
         fail(f"--as-known-at {text}: needs a zone, such as {found.isoformat()}+08:00 or {found.isoformat()}Z")
-    return found.astimezone(UTC)
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        fail(f"--as-known-at {text}: lies beyond the calendar")

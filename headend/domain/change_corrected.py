@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from headend.domain import changes as wanted
 from headend.domain.change_known import Known, check_register, of_point, refuse_behind, touching
 from headend.domain.timeline import (
     TABLES,
     Contradiction,
+    InstallationRow,
     MembershipRow,
     Records,
     RowChange,
@@ -23,11 +24,14 @@ from headend.domain.timeline import (
     withdraw,
 )
 
+_ENDS: Final = ("end_import_wh", "end_export_wh")
+
 
 def installation_corrected(what: wanted.CorrectInstallation, known: Known) -> Records:
     """An installation says something else; of a shared meter's removal all that came with it moves along."""
-    records, given = known.records, what.given
+    records = known.records
     row = beginning(of_point(records.installations, what.usage_point), what.since, "installation")
+    given = _without_end(row, what.given)
     known.meter((given.get("manufacturer", row.manufacturer), given.get("serial", row.serial)))
     made = tuple(correct(records.installations, row, given))
     memberships = records.memberships
@@ -36,12 +40,22 @@ def installation_corrected(what: wanted.CorrectInstallation, known: Known) -> Re
     return replace(records, installations=made, memberships=memberships)
 
 
+def _without_end(row: InstallationRow, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A meter that still serves has no end register: one that was noted goes with the end."""
+    if given.get("valid_to", row.valid_to) is not None:
+        return given
+    for name in _ENDS:
+        if given.get(name) is not None:
+            raise Contradiction("the meter still serves: it has no end register", name)
+    return {**given, **{name: None for name in _ENDS if getattr(row, name) is not None}}
+
+
 def installation_withdrawn(what: wanted.WithdrawInstallation, known: Known) -> Records:
     """The meter never served there; whichever served before went on doing so."""
     installations = known.records.installations
     row = beginning(of_point(installations, what.usage_point), what.since, "installation")
     before = touching(installations, row)
-    taken_over: dict[str, Any] = {"end_import_wh": None, "end_export_wh": None}
+    taken_over: dict[str, Any] = dict.fromkeys(_ENDS)
     if before is not None and before.meter == row.meter:
         taken_over = {name: getattr(row, name) for name in taken_over}
     return replace(known.records, installations=tuple(withdraw(installations, row, taken_over)))

@@ -108,6 +108,8 @@ def _stretches(change: RowChange) -> list[tuple[datetime, datetime]]:
 
 
 def _days(begins: datetime, ends: datetime, calendar: LocalCalendar, today: date, *, anchors: bool) -> Days | None:
+    if begins == NEVER:  # said of an end that is not known
+        return None
     first = date.min if begins == EVER else calendar.day_of(begins - _INSTANT if anchors else begins)
     last = today if ends == NEVER else calendar.day_of(ends if anchors else ends - _INSTANT)
     return Days(first, last).within(Days(date.min, today))

@@ -74,7 +74,7 @@ class Spike(Switch):
 class Constant(Switch):
     """The same energy, not zero, in every interval of a stretch within one local day."""
 
-    hours: float = Field(12.0, ge=0.5, le=25, description="so long")
+    hours: float = Field(12.0, ge=0.5, le=25, description="so long; a run is not carried over midnight")
 
 
 class ZeroDays(Switch):

@@ -7,6 +7,7 @@ asker's program. The only file that imports distributed.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import threading
@@ -19,8 +20,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 import distributed
+from dask import config as dask_config
 from distributed import Client, Event, Future, Security
 from distributed.comm import addressing, registry
+from distributed.comm.core import connect
 from distributed.scheduler import KilledWorker
 
 from headend.domain.clock import system_clock
@@ -76,7 +79,9 @@ def connected(address: str, store: Store, rules: Rules, stop: threading.Event) -
                 stack.callback(client.close)
                 client.wait_for_workers(1, timeout=_WORKERS_S)
             except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
-                raise ClusterError(f"no cluster at {address}: {error or type(error).__name__}") from error
+                raise ClusterError(
+                    f"no cluster at {address}: {str(error) or 'nobody there speaks as Dask does'}"
+                ) from error
         for mismatch in mismatches:
             _log.warning("the cluster has other versions", detail=str(mismatch.message))
         if not stack.enter_context(locks.alone(store, _lock_of(number))):
@@ -85,15 +90,26 @@ def connected(address: str, store: Store, rules: Rules, stop: threading.Event) -
 
 
 def _check_address(address: str) -> None:
-    """Raises ValueError. A client that is given what is no address does not let go of what it has begun, and takes 20 s
-    to say so.
+    """Raises ValueError for what is no address, OSError or TimeoutError where no scheduler answers.
+
+    Asked before a client is made: that one waits without end for somebody who takes the connection and says nothing
+    that it understands, and where its address is none it ends 20 s later, with a traceback.
     """
     scheme, place = addressing.parse_address(address)
     registry.get_backend(scheme)
-    if scheme != "inproc":
-        addressing.parse_host_port(place)
-    if scheme == "tls" and Security().get_connection_args("client").get("ssl_context") is None:
+    if scheme == "inproc":
+        return
+    addressing.parse_host_port(place)
+    if dask_config.get("distributed.client.security-loader", None) is not None:
+        return  # what it loads is the client's to know
+    arguments = Security().get_connection_args("client")
+    if scheme == "tls" and arguments.get("ssl_context") is None:
         raise ValueError("Dask's configuration names no certificates (distributed.comm.tls)")
+    asyncio.run(asyncio.wait_for(_answers(address, arguments), _CONNECT_S))
+
+
+async def _answers(address: str, arguments: Mapping[str, Any]) -> None:
+    (await connect(address, timeout=_CONNECT_S, **arguments)).abort()
 
 
 @dataclass(frozen=True, slots=True)

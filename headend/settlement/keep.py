@@ -11,6 +11,7 @@ import numpy.typing as npt
 from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
 from headend.settlement.rulebook import RuleSet
+from headend.settlement.topology import hanging
 from headend.store import interval_days, rule_sets
 from headend.store.interval_days import Foretold
 from headend.store.pool import Connection
@@ -30,15 +31,17 @@ def keep(
     *,
     foretold: Foretold | None = None,
 ) -> list[tuple[int, date]]:
-    """Write a row for every point and day on which it had a meter; rows of others are forgotten.
+    """Write a row for every point and day on which it hung on the area with a meter; without one, it is forgotten.
 
+    Days on which it did not hang here are left to whom it hung on then, however long the stretch is.
     Returns the rows that say something else now; which rules judged them is kept with them, and is no such thing.
     `foretold`: told of rows that will say something else, before they do.
     """
     if not settled.points:
         return []
     served = np.logical_or.reduceat(settled.served, days.midnights[:-1], axis=1)
-    p, d = np.nonzero(~served)
+    here = hanging(settled.points, days.grid_us[days.midnights])
+    p, d = np.nonzero(~served & here)
     gone: list[tuple[int, date]] = []
     if p.size:
         without = [settled.points[i].usage_point_id for i in p.tolist()]
@@ -46,7 +49,7 @@ def keep(
         if foretold is not None:
             foretold(list(zip(without, of_days, strict=True)))
         gone = interval_days.forget(connection, without, of_days)
-    p, d = np.nonzero(served)
+    p, d = np.nonzero(served & here)
     if not p.size:
         return gone
     judged_by = rule_sets.number_of(connection, rule_set.digest, rule_set.canonical, now)

@@ -234,14 +234,17 @@ def settle(
     total = Tally()
     known = {area.area_id: (area, points) for area, points in areas}
     todo = list(areas)
+    again = False
     while todo:
         for tally in spread(pieces_of(todo, piece_meter_days)):
+            if again:
+                tally.areas = 0  # each was counted when what was asked of it was settled
             total.add(tally)
             if told is not None:
                 told(tally)
         if total.stopped:
             break
-        todo = _next_round(total.passed_on, known)
+        todo, again = _next_round(total.passed_on, known), True
         for area, _ in todo:
             del total.passed_on[area.area_id]
     return total

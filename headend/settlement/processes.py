@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -98,10 +100,20 @@ class Processes:
 def _begin(dsn: str, prepare: bool, rules: Rules, clock: Clock, told: Event) -> None:
     """What a process does before its first piece. Ctrl-C is its parent's to heed."""
     global _worker  # noqa: PLW0603 see above
+    threading.Thread(target=_end_with_the_parent, name="parent-watch", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging("warning", "console")
+    gc.collect()
+    gc.freeze()  # what is there by now stays, and need not be looked through for garbage after every few passes
     store = Store(dsn, pool_max=1, prepare=prepare).open()
     _worker = Worker(store=store, rules=rules, clock=clock, stop=told.is_set)
+
+
+def _end_with_the_parent() -> None:
+    """Nobody takes what this process does once its parent was killed: what it has in hand is rolled back."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _settle(piece: Piece) -> Tally:

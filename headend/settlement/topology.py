@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import to_us
 from headend.store import intervals as store_intervals
-from headend.store.intervals import FOREVER_US as FOREVER_US
 from headend.store.intervals import Installation
 from headend.store.pool import Connection
+
+FOREVER_US: Final = store_intervals.FOREVER_US
+"""End of what still holds [µs since 1970]: far beyond any reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,19 @@ def counted(points: Sequence[Point], grid_us: npt.NDArray[np.int64]) -> npt.NDAr
                 mask[p] = True
             elif m.behind is None:
                 mask[p] |= (grid_us[:-1] >= m.from_us) & (grid_us[:-1] < m.to_us)
+    return mask
+
+
+def hanging(points: Sequence[Point], midnights_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """(points, days) whether each hung on the area at any time of the day; midnights_us: (days + 1,) [µs UTC]."""
+    mask = np.zeros((len(points), len(midnights_us) - 1), dtype=np.bool_)
+    first, last = int(midnights_us[0]), int(midnights_us[-1])
+    for p, point in enumerate(points):
+        for m in point.memberships:
+            if m.from_us <= first and m.to_us >= last:
+                mask[p] = True
+            else:
+                mask[p] |= (midnights_us[:-1] < m.to_us) & (midnights_us[1:] > m.from_us)
     return mask
 
 

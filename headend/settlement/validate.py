@@ -19,7 +19,7 @@ from headend.settlement.meter_days import MeterDays, blocks
 from headend.settlement.references import Past
 from headend.settlement.rulebook import NO_CATEGORY
 from headend.settlement.rules import Rules
-from headend.settlement.series import Series
+from headend.settlement.series import Series, while_served
 from headend.settlement.topology import Point
 from headend.settlement.zero_days import flag_zero_days
 from headend.store.intervals import MeterReadings, ReadingTable
@@ -50,12 +50,10 @@ def mean_voltages(points: Sequence[Point], readings: Mapping[int, MeterReadings]
     table, size = ReadingTable.of(readings), len(points) * days.intervals
     means = np.full(size + 1, NO_VALUE, dtype=np.int64)  # the last: readings that count nowhere
     if (table.rows.voltage_dv != ABSENT).any():
-        place, low, high = _rows_of_points(points, table)
-        counts = high - low
-        rows = np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
+        point, rows, _ = while_served(points, table)
         dv = table.rows.voltage_dv[rows]
         cell, inside = cells_of(table.rows.ts_us[rows] - rules.grid.on_grid_us, days.grid_us)
-        at = np.where(inside & (dv != ABSENT), np.repeat(place, counts) * days.intervals + cell, size)
+        at = np.where(inside & (dv != ABSENT), point * days.intervals + cell, size)
         count = np.bincount(at, minlength=size + 1)
         if count[:-1].max(initial=0) == 1:
             means[at] = dv
@@ -63,27 +61,6 @@ def mean_voltages(points: Sequence[Point], readings: Mapping[int, MeterReadings]
             mean = np.rint(np.bincount(at, weights=dv, minlength=size + 1) / np.maximum(count, 1))
             means = np.where(count > 0, mean.astype(np.int64), NO_VALUE)
     return means[:-1].reshape(len(points), days.intervals)
-
-
-def _rows_of_points(points: Sequence[Point], table: ReadingTable) -> tuple[Ints, Ints, Ints]:
-    """Of every installation its point, and its first row of the table and the one after its last: while it served."""
-    places, lows, highs = [], [], []
-    of_meter = {meter: i for i, meter in enumerate(table.meters.tolist())}
-    offsets, ts = table.offsets.tolist(), table.rows.ts_us
-    first_us, last_us = ts[table.offsets[:-1]].tolist(), ts[table.offsets[1:] - 1].tolist()
-    for p, point in enumerate(points):
-        for installed in point.installations:
-            if (i := of_meter.get(installed.meter_id)) is None:
-                continue
-            low, high = offsets[i], offsets[i + 1]
-            if first_us[i] < installed.from_us or last_us[i] > installed.to_us:
-                own = ts[low:high]
-                high = low + int(np.searchsorted(own, installed.to_us, side="right"))
-                low += int(np.searchsorted(own, installed.from_us, side="left"))
-            places.append(p)
-            lows.append(low)
-            highs.append(max(low, high))
-    return tuple(np.array(column, dtype=np.int64) for column in (places, lows, highs))  # type: ignore[return-value]
 
 
 def validate(inputs: Inputs, draft: Draft, voltage_dv: Ints, *, days: DayRange, rules: Rules, past: Past) -> None:

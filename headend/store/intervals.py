@@ -154,8 +154,8 @@ def points_of_area(connection: Connection, area_id: int, start: datetime, end: d
         )
     return [
         *map(
-            Member, point.tolist(), code.tolist(), kind.tolist(), _nullable(current, 0), _nullable(behind, 0), since.tolist(),
-            np.minimum(until, FOREVER_US).tolist(),
+            Member, point.tolist(), code.tolist(), kind.tolist(), _nullable(current, 0), _nullable(behind, 0),
+            since.tolist(), np.minimum(until, FOREVER_US).tolist(),
         )
     ]  # fmt: skip
 

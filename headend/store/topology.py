@@ -174,7 +174,7 @@ def install_meter(
     }
     made = row(connection, queries["open_installation"], values)
     assert made is not None  # an insert returns its row or raises
-    _mark_areas(connection, usage_point_id, at, calendar, now)
+    _mark_while_it_hung(connection, usage_point_id, at, calendar, now)
     return int(made["installation_id"])
 
 
@@ -209,7 +209,7 @@ def remove_meter(
             "end_export_wh": end_export_wh,
         },
     )
-    _mark_areas(connection, usage_point_id, at, calendar, now)
+    _mark_while_it_hung(connection, usage_point_id, at, calendar, now)
     return was
 
 
@@ -311,3 +311,15 @@ def _mark_areas(
     first, today = calendar.day_of(at - _JUST_BEFORE), calendar.day_of(now)
     for found in rows(connection, load("topology")["areas_since"], {"usage_point_id": usage_point_id, "at": at}):
         mark_dirty(connection, found["area_id"], first, today, now)
+
+
+def _mark_while_it_hung(
+    connection: Connection, usage_point_id: int, at: datetime, calendar: LocalCalendar, now: datetime
+) -> None:
+    """The same of a meter: on each area only while the usage point hung there."""
+    today = calendar.day_of(now)
+    parameters = {"usage_point_id": usage_point_id, "since": at - _JUST_BEFORE}
+    for found in rows(connection, load("topology")["hung_since"], parameters):
+        until = found["valid_to"]
+        last = today if until is None else min(today, calendar.day_of(until - _JUST_BEFORE))
+        mark_dirty(connection, found["area_id"], calendar.day_of(found["since"]), last, now)

@@ -1,7 +1,7 @@
 """Every validation rule there is, with its version, its thresholds and where their defaults are from.
 
 The functions stand in energy.py, readings.py and supply.py; which of them run, and with what numbers for which category
-of supply, is the settings' to say.
+of supply, is the settings' to say. A default whose source is not named is our own judgement.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ _READINGS: Final = (
         thresholds=(
             Threshold(
                 name="offset_s", unit="s", default=60.0, least=1.0, most=86_400.0,
-                says="a fifteenth of a 15-min interval; Californian practice (DASMMD) asks for 3 min; an event is told "
-                "far earlier (clock.threshold_s)",
+                says="a fifteenth of a 15-min interval, our own judgement; the Californian standards (DASMMD) ask for "
+                "3 min; an event is told far earlier (clock.threshold_s)",
             ),
             Threshold(
                 name="holds_h", unit="h", default=24.0, least=0.0, most=168.0,
@@ -118,8 +118,9 @@ _ENERGY: Final = (
         thresholds=(
             Threshold(
                 name="factor", unit="", default=3.0, least=1.0, most=100.0,
-                says="so many times the third-highest; Californian practice (DASMMD) looks again from 2.8 times on, at "
-                "the loads of large customers: households are spikier",
+                says="so many times the third-highest, our own judgement; Californian standards (DASMMD) look again "
+                "at a day whose highest is 180 % above its third-highest (2.8 times), at the loads of large customers: "
+                "households are spikier",
             ),
             Threshold(
                 name="floor_wh", unit="Wh", default=500.0, least=0.0, most=1e9,
@@ -133,7 +134,8 @@ _ENERGY: Final = (
         thresholds=(
             Threshold(
                 name="hours", unit="h", default=12.0, least=0.5, most=25.0,
-                says="so long; a refrigerator alone already varies from one quarter to the next",
+                says="so long, within one local day: a run is not carried over midnight, so more than 24 h is only "
+                "found on a day of 25; a refrigerator alone already varies from one quarter to the next",
             ),
         ),
     ),
@@ -156,7 +158,8 @@ _SUPPLY: Final = (
         thresholds=(
             Threshold(
                 name="low_v", unit="V", default=195.5, least=0.0, most=1000.0,
-                says="230 V − 15 %, below which EN 50160 has no 10-min mean at all (GB/T 12325: 220 V − 10 %)",
+                says="230 V − 15 %: EN 50160 has all 10-min means between this and + 10 %, and 95 % of a week's within "
+                "± 10 % (GB/T 12325: 220 V − 10 %)",
             ),
             Threshold(
                 name="high_v", unit="V", default=253.0, least=0.0, most=1000.0,
@@ -179,11 +182,13 @@ _SUPPLY: Final = (
             ),
             Threshold(
                 name="idle_share", unit="of rated current", default=0.005, least=0.0, most=1.0,
-                says="a current is gone below this share of the rated one (Chinese meters: 失流 below 0.5 %)",
+                says="a current is gone below this share; Chinese meters have 失流 below 0.5 %, but of the basic "
+                "current (5 A of a 5(60) A meter), so this finds more",
             ),
             Threshold(
                 name="load_share", unit="of rated current", default=0.05, least=0.0, most=1.0,
-                says="... while both others are above this (5 %)",
+                says="... while both others are above this; there likewise 5 %, of the basic current, and one of them "
+                "is enough",
             ),
         ),
     ),

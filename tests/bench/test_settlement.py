@@ -7,6 +7,7 @@ have its neighbours settled too, which have hardly a reading. Workers take areas
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -128,6 +129,7 @@ def by_workers(fleet: Fleet, workers: int, task: Callable[[Store, Sequence[int]]
     ready, answers = context.Barrier(workers + 1), context.SimpleQueue()
 
     def work(own: range) -> None:
+        gc.freeze()  # as processes that settle do
         with Store(fleet.store.dsn, pool_max=1) as store:
             with store.transaction() as connection:
                 backend = connection.info.backend_pid

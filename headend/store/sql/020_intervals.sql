@@ -2,6 +2,7 @@
 -- import_wh has one element an interval; the other vectors have one element for the whole day where all of them are the same (export without
 -- a generator, quality and flags of an ordinary day). Energy in 32 bits: 2.1 GWh in one interval is beyond any low-voltage network, and
 -- settlement gives no number for it.
+-- interval_day is read once and rewritten once, under a lock that lets nobody else read it: about 35 s a million rows (2 cores, 1.3 GB to 0.9).
 
 create function day_vector(vector anyarray, intervals integer) returns anyarray
     language sql immutable parallel safe

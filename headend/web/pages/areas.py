@@ -13,10 +13,12 @@ from headend.api.areas import BalanceState, coverage_of
 from headend.api.deps import Parts, PartsDep, ReadDep, unknown
 from headend.api.meters import SOURCES
 from headend.api.rollups import PeriodBalance, days_of, period_balance
+from headend.domain.quality import ValidationFlag
+from headend.settlement import judgement
 from headend.store import events, read_success, rollups, unmetered, views
 from headend.store.pool import Connection, Row
 from headend.store.views import AreaSort
-from headend.web import event_words, plots, rollup_words, text
+from headend.web import event_words, flag_words, plots, rollup_words, text
 from headend.web.render import page
 from headend.web.sparkline import sparkline
 
@@ -97,6 +99,7 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
     balances = views.balances(connection, code, days[0], parts.today)
     full = [balance for balance in balances if balance["day"] <= yesterday]
     shown_day = day or row["day"] or yesterday
+    judged = _judged(parts, connection, code, shown_day)
     chosen = next(iter(views.balances(connection, code, shown_day, shown_day, intervals=True)), None)
     zone = parts.calendar.zone
     loading = loading_of(row)
@@ -111,6 +114,8 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         plot_days=plots.area_days(full, days),
         plot_day=plots.area_intervals(chosen, zone) if chosen else None,
         chosen=chosen,
+        judged=judged,
+        judged_flags=_in_words(judged),
         shown_day=shown_day,
         today=parts.today,
         day_before=shown_day - timedelta(days=1) if shown_day > date.min else None,
@@ -138,6 +143,23 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         loading=loading,
         refresh_s=_REFRESH_LOADING_S if loading else 15,
     )
+
+
+def _judged(parts: Parts, connection: Connection, code: str, day: date) -> judgement.AreaJudged | None:
+    """What validation found; None: the day has not been settled."""
+    try:
+        found = judgement.judged(connection, code, day, parts.calendar)
+    except OverflowError:  # at an end of the calendar, where no day is ever settled
+        return None
+    return found if found.usage_points else None
+
+
+def _in_words(judged: judgement.AreaJudged | None) -> list[tuple[flag_words.FlagWords, judgement.Found]]:
+    """What was found, with its words: faults first, then what only says how a value came to be."""
+    if judged is None:
+        return []
+    found = [(flag_words.FLAGS[ValidationFlag[one.code.upper()]], one) for one in judged.found]
+    return sorted(found, key=lambda one: (not one[0].fault, -one[1].intervals))
 
 
 def _months(parts: Parts, connection: Connection, code: str) -> list[PeriodBalance]:

@@ -263,3 +263,32 @@ def test_the_engine_does_not_look_for_a_thief_of_street_lights(field: Field) -> 
     with field.store.transaction() as connection:
         window = load_window(connection, yard.area, "A1", DayRange(rules.calendar, DAY0, DAY0), rules).window
     assert window.area_import_wh.tolist() == [790.0] * 96
+
+
+def test_a_day_without_power_says_so_and_the_lamps_did_not_burn(field: Field) -> None:
+    """Power fails at 23:50 and is back at 00:10 of the day after next: five minutes with power lie on either side of
+    the outage between the readings at 23:45 and 00:15, and share its 390 Wh.
+    """
+    yard = Yard(field)
+    yard.add(yard.load("24/7", 200))
+    for meter, per in ((yard.total, 21), *((h, 390) for h in yard.houses)):
+        rows = [(meter, T0 + k * QUARTER, per * (k if k <= 95 else k - 97)) for k in (*range(96), *range(193, 289))]
+        field.store_readings(rows)
+        field.run(
+            "insert into device_event (meter_id, kind, occurred_at, received_at, source)"
+            " select %s, k, t, t, 'mqtt'"
+            " from unnest(array['power_failed', 'power_restored'], %s::timestamptz[]) e (k, t)",
+            [meter, [T0 + timedelta(hours=23, minutes=50), T0 + timedelta(days=2, minutes=10)]],
+        )
+    yard.settle(3)
+    dark = yard.day(DAY1)
+    assert (dark["state"], dark["reason"], dark["coverage_intervals"]) == ("not_computable", "power_failed", None)
+    assert (dark["intervals_complete"], dark["supplied_wh"], dark["delivered_wh"], dark["unmetered_wh"]) == (
+        96,
+        0,
+        0,
+        0,
+    )
+    lit = yard.day(DAY0)
+    assert (lit["state"], lit["unmetered_wh"], lit["delivered_wh"]) == ("normal", 4800, 4800 + 2 * (95 * 390 + 195))
+    assert sum(yard.day(DAY0 + timedelta(days=n))["supplied_wh"] for n in range(3)) == 40 * 21 * 191

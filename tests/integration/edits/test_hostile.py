@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from datetime import datetime, time, timedelta
@@ -12,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from headend.settlement import edit_desk
+from headend.settlement.edit_refusal import EditRefused
 from headend.store.edits import EditIdTaken
 from headend.web.app import create_app
 from support.editor import Editor
@@ -71,8 +73,6 @@ def test_a_wrong_value_names_its_field(client: TestClient, change: dict[str, Any
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "9" * 5000])
 def test_what_is_no_number_is_refused(client: TestClient, number: str) -> None:
-    import json
-
     raw = json.dumps(_body()).replace("[10, 20]", f"[{number}, 20]")
     answer = client.post(PATH, content=raw, headers={"content-type": "application/json"})
     assert answer.status_code in {400, 422}, answer.text
@@ -156,6 +156,28 @@ def _until_waiting(rows: Callable[..., list[dict[str, Any]]]) -> None:
             return
         threading.Event().wait(0.025)
     raise AssertionError("the second edit never came to its row")
+
+
+def test_two_edits_at_once_that_exclude_each_other_are_one_edit(client: TestClient, editor: Editor) -> None:
+    """The registers leave 1100 Wh, and each wants 600 of them: whoever comes second is told so."""
+    start, told = threading.Barrier(2), []
+
+    def send(first: int) -> None:
+        order = editor.order(T0 + first * QUARTER, [600])
+        start.wait(10)
+        try:
+            edit_desk.submit(editor.field.store, editor.rules, lambda: editor.now, "H", order)
+            told.append("made")
+        except EditRefused as refused:
+            told.append(refused.reason)
+
+    both = [threading.Thread(target=send, args=(first,)) for first in (41, 45)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(20)
+    assert "made" in told
+    assert any("1200 Wh: 100 Wh too much" in reason for reason in told), told
 
 
 def test_settlement_takes_edits_in_the_order_in_which_they_were_told_to_hold(

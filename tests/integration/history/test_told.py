@@ -189,6 +189,8 @@ def test_settling_anew_lists_what_changed(village: Village, dsn: str) -> None:
     [
         (["--as-known-at", "2026-03-03T12:00:00"], "needs a zone"),
         (["--as-known-at", "yesterday"], "an instant looks like"),
+        (["--as-known-at", "0001-01-01T00:00:00+08:00"], "lies beyond the calendar"),
+        (["--as-known-at", "9999-12-31T23:59:00-08:00"], "lies beyond the calendar"),
         (["--as-known-at", "2999-01-01T00:00:00Z"], "lies in the future"),
         (["--as-known-at", "2026-02-01T00:00:00Z"], "had not begun: nothing of it was known"),
         (["--as-known-at", "2026-03-04T00:00:00Z", "--area", "nowhere"], "no area 'nowhere'"),

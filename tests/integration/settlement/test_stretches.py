@@ -36,3 +36,22 @@ def test_rows_without_registers_hide_no_neighbour(make_field: Callable[..., Fiel
         field.mark(area, [day])
         alone = settled()
     assert alone == together
+
+
+def test_days_on_which_a_point_hung_elsewhere_or_nowhere_are_not_settled_here(make_field: Callable[..., Field]) -> None:
+    """It hung here for two days, its meter serves on, and nobody knows where: days alone and days together agree."""
+    field = make_field()
+    area = field.area()
+    meter = field.meter("house")
+    point = field.point(area, "house", until=T0 + timedelta(days=1, hours=4))
+    field.install(point, meter, start=0)
+    field.readings(meter, [(T0 + timedelta(minutes=15 * k), 25 * k) for k in range(4 * 96 + 1)], export=0)
+    days = [DAY0 + timedelta(days=d) for d in range(4)]
+    for stretches in ([days], [[day] for day in days]):
+        field.run("truncate interval_day, dirty_day")
+        for stretch in stretches:
+            field.mark(area, stretch)
+            service = SettlementService(field.store, field.settings, lambda: T0 + timedelta(days=9))
+            while service.settle_next() is not None:
+                pass
+        assert [row["day"] for row in field.intervals()] == days[:2]

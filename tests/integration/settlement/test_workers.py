@@ -21,6 +21,7 @@ from headend.settlement import mass, service
 from headend.settlement.processes import Processes
 from headend.settlement.rules import Rules
 from headend.settlement.service import SettlementService
+from headend.settlement.settler import DAYS_A_PASS
 from headend.store import dirty
 from headend.store.errors import StoreRefused
 from headend.store.pool import Store
@@ -29,7 +30,13 @@ from support.town import build_town, forget_settled
 from support.workers import config_of
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
+"""Only what never comes takes so long; other tests and other work may share the machine."""
+WORKING = (
+    "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and state = "
+    "'active' and wait_event is distinct from 'ClientRead'"
+)
+"""Statements that the server has not finished; one that waits for what its client sends is not among them."""
 WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 LATER = T0 + timedelta(days=40)
 
@@ -242,19 +249,17 @@ def test_a_killed_workers_area_is_taken_by_another(
         field.mark(town.areas["A01"], days)
         _until(lambda: _held(field, "A01") or not field.one("select count(*) from dirty_day"), "it is at work")
         os.kill(victim.pid, signal.SIGSTOP)
+        _until(lambda: field.one(WORKING) == 0, "the server has done what it was asked for last")
         if _held(field, "A01"):
             break
         os.kill(victim.pid, signal.SIGCONT)
         assert time.monotonic() < deadline
-    field.run("delete from dirty_day where false")
     processes("other")
     assert _held(field, "A01"), "the other one leaves it alone"
     settled = field.one("select count(*) from balance_day")
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
-    began = time.monotonic()
     _until(lambda: field.one("select count(*) from dirty_day") == 0, "the other one settles it")
-    assert time.monotonic() - began < 20
     assert field.one("select count(*) from balance_day") >= max(settled, len(days))
     _same((field.intervals(), []), (wanted, []))
 
@@ -272,6 +277,13 @@ def test_one_command_runs_several_workers_and_replaces_a_dead_one(
     _until(lambda: field.one("select count(*) from dirty_day") == 0, "the other one settles it all")
     assert field.one("select count(distinct area_id) from balance_day") == 3
     _until(lambda: set(_children(house.pid, 2)) - set(children), "another one was started")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _children(pid: int, count: int) -> list[int]:
@@ -357,29 +369,65 @@ def test_a_killed_process_of_a_mass_settlement_costs_nothing(make_field: Callabl
     _same((field.intervals(), field.balances()), wanted)
 
 
+SETTLE = """
+import sys, threading
+from datetime import date
+from headend.domain.clock import system_clock
+from headend.settings import Settings
+from headend.settlement import mass
+from headend.settlement.processes import Processes
+from headend.settlement.rules import Rules
+from headend.store.pool import Store
+settings = Settings(database={"dsn": sys.argv[1]})
+rules = Rules.of(settings.settlement)
+with Store(sys.argv[1], pool_max=1) as store:
+    areas = mass.wanted_areas(store, [], *map(date.fromisoformat, sys.argv[2:]))
+shared = Processes(count=2, database=settings.database, rules=rules, clock=system_clock, stop=threading.Event())
+mass.settle(areas, shared.spread, piece_meter_days=1)
+"""
+
+
+def test_its_processes_end_with_a_mass_settlement_that_is_killed(make_field: Callable[..., Field], dsn: str) -> None:
+    field = make_field()
+    town = build_town(field, areas=3, houses=1, days=2)
+    with field.store.transaction() as holder:
+        holder.execute(b"select from area for no key update")
+        settling = subprocess.Popen(
+            [sys.executable, "-c", SETTLE, dsn, str(DAY0), str(town.last)], env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+        _until(lambda: field.one(WAITING) == 2, "both processes wait for an area")
+        theirs = _children(settling.pid, 2)
+        settling.kill()
+        settling.wait()
+        _until(lambda: not any(map(_alive, theirs)), "they are gone, though nobody let go of the areas")
+    assert field.one("select count(*) from balance_day") == 0
+
+
 def test_ctrl_c_ends_after_the_pass_in_hand_and_says_what_was_done(
     make_field: Callable[..., Field], dsn: str, tmp_path: Path
 ) -> None:
     field = make_field()
     town = build_town(field, areas=5, houses=8, days=31)
+    first = town.last - timedelta(days=DAYS_A_PASS + 8)  # more than one pass each
     config = config_of(tmp_path / "headend.toml", {"database": {"dsn": dsn}})
     command = [sys.executable, "-m", "headend.cli", "settle", "--config", str(config), "--workers", "1"]
     with field.store.transaction() as holder:
         # It is at the third area when it is told to stop, and waits for it within its transaction.
         holder.execute(b"select from area where code = 'A03' for no key update")
         settling = subprocess.Popen(
-            [*command, "--from", str(DAY0), "--to", str(town.last)],
+            [*command, "--from", str(first), "--to", str(town.last)],
             env={k: v for k, v in os.environ.items() if not k.startswith("HEADEND_")} | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         _until(lambda: field.one(WAITING) >= 1, "it waits for the area")
-        settling.send_signal(signal.SIGINT)
+        settling.send_signal(signal.SIGINT)  # taken before its statement comes back: it sleeps in the kernel
     out, err = settling.communicate(timeout=PATIENCE_S)
     assert settling.returncode == 130, err
     assert "stopped: 2 of 5 areas are done" in err
     counted = "select a.code, count(*) as days from balance_day join area a using (area_id) group by 1 order by 1"
     done = field.rows(counted)
-    assert [row["code"] for row in done] == ["A01", "A02", "A03"], "the pass in hand was finished"
+    assert [row["code"] for row in done] == ["A01", "A02", "A03"]
+    assert done[2]["days"] == DAYS_A_PASS, "the pass in hand was finished"
     assert f"{sum(row['days'] for row in done)} area-days settled" in out

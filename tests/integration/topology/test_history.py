@@ -134,6 +134,22 @@ def test_a_move_to_another_area_touches_both(loaded: Store, now: datetime) -> No
     assert _dirty(loaded) == [("A01", date(2026, 11, 20)), ("A02", date(2026, 11, 20))]
 
 
+def test_a_meter_touches_each_area_only_while_its_usage_point_hung_there(loaded: Store, now: datetime) -> None:
+    with loaded.transaction() as connection:
+        point = _point(connection, "A01-001")
+        hangs = topology.membership_at(connection, _point(connection, "A02-T"), AT)
+        assert hangs is not None
+        moved = AT + timedelta(days=1)  # on the 19th
+        topology.move_supply(
+            connection, usage_point_id=point, at=moved, area_id=hangs.area_id, calendar=CALENDAR, now=now
+        )
+        connection.execute(b"delete from dirty_day")
+        topology.remove_meter(connection, usage_point_id=point, at=AT, calendar=CALENDAR, now=now)
+    assert _dirty(loaded) == [("A01", date(2026, 11, day)) for day in (18, 19)] + [
+        ("A02", date(2026, 11, day)) for day in (19, 20)
+    ]
+
+
 def test_conflicts_say_what_is_in_the_way(loaded: Store, now: datetime) -> None:
     rest: dict[str, Any] = {"calendar": CALENDAR, "now": now}
 

@@ -14,6 +14,7 @@ import seed_field
 import seed_results
 from seed_base import CALENDAR, DAYS, NOW, SEED, SINCE, TODAY, Floats, Seeded, insert
 
+from headend.domain.quality import ValidationFlag
 from headend.store.pool import Connection, Store
 
 
@@ -273,7 +274,8 @@ def _interval_days(
         insert(
             c, "interval_day",
             usage_point_id=made.usage_points[code], day=day, starts_at=CALENDAR.bounds(day)[0], interval_s=900,
-            import_wh=values, export_wh=[None] * 96, quality=[0 if v is None else 1 for v in values], flags=[0] * 96,
+            import_wh=values, export_wh=[None] * 96, quality=[0 if v is None else 1 for v in values],
+            flags=[int(ValidationFlag.MISSING) if v is None else 0 for v in values],
             start_import_wh=1000, end_import_wh=2000, meters=[meter], multiplier=1, measured=96 - missing, estimated=0,
             settled_at=NOW, rules=1, start_mark=0, end_mark=0,
         )  # fmt: skip

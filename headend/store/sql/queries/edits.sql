@@ -86,6 +86,7 @@ cross join lateral (
                              and x.from_ts < b.begins_at + d.interval_s * interval '1 second' and x.to_ts > b.begins_at) as newest
         ) s
     where e.kind = 'values' and d.usage_point_id = e.usage_point_id and d.day between e.first_day and e.last_day
+      and d.starts_at < e.to_ts and d.starts_at > e.from_ts - interval '26 hours'       -- before vectors are unnested
       and b.begins_at < e.to_ts and b.begins_at + d.interval_s * interval '1 second' > e.from_ts) i
 where e.edit_id = any(%(edits)s) and e.undone_at is null
 

@@ -265,14 +265,15 @@ from (
              when least(i.valid_to, m.valid_to, 'infinity') >= t.finish then t.last_day
              else least(t.last_day, ((least(i.valid_to, m.valid_to) - interval '1 microsecond') at time zone %(zone)s)::date) end as last_day
     from unnest(%(meter_id)s, %(first_day)s, %(last_day)s, %(start)s, %(finish)s) as t (meter_id, first_day, last_day, start, finish)
-    join installation i on i.meter_id = t.meter_id and i.valid_from < t.finish + %(most)s::interval and (i.valid_to is null or i.valid_to > t.start)
+    join installation i on i.meter_id = t.meter_id and (i.valid_to is null or i.valid_to > t.start)
+     and (i.valid_from < t.finish or i.valid_from < t.finish + %(most)s::interval)
     cross join lateral (select i.valid_from >= t.finish as yes, (i.valid_from at time zone %(zone)s)::date as day) later
-    join area_membership m on m.usage_point_id = i.usage_point_id
-     and m.valid_from < case when later.yes then (later.day + 1)::timestamp at time zone %(zone)s else t.finish end
-     and (m.valid_to is null or m.valid_to > case when later.yes then later.day::timestamp at time zone %(zone)s else t.start end)
-    where not later.yes or not exists (
-        select from installation served
-        where served.meter_id = t.meter_id and served.valid_from < i.valid_from and served.valid_to >= t.finish)
+    join area_membership m on m.usage_point_id = i.usage_point_id and (m.valid_to is null or m.valid_to > t.start)
+     and (m.valid_from < t.finish or later.yes and m.valid_from < (later.day + 1)::timestamp at time zone %(zone)s)
+    where not later.yes
+       or (m.valid_to is null or m.valid_to > later.day::timestamp at time zone %(zone)s)
+          and not exists (select from installation served
+                          where served.meter_id = t.meter_id and served.valid_from < i.valid_from and served.valid_to >= t.finish)
     ) w
 cross join lateral generate_series(w.first_day::timestamp, w.last_day::timestamp, interval '1 day') g
 order by 1, 2

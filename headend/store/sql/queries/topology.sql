@@ -102,6 +102,13 @@ from area_membership
 where usage_point_id = %(usage_point_id)s and (valid_to is null or valid_to >= %(at)s)
 order by area_id;
 
+-- hung_since --
+-- Where a usage point hung from an instant on, and until when.
+select area_id, greatest(valid_from, %(since)s::timestamptz) as since, valid_to
+from area_membership
+where usage_point_id = %(usage_point_id)s and (valid_to is null or valid_to > %(since)s::timestamptz)
+order by area_id, valid_from;
+
 -- poll_targets --
 -- Meters that serve now and are read over Modbus, by bus, area meters first.
 select e.meter_id, m.manufacturer, m.serial, m.model, e.bus, e.unit, u.kind = 'area' as is_area_meter, a.code as area
