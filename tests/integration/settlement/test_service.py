@@ -58,8 +58,8 @@ def test_a_day_worked_by_hand(field: Field) -> None:
     assert (day["households"], day["households_measured"], day["coverage_households"]) == (2, 2, 1.0)
     assert day["supplied_interval_wh"] == [440] * 96
     assert day["starts_at"] == T0
-    # gain: meter and transformers of class 0.5S, each 0.5 % / 2.576, of 42,240: 115.9; 1 % / 2.576 of 19,200 and 22,080:
-    # 74.5 and 85.7; a step of 40 Wh at both ends: 16.3
+    # gain: meter and transformers of class 0.5S, each 0.5 % / 2.576, of 42,240: 115.9; 1 % / 2.576 of 19,200 and
+    # 22,080: 74.5 and 85.7; a step of 40 Wh at both ends: 16.3
     assert day["uncertainty_wh"] == pytest.approx((115.9**2 + 74.5**2 + 85.7**2 + 40**2 / 6) ** 0.5, abs=1)
     house = field.rows("select * from interval_day where %s = any(meters) order by day", [one])[0]
     assert house["import_wh"] == [200] * 96

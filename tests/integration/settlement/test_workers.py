@@ -213,8 +213,10 @@ def processes(dsn: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
                     [*command, "--ready-file", str(ready), *options], env=environment, stdout=log, stderr=log
                 )
             )
-        _until(ready.exists, f"{name} is ready")
-        return running[-1]
+        process = running[-1]
+        _until(lambda: ready.exists() or process.poll() is not None, f"{name} is ready")
+        assert process.poll() is None, (tmp_path / f"{name}.log").read_text()
+        return process
 
     yield start
     for process in running:
