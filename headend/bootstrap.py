@@ -111,7 +111,7 @@ def run_service(settings: Settings, roles: Sequence[str], *, ready_file: Path | 
     for these roles, SchemaError when the database lacks migrations, StoreUnavailable when it cannot be reached at the
     start.
     """
-    allocator.give_back()
+    (allocator.keep if list(roles) == ["settle"] else allocator.give_back)()
     _check_connections(settings, roles)
     _check_files(settings, roles)
     if missing := pending(settings.database.dsn):

@@ -19,7 +19,7 @@ from headend.embedded.broker import EmbeddedBroker
 from headend.embedded.lock import DataDirLock
 from headend.embedded.ports import LOOPBACK, PortBook
 from headend.embedded.postgres import EmbeddedPostgres
-from headend.embedded.probes import file_present
+from headend.embedded.probes import file_present, http_ready
 from headend.embedded.process import ChildProcess, python_module
 from headend.embedded.spawn import POLL_S, tail
 from headend.embedded.supervisor import Death, Supervisor
@@ -148,6 +148,10 @@ class House:
 
     def _service(self, name: str, roles: str) -> ChildProcess:
         ready = self.layout.ready(name)
+
+        def answers() -> bool:
+            return file_present(ready) and ("web" not in roles or http_ready(LOOPBACK, self.ports.web))
+
         return ChildProcess(
             name,
             python_module(
@@ -155,7 +159,7 @@ class House:
                 *("run", "--config", str(self.layout.settings), "--roles", roles, "--ready-file", str(ready)),
             ),
             log_path=self.layout.logs / f"{name}.log",
-            ready=lambda: file_present(ready),
+            ready=answers,
             environment={"PROMETHEUS_MULTIPROC_DIR": str(self.layout.metrics), "OPENBLAS_NUM_THREADS": "1"},
         )
 

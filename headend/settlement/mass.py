@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
 
+from headend import allocator
 from headend.domain.clock import Clock
 from headend.log import get_logger
 from headend.metrics import SETTLED_DAYS
 from headend.settings import Settings
 from headend.settlement.differences import Difference
 from headend.settlement.grid import stretches
-from headend.settlement.memory import keep_freed
 from headend.settlement.rewritten import Rewriting
 from headend.settlement.rules import Rules
 from headend.settlement.settler import DAYS_A_PASS, Outcome, settle_area
@@ -103,7 +103,7 @@ class Worker:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        keep_freed()
+        allocator.keep()
 
     def spread(self, pieces: Iterable[Piece]) -> Iterator[Tally]:
         """Settle one piece after the other. Raises StoreUnavailable."""

@@ -18,7 +18,6 @@ from headend.domain.processes import Fact
 from headend.log import get_logger
 from headend.metrics import SETTLE_FAILURES, SETTLE_SECONDS, SETTLED_DAYS, STORE_ERRORS
 from headend.settings import Settings
-from headend.settlement.memory import keep_freed
 from headend.settlement.reconcile import Engine, Reconciler
 from headend.settlement.rules import Rules
 from headend.settlement.settler import DAYS_A_PASS, Outcome, settle_marked
@@ -60,7 +59,6 @@ class SettlementService:
         self._settled_days = 0
         self._settled_at: datetime | None = None
         self._store_failures = 0
-        keep_freed()
 
     def health(self) -> Mapping[str, Fact]:
         """What was settled since this process began; how much waits stands in the store."""

@@ -91,7 +91,7 @@ def _publish(port: int, topic: str, payload: bytes) -> None:
 
 
 def _codes(page: Page) -> list[str]:
-    return page.locator("table.areas tbody th a").all_inner_texts()
+    return page.locator("table.areas tbody th > a").all_inner_texts()
 
 
 def test_the_areas_page_tells_three_areas_their_loss_and_state(look: Callable[..., Page]) -> None:
@@ -126,7 +126,7 @@ def test_the_list_is_sorted_by_its_heads(look: Callable[..., Page]) -> None:
 
 def test_an_area_is_drawn_by_day_and_by_interval(look: Callable[..., Page]) -> None:
     page = look("/")
-    page.locator("table.areas tbody th a").first.click()
+    page.locator("table.areas tbody th > a").first.click()
     page.wait_for_url("**/areas/**")
     _settle(page)
     drawn = _drawn(page)
@@ -177,7 +177,7 @@ def test_what_cannot_be_understood_is_seen_whole(look: Callable[..., Page], demo
 
 def test_nothing_scrolls_sideways_on_a_phone(look: Callable[..., Page]) -> None:
     home = look("/", PHONE)
-    area = home.locator("table.areas tbody th a").first.get_attribute("href")
+    area = home.locator("table.areas tbody th > a").first.get_attribute("href")
     finding = look("/findings", PHONE).locator("tbody th a").first.get_attribute("href")
     premises = look("/rollout/TA-03", PHONE).locator("a.card").first.get_attribute("href")
     for path in ("/", area, "/findings", finding, "/billing", "/billing/1", "/rollout", premises, "/quarantine"):

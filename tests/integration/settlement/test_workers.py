@@ -34,9 +34,9 @@ PATIENCE_S = 180.0
 """Only what never comes takes so long; other tests and other work may share the machine."""
 WORKING = (
     "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and state = "
-    "'active' and wait_event is distinct from 'ClientRead'"
+    "'active' and wait_event_type is distinct from 'Client'"
 )
-"""Statements that the server has not finished; one that waits for what its client sends is not among them."""
+"""Statements that the server works on; one that waits until its client sends or takes something is not among them."""
 WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 LATER = T0 + timedelta(days=40)
 
