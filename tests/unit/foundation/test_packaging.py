@@ -70,7 +70,7 @@ def test_every_import_of_the_program_is_asked_for() -> None:
 
     providers = packages_distributions()
     asked = {normal(re.match(r"[A-Za-z0-9._-]+", d)[0]) for d in PYPROJECT["project"]["dependencies"]}  # type: ignore[index]
-    # parts of what is asked for, the extra `scale` with the dask that distributed is of, and the browser of `make picture`
+    # parts of what is asked for, the extra `scale` with its own dask, and the browser that takes the README's picture
     given = asked | {"starlette", "psycopg-pool", "markupsafe", "distributed", "dask", "playwright"}
     unasked: dict[str, str] = {}
     for package in PACKAGES:
