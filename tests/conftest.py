@@ -1,4 +1,4 @@
-"""What all tests share: a real PostgreSQL (or the one HEADEND_TEST_DSN names) and fresh migrated databases in it."""
+"""What all tests share: a real PostgreSQL (or the one HEADEND_TEST_DSN names), fresh migrated databases, a browser."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 import structlog
+from hypothesis import settings as hypothesis_settings
 from psycopg.conninfo import make_conninfo
 
 from headend.embedded.postgres import EmbeddedPostgres
 from headend.store.migrate import migrate
 from headend.store.pool import Store
+from headend.web.screenshot import NoBrowser, browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# Other work may share the machine: no example fails for having taken long.
+hypothesis_settings.register_profile("unhurried", deadline=None)
+hypothesis_settings.load_profile("unhurried")
 
 _numbers = itertools.count()
 _skipped: list[str] = []
@@ -116,3 +126,13 @@ def store(dsn: str) -> Iterator[Store]:
     """An open store on a fresh, migrated database."""
     with Store(dsn) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The machine's browser, or a skip that says what to install. Of a module: it occupies the thread's event loop."""
+    try:
+        with browser() as opened:
+            yield opened
+    except NoBrowser as missing:
+        pytest.skip(str(missing))

@@ -10,7 +10,6 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from headend.web.screenshot import NoBrowser, browser
 from support.demo import Running, until
 
 if TYPE_CHECKING:
@@ -20,16 +19,6 @@ pytestmark = pytest.mark.acceptance
 
 STATES = {"Normal", "High loss", "Negative loss", "Not computable"}
 PHONE, DESK = 390, 1280
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The machine's browser, or a skip that says what to install."""
-    try:
-        with browser() as opened:
-            yield opened
-    except NoBrowser as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -25,12 +25,11 @@ from headend.settlement.rules import Rules
 from headend.settlement.service import SettlementService
 from headend.store import topology
 from headend.store.pool import Connection
-from support.field import T0, Field
+from support.field import HOUR, T0, Field
 
 DAYS = 54
 """From the first reading to the last: longer than what a late reading reaches over (40 days)."""
 NOW = T0 + timedelta(days=DAYS + 2)
-HOUR = timedelta(hours=1)
 _BUSY = (*range(6), *range(44, DAYS))
 """Days on which most meters are read; between them lies a gap of 38 days, and longer ones."""
 

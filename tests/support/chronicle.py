@@ -21,7 +21,6 @@ from headend.store.vectors import ABSENT
 from support.desk import item
 from support.field import DAY0, T0, Field
 
-QUARTER = timedelta(minutes=15)
 Vectors = dict[tuple[int, date], dict[str, list[int]]]
 """(usage_point_id, day) → its vectors."""
 _VECTORS = ("import_wh", "export_wh", "quality", "flags")

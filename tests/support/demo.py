@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from support import waiting
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 150.0
@@ -38,12 +39,8 @@ def processes_of(directory: Path) -> list[str]:
 
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
-    """Ask until the answer is true; fails with `what` when it never is."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.1)
-    return answer
+    """Ask a whole product, and not too often, until the answer is true."""
+    return waiting.until(condition, what, timeout_s, every_s=0.1)
 
 
 @dataclass

@@ -11,11 +11,13 @@ from zoneinfo import ZoneInfo
 
 from headend.domain.calendar import LocalCalendar
 from headend.settings import Settings
+from headend.settlement.service import SettlementService
 from headend.store.pool import Store
 
 T0 = datetime(2026, 3, 1, 16, 0, tzinfo=UTC)
 """Midnight in Asia/Shanghai of 2 March 2026, a Monday."""
 DAY0 = date(2026, 3, 2)
+QUARTER, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
 
 
 class Field:
@@ -62,8 +64,10 @@ class Field:
         since: datetime = T0,
         until: datetime | None = None,
         rated: int | None = 60,
+        category: str = "residential",
     ) -> int:
-        category = "none" if kind == "area" else "residential"
+        if kind == "area":
+            category = "none"
         point = int(
             self.one(
                 "insert into usage_point (code, kind, category, rated_current_a) values (%s, %s, %s, %s) returning "
@@ -105,6 +109,23 @@ class Field:
             [point, meter, since, until, multiplier, sign, start, end],
         )
 
+    def metered(
+        self,
+        area_id: int,
+        code: str,
+        kind: str = "customer",
+        *,
+        serial: str | None = None,
+        since: datetime = T0,
+        phases: int = 1,
+        multiplier: str = "1",
+    ) -> tuple[int, int]:
+        """A usage point and its meter, whose registers begin at 0; named alike where no serial is given."""
+        point = self.point(area_id, code, kind, since=since, rated=None if kind == "area" else 60)
+        meter = self.meter(serial or code, phases=phases)
+        self.install(point, meter, since=since, multiplier=multiplier, start=0)
+        return point, meter
+
     def readings(
         self,
         meter: int,
@@ -143,6 +164,19 @@ class Field:
         calendar = LocalCalendar(self.zone, self.settings.settlement.interval_s)
         self.mark(area_id, {calendar.day_of(ts) for ts in instants}, at)
 
+    def settle_all(self, now: datetime, *, most: int = 50) -> int:
+        """What is marked and whatever that passes on, as the role settle does it at an instant; how many passes."""
+        service = SettlementService(self.store, self.settings, lambda: now)
+        for passes in range(most):
+            if service.settle_next() is None:
+                return passes
+        raise AssertionError(f"settling does not come to an end in {most} passes")
+
+    def waiting(self) -> int:
+        """How many sessions of this database wait for a lock."""
+        sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        return int(self.one(sql))
+
     @property
     def zone(self) -> Any:
         return ZoneInfo(self.settings.settlement.zone)
@@ -161,3 +195,11 @@ class Field:
             row.pop("settled_at")
             row.pop("changed_at")
         return found
+
+
+def assert_same_rows(found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]]) -> None:
+    """Rows of settled days; what differs is named by its place and its columns."""
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        different = {key: (one[key], other[key]) for key in other if one[key] != other[key]}
+        assert not different, (other.get("usage_point_id"), other.get("day"), different)

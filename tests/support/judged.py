@@ -16,10 +16,11 @@ from headend.settlement.inputs import Inputs
 from headend.settlement.intervals import PointIntervals, point_intervals
 from headend.settlement.observations import Observations
 from headend.settlement.rules import Rules
-from headend.settlement.topology import FOREVER_US, Installed, Membership, Point
+from headend.settlement.topology import FOREVER_US, Membership, Point
 from headend.store.intervals import MeterReadings
 from headend.store.vectors import ABSENT
 from reconciliation.validation import Flag
+from support.installed import installed
 
 DAY0 = date(2026, 3, 2)
 SLOTS = 96
@@ -108,14 +109,9 @@ class Judge:
 
 
 def _point(i: int, house: House, since_us: int) -> Point:
-    values: dict[str, Any] = {
-        "meter_id": i, "identity": f"Acme/{i}", "from_us": since_us, "to_us": FOREVER_US, "scope_from_us": since_us,
-        "scope_to_us": FOREVER_US, "multiplier_e4": 10_000, "sign": 1, "start_import_wh": None, "start_export_wh": None,
-        "end_import_wh": None, "end_export_wh": None, "phases": 1, "digits": 8, "resolution_wh": 1,
-    }  # fmt: skip
-    installed = Installed(**(values | dict(house.installed)))
-    member = Membership(installed.from_us, FOREVER_US, None)
-    return Point(i, f"P{i}", house.kind, house.rated_current_a, (member,), (installed,))
+    served = installed(i, since_us, **house.installed)
+    member = Membership(served.from_us, FOREVER_US, None)
+    return Point(i, f"P{i}", house.kind, house.rated_current_a, (member,), (served,))
 
 
 def _readings(house: House, grid: np.ndarray) -> MeterReadings:

@@ -121,7 +121,7 @@ class Certificates:
 
     def __init__(self, directory: Path, name: str) -> None:
         if shutil.which("openssl") is None:
-            pytest.skip("needs the command openssl")
+            pytest.skip("needs the command openssl: apt-get install openssl")
         directory.mkdir(parents=True, exist_ok=True)
         self._directory, self._name = directory, name
         self.ca = directory / f"{name}-ca.pem"

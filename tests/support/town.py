@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from support.field import DAY0, T0, Field
-
-QUARTER = timedelta(minutes=15)
+from support.field import DAY0, QUARTER, T0, Field
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,7 @@ def build_town(field: Field, *, areas: int, houses: int, days: int, seed: int = 
     half = T0 + timedelta(days=days // 2)
     values: list[tuple[int, Any, int]] = []
     for n, code in enumerate(codes):
-        total = field.meter(f"{code}-sum", phases=3)
-        field.install(field.point(ids[code], f"{code}-sum", "area", rated=None), total, multiplier="40", start=0)
+        _, total = field.metered(ids[code], f"{code}-sum", "area", phases=3, multiplier="40")
         sums = [0] * (days * 96 + 1)
         for h in range(houses):
             meter = field.meter(f"{code}-h{h}")

@@ -26,6 +26,7 @@ from headend.store.vectors import ABSENT
 from reconciliation.estimation import BY_METHOD
 from reconciliation.outages import outages
 from reconciliation.registers import NO_VALUE, IntervalQuality
+from support.installed import installed
 
 MONDAY = date(2026, 3, 2)
 _LETTERS = {
@@ -76,13 +77,8 @@ class Bench:
         self, meter: int = 1, since: str | datetime = "-1 00:00", until: str | datetime | None = None, **changes: Any
     ) -> Installed:
         """A meter that counts to 99,999,999 Wh."""
-        begin, end = to_us(self.at(since)), FOREVER_US if until is None else to_us(self.at(until))
-        values: dict[str, Any] = {
-            "meter_id": meter, "identity": f"Acme/{meter}", "from_us": begin, "to_us": end, "scope_from_us": begin,
-            "scope_to_us": end, "multiplier_e4": 10_000, "sign": 1, "start_import_wh": None, "start_export_wh": None,
-            "end_import_wh": None, "end_export_wh": None, "phases": 1, "digits": 8, "resolution_wh": 1,
-        }  # fmt: skip
-        return Installed(**(values | changes))
+        end_us = FOREVER_US if until is None else to_us(self.at(until))
+        return installed(meter, to_us(self.at(since)), end_us, **changes)
 
     def readings(
         self,

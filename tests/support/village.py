@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from support.chronicle import QUARTER, Chronicle
-from support.field import T0
-
-DAY = timedelta(days=1)
+from support.chronicle import Chronicle
+from support.field import DAY, HOUR, QUARTER, T0
 
 
 class Village:
@@ -16,22 +12,17 @@ class Village:
     def __init__(self, chronicle: Chronicle, days: int = 2) -> None:
         self.field = chronicle
         self.area = chronicle.area()
-        self.total = chronicle.meter("sum", phases=3)
-        self.top = chronicle.point(self.area, "top", "area", rated=None)
-        chronicle.install(self.top, self.total, multiplier="40", start=0)
-        self.points, self.meters = [], []
-        for serial in ("one", "two"):
-            self.points.append(chronicle.point(self.area, serial))
-            self.meters.append(chronicle.meter(serial))
-            chronicle.install(self.points[-1], self.meters[-1], start=0)
+        self.top, _ = chronicle.metered(self.area, "top", "area", serial="sum", phases=3, multiplier="40")
+        houses = [chronicle.metered(self.area, code) for code in ("one", "two")]
+        self.points, self.meters = [point for point, _ in houses], [meter for _, meter in houses]
         for day in range(days):
             self.read(day)
-        chronicle.now = T0 + days * DAY + timedelta(hours=1)
+        chronicle.now = T0 + days * DAY + HOUR
         chronicle.settle()
 
     def read(self, day: int, **wh: int) -> None:
         """A day's upload, an hour after its end."""
-        self.field.now = T0 + (day + 1) * DAY + timedelta(hours=1)
+        self.field.now = T0 + (day + 1) * DAY + HOUR
         each = {"sum": 11, "one": 200, "two": 230} | wh
         self.field.receive(
             (serial, T0 + day * DAY + k * QUARTER, wh * (96 * day + k))

@@ -7,11 +7,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from headend.settings import Settings
-from headend.settlement.service import SettlementService
 from headend.store.pool import Store
-from support.field import DAY0, T0, Field
-
-QUARTER = timedelta(minutes=15)
+from support.field import DAY0, QUARTER, T0, Field
 
 
 class Ward:
@@ -22,8 +19,7 @@ class Ward:
         self.store = store
         self.field = Field(store, self._settings(validation or {}))
         self.area = self.field.area("A1")
-        self.total = self.field.meter("sum", phases=3)
-        self.field.install(self.field.point(self.area, "SUM", "area", rated=None), self.total, multiplier="40", start=0)
+        _, self.total = self.field.metered(self.area, "SUM", "area", serial="sum", phases=3, multiplier="40")
 
     def _settings(self, validation: Mapping[str, Any]) -> Settings:
         return Settings.model_validate({"database": {"dsn": self._dsn}, "validation": validation})
@@ -35,10 +31,7 @@ class Ward:
     def house(self, code: str, category: str = "residential", *, phases: int = 1, since: datetime = T0) -> int:
         """Its meter."""
         meter = self.field.meter(code, phases=phases)
-        point = self.field.point(self.area, code)
-        self.field.run("update usage_point_category set category = %s where usage_point_id = %s", [category, point])
-        self.field.run("update usage_point set category = %s where usage_point_id = %s", [category, point])
-        self.field.install(point, meter, since=since)
+        self.field.install(self.field.point(self.area, code, category=category), meter, since=since)
         return meter
 
     def read(
@@ -55,12 +48,7 @@ class Ward:
     def settle(self, *days: date, after: timedelta = timedelta(days=30)) -> int:
         """Settle days, and whatever they pass on; how many passes there were."""
         self.field.mark(self.area, days or [DAY0])
-        service = SettlementService(self.store, self.field.settings, lambda: T0 + after)
-        passes = 0
-        while service.settle_next() is not None:
-            passes += 1
-            assert passes < 50
-        return passes
+        return self.field.settle_all(T0 + after)
 
     def flags(self, code: str, day: date = DAY0) -> list[int]:
         """Of each interval."""

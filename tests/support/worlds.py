@@ -24,6 +24,7 @@ from headend.settlement.rules import Rules
 from headend.settlement.topology import FOREVER_US, Installed, Membership, Point
 from headend.store.intervals import FEW, MeterReadings
 from headend.store.vectors import ABSENT
+from support.installed import installed
 
 SECOND = 1_000_000
 ZONES = (
@@ -112,15 +113,12 @@ def world(
     meters: list[Meter] = []
     dark: dict[int, Any] = {}
     for number, (begin, finish) in enumerate(pairwise(cuts), start=1):
-        installed = Installed(
-            meter_id=number, identity=f"Acme/{number}", from_us=begin, to_us=finish if finish != end else FOREVER_US,
-            scope_from_us=begin, scope_to_us=finish if finish != end else FOREVER_US,
-            multiplier_e4=choose.choice(multipliers) * 10_000, sign=choose.choice((1, 1, 1, -1)), start_import_wh=None,
-            start_export_wh=None, end_import_wh=None, end_export_wh=None, phases=3, digits=8,
-            resolution_wh=choose.choice((1, 1, 10)),
+        served = installed(
+            number, begin, finish if finish != end else FOREVER_US, multiplier_e4=choose.choice(multipliers) * 10_000,
+            sign=choose.choice((1, 1, 1, -1)), phases=3, resolution_wh=choose.choice((1, 1, 10)),
         )  # fmt: skip
         meters.append(
-            _metered(choose, installed, begin=begin, finish=finish, interval_s=interval_s, whole_until=whole_until)
+            _metered(choose, served, begin=begin, finish=finish, interval_s=interval_s, whole_until=whole_until)
         )
         if choose.random() < 0.6:
             spans = _outages(choose, meters[-1])
@@ -132,7 +130,7 @@ def world(
 
 
 def _metered(
-    choose: random.Random, installed: Installed, *, begin: int, finish: int, interval_s: int, whole_until: int
+    choose: random.Random, served: Installed, *, begin: int, finish: int, interval_s: int, whole_until: int
 ) -> Meter:
     stamps = [begin]
     while stamps[-1] < finish:
@@ -142,10 +140,8 @@ def _metered(
             apart = choose.choice((0, 0, 2, -3, 70, 250))
         at = ((stamps[-1] // SECOND + 5) // interval_s * interval_s + step * interval_s + apart) * SECOND
         stamps.append(min(at, finish))
-    span = 10**installed.digits * installed.resolution_wh
-    into = (
-        choose.choice((0, 41_000, span - choose.randint(1, 3000))) // installed.resolution_wh * installed.resolution_wh
-    )
+    span = 10**served.digits * served.resolution_wh
+    into = choose.choice((0, 41_000, span - choose.randint(1, 3000))) // served.resolution_wh * served.resolution_wh
     out = choose.choice((0, 7_000))
     true_import, true_export = [into], [out]
     exact_in, exact_out = float(into), float(out)
@@ -154,8 +150,8 @@ def _metered(
         exact_in += choose.choice((0, 150, 700, 3_000)) * hours
         exact_out += choose.choice((0, 0, 400)) * hours
         for exact, register in ((exact_in, true_import), (exact_out, true_export)):
-            register.append(int(exact) // installed.resolution_wh * installed.resolution_wh)
-    return Meter(installed, stamps, true_import, true_export)
+            register.append(int(exact) // served.resolution_wh * served.resolution_wh)
+    return Meter(served, stamps, true_import, true_export)
 
 
 def _outages(choose: random.Random, meter: Meter) -> list[tuple[int, int]]:

@@ -16,9 +16,8 @@ from headend.settlement.rules import Rules
 from headend.settlement.settler import settle_area
 from headend.settlement.windows import load_window
 from headend.store import balances, dirty, unmetered
-from support.field import DAY0, T0, Field
+from support.field import DAY0, QUARTER, T0, Field
 
-QUARTER = timedelta(minutes=15)
 DAY1 = DAY0 + timedelta(days=1)
 
 
@@ -28,12 +27,8 @@ class Yard:
     def __init__(self, field: Field, houses: int = 2) -> None:
         self.field = field
         self.area = field.area("A1")
-        self.total = field.meter("sum", phases=3)
-        field.install(field.point(self.area, "sum", "area", rated=None), self.total, multiplier="40", start=0)
-        self.houses = [field.meter(f"h{h}") for h in range(houses)]
-        self.points = [field.point(self.area, f"h{h}") for h in range(houses)]
-        for point, meter in zip(self.points, self.houses, strict=True):
-            field.install(point, meter, start=0)
+        _, self.total = field.metered(self.area, "sum", "area", phases=3, multiplier="40")
+        self.houses = [field.metered(self.area, f"h{h}")[1] for h in range(houses)]
 
     def fill(self, meter: int, import_wh: int, export_wh: int = 0, *, first: int = 0, last: int = 96) -> None:
         """So much a quarter."""

@@ -9,21 +9,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from headend.settlement.service import SettlementService
 from headend.web.app import create_app
-from support.field import DAY0, T0, Field
+from support.field import DAY, DAY0, QUARTER, T0, Field
 
 NOW = T0 + timedelta(days=12)
-QUARTER = timedelta(minutes=15)
-DAY = timedelta(days=1)
-
-
-def _settle(field: Field) -> None:
-    service = SettlementService(field.store, field.settings, lambda: NOW)
-    passes = 0
-    while service.settle_next() is not None:
-        passes += 1
-        assert passes < 50, "settling does not come to an end"
 
 
 def _energies(field: Field) -> dict[tuple[str, int], list[int]]:
@@ -34,20 +23,19 @@ def _energies(field: Field) -> dict[tuple[str, int], list[int]]:
 @pytest.mark.parametrize("interval_s", [300, 1800, 3600])
 def test_another_grid_from_some_day_on(make_field: Callable[..., Field], interval_s: int) -> None:
     field = make_field()
-    area, home, main = field.area(), field.meter("h"), field.meter("m")
-    field.install(field.point(area, "H"), home, start=0)
-    field.install(field.point(area, "M", "area"), main, start=0)
+    area = field.area()
+    (_, home), (_, main) = field.metered(area, "H"), field.metered(area, "M", "area")
     # a household of 100 Wh a quarter of which nothing is read from 20:00 of the third day to 04:00 of the fourth
     stamps = [T0 + k * QUARTER for k in range(4 * 96 + 1)]
     field.store_readings([(home, t, 100 * k) for k, t in enumerate(stamps) if not 272 < k < 304])
     field.store_readings([(main, t, 104 * k) for k, t in enumerate(stamps)])
     field.mark(area, [DAY0 + n * DAY for n in range(4)])
-    _settle(field)
+    field.settle_all(NOW)
     before = _energies(field)
 
     other = make_field(interval_s=interval_s)
     other.mark(area, [DAY0 + 3 * DAY])
-    _settle(other)
+    other.settle_all(NOW)
     after = _energies(other)
     count = 86_400 // interval_s
     assert len(after["H", 3]) == len(after["M", 3]) == count

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 
 import psycopg
-import pytest
 
-from headend.store import migrate as module
 from headend.store import rollups
-from headend.store.migrate import migrate, migrations
+from headend.store.migrate import migrate
 from headend.store.pool import Store
 
 BEFORE = """
@@ -25,15 +24,12 @@ insert into balance_day (area_id, day, state, starts_at, interval_s, supplied_wh
 """
 
 
-def test_balances_of_before_are_kept(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = migrations()
-    with monkeypatch.context() as earlier:
-        earlier.setattr(module, "migrations", lambda: [m for m in everything if m.name < "014"])
-        migrate(empty_dsn)
-    with psycopg.connect(empty_dsn, autocommit=True, prepare_threshold=None) as connection:
+def test_balances_of_before_are_kept(migrate_before: Callable[[str], str]) -> None:
+    dsn = migrate_before("014")
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         connection.execute(BEFORE.encode())
-    assert "019_balances" in migrate(empty_dsn)
-    with Store(empty_dsn) as store, store.transaction() as connection:
+    assert "019_balances" in migrate(dsn)
+    with Store(dsn) as store, store.transaction() as connection:
         (month,) = rollups.periods(
             connection, "station", "S", date(2026, 3, 1), date(2026, 3, 31), period="month", zone="Asia/Shanghai"
         )

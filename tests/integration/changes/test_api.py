@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
 
 from headend.web.app import create_app
-
-if TYPE_CHECKING:
-    from conftest import Yard
+from support.yard import Yard
 
 NOON_8 = "2026-03-08T12:00:00+08:00"
 

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 from collections.abc import Iterator
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 
 from headend.domain.changes import ChangeCategory, ChangeMultiplier, CorrectInstallation, Move, SwapMeter
 from headend.web.app import create_app
-from headend.web.screenshot import NoBrowser, browser, content_of
-from support.field import T0
+from headend.web.screenshot import content_of
+from support.field import DAY, T0
+from support.served import served
+from support.yard import Yard
 
 if TYPE_CHECKING:
-    from conftest import Yard
     from playwright.sync_api import Browser, Page
 
-DAY = timedelta(days=1)
 PICTURES = os.environ.get("HEADEND_TEST_PICTURES")
 """A directory for pictures of what was seen."""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The machine's browser, or a skip that says what to install."""
-    try:
-        with browser() as opened:
-            yield opened
-    except NoBrowser as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture
@@ -57,18 +43,8 @@ def server(yard: Yard) -> Iterator[str]:
         CorrectInstallation(usage_point="U1", since=T0 + 6 * DAY, given={"multiplier": Decimal(30)}),
         reason="name plate says 150/5",
     )
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    app = create_app(yard.store, yard.settings, lambda: yard.now)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        running.should_exit = True
-        thread.join(timeout=20)
-        listener.close()
+    with served(create_app(yard.store, yard.settings, lambda: yard.now)) as address:
+        yield address
 
 
 def _seen(page: Page, name: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,15 +22,8 @@ from headend.domain.changes import (
     WithdrawInstallation,
     WithdrawMembership,
 )
-from support.field import T0
-
-if TYPE_CHECKING:
-    from conftest import Yard
-
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-NOON_8 = T0 + 6 * DAY + 12 * HOUR
-"""Local noon of 8 March."""
+from support.field import DAY, HOUR, T0
+from support.yard import NOON_8, Yard
 
 
 @pytest.fixture
@@ -48,16 +40,8 @@ def swapped(yard: Yard) -> Yard:
 @pytest.fixture
 def removed(yard: Yard) -> Yard:
     """S1's meter on A1 was removed at noon of 8 March, H1 and H2 behind it count for themselves from then on."""
-    area = yard.area_id("A1")
-    shared, meter = yard.point(area, "S1", "shared"), yard.meter("M-S1")
-    yard.install(shared, meter, start=0)
-    yard.readings(meter, yard.hourly(0, 10, wh=1000), export=0)
-    for code in ("H1", "H2"):
-        own = yard.meter(f"M-{code}")
-        yard.install(yard.point(area, code, behind=shared), own, since=T0 + 3 * DAY, start=0)
-        yard.readings(own, yard.hourly(3, 10, wh=500), export=0)
+    yard.courtyard()
     yard.change(RemoveSharedMeter(usage_point="S1", at=NOON_8))
-    yard.mark(area, [row["day"] for row in yard.rows("select distinct day from balance_day")])
     yard.settle()
     yard.bill()
     return yard

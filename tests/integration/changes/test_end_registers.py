@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
-
 import pytest
 
 from headend.domain.changes import CorrectInstallation, SwapMeter
 from support.field import T0
-
-if TYPE_CHECKING:
-    from conftest import Yard
-
-NOON_8 = T0 + timedelta(days=6, hours=12)
+from support.yard import NOON_8, Yard
 
 
 @pytest.mark.parametrize("given", [{"end_import_wh": 240_000}, {"valid_to": None, "end_export_wh": 0}])

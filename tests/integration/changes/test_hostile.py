@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -29,13 +29,10 @@ from headend.store import changes, topology
 from headend.store.changes import ChangeIdTaken, ChangeRefused
 from headend.store.errors import StoreConflict
 from headend.upkeep import categories
-from support.field import T0
+from support.field import DAY, HOUR, T0
+from support.waiting import until
+from support.yard import Yard
 
-if TYPE_CHECKING:
-    from conftest import Yard
-
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 AT = T0 + 6 * DAY
 SHANGHAI = timezone(timedelta(hours=8))
 
@@ -110,6 +107,7 @@ def test_a_crew_and_an_engineer_do_not_wait_for_each_other_for_ever(yard: Yard) 
             )
         )
         engineer.start()
+        until(yard.waiting, "the engineer waits for the crew")
         topology.install_meter(crew, usage_point_id=2, meter_id=meter, at=AT, calendar=yard.calendar, now=yard.now)
     engineer.join()
     assert outcomes == ["Acme/NEW serves U1 already"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from headend.domain.changes import (
     ChangeCategory,
@@ -15,15 +13,9 @@ from headend.domain.changes import (
     RemoveSharedMeter,
     SwapMeter,
 )
-from support.field import T0
+from support.field import DAY, T0
+from support.yard import NOON_8, Yard
 
-if TYPE_CHECKING:
-    from conftest import Yard
-
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-NOON_8 = T0 + 6 * DAY + 12 * HOUR
-"""Local noon of 8 March."""
 MIDNIGHT_8 = T0 + 6 * DAY
 
 
@@ -100,7 +92,7 @@ def test_current_transformers_are_exchanged(yard: Yard) -> None:
 
 def test_polarity_is_mended(yard: Yard) -> None:
     yard.run("update installation set sign = -1 where meter_id = (select meter_id from meter where serial = 'M-U1')")
-    yard.mark(yard.area_id("A1"), [row["day"] for row in yard.rows("select distinct day from balance_day")])
+    yard.mark_settled(yard.area_id("A1"))
     yard.settle()
     yard.bill()
     yard.change(ChangeSign(usage_point="U1", at=MIDNIGHT_8, sign=1))
@@ -137,15 +129,7 @@ def test_a_category_that_changes_during_a_day_is_billed_from_the_next_one_on(yar
 
 
 def test_a_shared_meter_is_removed(yard: Yard) -> None:
-    area = yard.area_id("A1")
-    shared, meter = yard.point(area, "S1", "shared"), yard.meter("M-S1")
-    yard.install(shared, meter, start=0)
-    yard.readings(meter, yard.hourly(0, 10, wh=1000), export=0)
-    for code in ("H1", "H2"):
-        own = yard.meter(f"M-{code}")
-        yard.install(yard.point(area, code, behind=shared), own, since=T0 + 3 * DAY, start=0)
-        yard.readings(own, yard.hourly(3, 10, wh=500), export=0)
-    yard.mark(area, [row["day"] for row in yard.rows("select distinct day from balance_day")])
+    area = yard.courtyard()
     yard.settle()
     assert {t["usage_point"] for t in yard.bill()} == {"S1"}
     yard.change(RemoveSharedMeter(usage_point="S1", at=NOON_8, end_import_wh=156_000))

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -29,16 +29,13 @@ from headend.domain.changes import (
     WithdrawMembership,
 )
 from headend.store import changes
-from support.field import DAY0, T0
-
-if TYPE_CHECKING:
-    from conftest import Yard
+from support.field import DAY0, QUARTER, T0
+from support.yard import Yard
 
 SEEDS = [int(seed) for seed in os.environ.get("HEADEND_CHANGES_SEEDS", "1 2 3").split()]
 STEPS = int(os.environ.get("HEADEND_CHANGES_STEPS", "14"))
 DAYS = 10
 POINTS = ("U1", "U2", "U3", "A1-T", "A2-T")
-QUARTER = timedelta(minutes=15)
 
 
 class _Story:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 
-from headend.store import migrate as module
-from headend.store.migrate import migrate, migrations
+from headend.store.migrate import migrate
 
 BEFORE = """
 insert into station (code, name) values ('S', 'station');
@@ -17,14 +18,11 @@ insert into area_membership (usage_point_id, area_id, valid_from) values (1, 1, 
 """
 
 
-def test_categories_of_an_earlier_release_are_carried_over(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = migrations()
-    with monkeypatch.context() as earlier:
-        earlier.setattr(module, "migrations", lambda: [m for m in everything if m.name < "014"])
-        migrate(empty_dsn)
-    with psycopg.connect(empty_dsn, autocommit=True, prepare_threshold=None) as connection:
+def test_categories_of_an_earlier_release_are_carried_over(migrate_before: Callable[[str], str]) -> None:
+    dsn = migrate_before("014")
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         connection.execute(BEFORE.encode())
-        assert "015_changes" in migrate(empty_dsn)
+        assert "015_changes" in migrate(dsn)
         found = "select category, valid_from = '-infinity', valid_to, known_from = '-infinity' from usage_point_category order by 1"
         assert connection.execute(found.encode()).fetchall() == [
             ("commercial", True, None, True), ("none", True, None, True),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from headend.web.app import create_app
-
-if TYPE_CHECKING:
-    from conftest import Yard
+from support.yard import Yard
 
 HTML = {"Accept": "text/html"}
 

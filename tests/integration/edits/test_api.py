@@ -9,24 +9,8 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from headend.web.app import create_app
 from support.editor import Editor
-from support.field import T0
-
-QUARTER = timedelta(minutes=15)
-
-
-@pytest.fixture
-def client(editor: Editor) -> TestClient:
-    """A household of 100 Wh a quarter on two days, nothing read from 10:00 to 12:45 of the first."""
-    field = editor.field
-    area, meter = field.area(), field.meter("h")
-    field.install(field.point(area, "H"), meter, start=0)
-    stamps = [T0 + k * QUARTER for k in range(2 * 96 + 1) if not 40 < k < 51]
-    field.store_readings([(meter, at, 100 * ((at - T0) // QUARTER)) for at in stamps])
-    field.mark_reading(area, stamps)
-    editor.settle()
-    return TestClient(create_app(field.store, field.settings, lambda: editor.now))
+from support.field import QUARTER, T0
 
 
 def _body(first: int, values: list[int] | int, **more: Any) -> dict[str, Any]:

@@ -8,9 +8,7 @@ from headend.billing.service import BillingService
 from headend.store import billing
 from headend.store.pool import Row
 from support.editor import Editor
-from support.field import DAY0, T0
-
-QUARTER = timedelta(minutes=15)
+from support.field import DAY0, QUARTER, T0
 
 
 def _bill(editor: Editor) -> list[dict[str, object]]:
@@ -30,13 +28,7 @@ def _bill(editor: Editor) -> list[dict[str, object]]:
 
 def _settled(editor: Editor) -> Row:
     """100 Wh a quarter, nothing read from 22:30 to 01:30, and 1000 of the 1200 Wh set to before midnight."""
-    field = editor.field
-    area, meter = field.area(), field.meter("h")
-    field.install(field.point(area, "H"), meter, start=0)
-    stamps = [T0 + k * QUARTER for k in range(3 * 96 + 1) if not 90 < k < 102]
-    field.store_readings([(meter, at, 100 * ((at - T0) // QUARTER)) for at in stamps])
-    field.mark_reading(area, stamps)
-    editor.settle()
+    editor.household(without=range(91, 102))
     before = _bill(editor)
     assert [(d["day"], d["energy"], d["estimated"]) for d in before] == [(0, 9600, 600), (1, 9600, 600)]
     row = editor.set("H", T0 + 90 * QUARTER, 1000, intervals=6)

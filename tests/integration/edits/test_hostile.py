@@ -14,26 +14,13 @@ from fastapi.testclient import TestClient
 
 from headend.settlement import edit_desk
 from headend.settlement.edit_refusal import EditRefused
+from headend.store import edits
 from headend.store.edits import EditIdTaken
-from headend.web.app import create_app
 from support.editor import Editor
-from support.field import DAY0, T0
+from support.field import DAY, DAY0, QUARTER, T0
+from support.waiting import until
 
-QUARTER = timedelta(minutes=15)
 PATH = "/api/v1/usage-points/H/edits"
-
-
-@pytest.fixture
-def client(editor: Editor) -> TestClient:
-    """A household of 100 Wh a quarter on two days, nothing read from 10:00 to 12:45 of the first."""
-    field = editor.field
-    area, meter = field.area(), field.meter("h")
-    field.install(field.point(area, "H"), meter, start=0)
-    stamps = [T0 + k * QUARTER for k in range(2 * 96 + 1) if not 40 < k < 51]
-    field.store_readings([(meter, at, 100 * ((at - T0) // QUARTER)) for at in stamps])
-    field.mark_reading(area, stamps)
-    editor.settle()
-    return TestClient(create_app(field.store, field.settings, lambda: editor.now))
 
 
 def _body(**more: Any) -> dict[str, Any]:
@@ -78,11 +65,9 @@ def test_what_is_no_number_is_refused(client: TestClient, number: str) -> None:
     assert answer.status_code in {400, 422}, answer.text
 
 
-@pytest.mark.parametrize("change", [{"from": (T0 + timedelta(days=11)).isoformat(), "to": "2126-01-01T00:00:00Z"}])
-def test_readings_that_are_still_to_come_cannot_be_set_aside(
-    client: TestClient, editor: Editor, change: dict[str, Any]
-) -> None:
-    refused = client.post(PATH, json=_body(**ASIDE, **change))
+def test_readings_that_are_still_to_come_cannot_be_set_aside(client: TestClient, editor: Editor) -> None:
+    to_come = {"from": (T0 + 11 * DAY).isoformat(), "to": "2126-01-01T00:00:00Z"}
+    refused = client.post(PATH, json=_body(**ASIDE, **to_come))
     assert refused.json()["type"] == "urn:headend:problem:edit-not-over"
     assert editor.marked() == []
 
@@ -118,7 +103,7 @@ def test_an_energy_beyond_all_decimals_is_a_fault_of_the_form(client: TestClient
 def test_one_id_for_two_usage_points_at_once_is_one_edit(client: TestClient, editor: Editor) -> None:
     """Each holds the lock of its own usage point only: the second one finds the id taken when it writes."""
     field = editor.field
-    field.install(field.point(1, "G"), field.meter("g"), start=0)
+    field.metered(1, "G")
     field.store_readings([(2, T0 + k * QUARTER, 0) for k in (40, 51)])
     order = editor.order(T0 + 41 * QUARTER, [0, 0])
     taken: list[Exception] = []
@@ -131,9 +116,9 @@ def test_one_id_for_two_usage_points_at_once_is_one_edit(client: TestClient, edi
 
     with field.store.transaction() as first:
         second = threading.Thread(target=send)
-        edit_desk.edits.add(first, _as_row(order))
+        edits.add(first, _as_row(order))
         second.start()
-        _until_waiting(field.store.rows)
+        until(field.waiting, "it waits for the row that is not committed yet")
     second.join(20)
     assert len(taken) == 1
     assert [r["code"] for r in field.rows("select code from edit join usage_point using (usage_point_id)")] == ["H"]
@@ -146,16 +131,6 @@ def _as_row(order: Any) -> dict[str, Any]:
         "before_wh": [0, 0], "before_quality": [3, 3], "set_aside": None, "first_day": DAY0, "last_day": DAY0,
         "made_at": order.end, "made_by": order.by, "reason": order.reason,
     }  # fmt: skip
-
-
-def _until_waiting(rows: Callable[..., list[dict[str, Any]]]) -> None:
-    """Until the other one waits for the row that is not committed yet."""
-    for _ in range(400):
-        waits = b"select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%insert into edit %'"
-        if rows(waits):
-            return
-        threading.Event().wait(0.025)
-    raise AssertionError("the second edit never came to its row")
 
 
 def test_two_edits_at_once_that_exclude_each_other_are_one_edit(client: TestClient, editor: Editor) -> None:
@@ -203,8 +178,8 @@ def test_hours_of_a_zone_that_is_half_an_hour_off(
     editor = make_editor(zone=zone, interval_s=interval_s)
     field, step = editor.field, timedelta(seconds=interval_s)
     since = datetime.combine(DAY0, time(), field.zone).astimezone(T0.tzinfo)
-    area, meter = field.area(), field.meter("h")
-    field.install(field.point(area, "H", since=since), meter, since=since, start=0)
+    area = field.area()
+    _, meter = field.metered(area, "H", since=since)
     stamps = [since, since + 10 * step, since + 14 * step, since + 20 * step]
     field.store_readings([(meter, at, 100 * ((at - since) // step)) for at in stamps])
     field.mark_reading(area, stamps)

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 
 from headend.web.app import create_app
 from support.editor import Editor
-from support.field import T0
 
-QUARTER = timedelta(minutes=15)
 PAGE = "/usage-points/H%201"
 
 
 @pytest.fixture
 def client(editor: Editor) -> TestClient:
-    """A household of 100 Wh a quarter on two days, nothing read from 10:00 to 12:45 of the first."""
-    field = editor.field
-    area, meter = field.area(), field.meter("h")
-    field.install(field.point(area, "H 1"), meter, start=0)
-    stamps = [T0 + k * QUARTER for k in range(2 * 96 + 1) if not 40 < k < 51]
-    field.store_readings([(meter, at, 100 * ((at - T0) // QUARTER)) for at in stamps])
-    field.mark_reading(area, stamps)
-    editor.settle()
-    return TestClient(create_app(field.store, field.settings, lambda: editor.now), headers={"accept": "text/html"})
+    """The household, at a usage point whose code has to be quoted; asked as a browser does."""
+    editor.household("H 1", days=2, without=range(41, 51))
+    app = create_app(editor.field.store, editor.field.settings, lambda: editor.now)
+    return TestClient(app, headers={"accept": "text/html"})
 
 
 def _form(client: TestClient, **typed: str) -> dict[str, str]:

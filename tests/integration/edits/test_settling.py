@@ -1,12 +1,9 @@
-"""Edits through settlement: energy between registers stays, whatever stretch is settled and whatever comes later."""
+"""Edits through settlement, worked by hand: energy between registers stays, whatever else is read or comes later."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -15,29 +12,13 @@ from headend.settlement.edit_refusal import EditRefused
 from headend.settlement.grid import DayRange
 from headend.settlement.inputs import load_inputs
 from headend.settlement.intervals import point_intervals
-from headend.store import edits as store_edits
 from support.editor import Editor
-from support.field import DAY0, T0
-
-QUARTER = timedelta(minutes=15)
-
-
-def _household(editor: Editor, *, days: int = 3, without: range = range(0), per: int = 100) -> int:
-    """One household with 100 Wh a quarter; `without`: quarters since T0 at whose ends nothing was read."""
-    field = editor.field
-    area = field.area()
-    meter = field.meter("h")
-    field.install(field.point(area, "H"), meter, start=0)
-    stamps = [T0 + k * QUARTER for k in range(days * 96 + 1) if k not in without]
-    field.store_readings([(meter, at, per * ((at - T0) // QUARTER)) for at in stamps])
-    field.mark_reading(area, stamps)
-    editor.settle()
-    return meter
+from support.field import DAY0, QUARTER, T0
 
 
 def test_a_gap_over_midnight_is_edited_on_both_of_its_days(editor: Editor) -> None:
     # nothing read from 22:15 to 02:00: 16 intervals of 1600 Wh; four are set to 10 each, 1560 / 12 = 130 is left each
-    _household(editor, without=range(96 - 7, 96 + 8))
+    editor.household(without=range(96 - 7, 96 + 8))
     assert editor.energies("H", 0, first=88, count=8) == [100] * 8
     row = editor.set("H", T0 + 94 * QUARTER, [10, 10, 10, 10])
     assert row["before_wh"] == [100] * 4
@@ -57,7 +38,7 @@ def test_a_gap_over_midnight_is_edited_on_both_of_its_days(editor: Editor) -> No
 
 
 def test_a_measured_interval_is_refused_with_the_numbers_and_a_longer_stretch_is_not(editor: Editor) -> None:
-    _household(editor)
+    editor.household()
     with pytest.raises(EditRefused) as refused:
         editor.set("H", T0 + 40 * QUARTER, [90])
     assert refused.value.code == "does-not-hold"
@@ -71,7 +52,7 @@ def test_a_measured_interval_is_refused_with_the_numbers_and_a_longer_stretch_is
 
 
 def test_a_total_is_spread_by_the_shape_that_is_there(editor: Editor) -> None:
-    _household(editor, without=range(40, 51))
+    editor.household(without=range(40, 51))
     editor.set("H", T0 + 40 * QUARTER, [50])
     editor.set("H", T0 + 40 * QUARTER, 30, intervals=2)
     # 12 intervals of 1200 Wh: 50 + 11 · 1150 / 11 (104.5…); then 30 over 50 : 105 = 9.68 : 20.32
@@ -81,7 +62,7 @@ def test_a_total_is_spread_by_the_shape_that_is_there(editor: Editor) -> None:
 
 
 def test_a_reading_set_aside_is_as_though_it_had_not_come_and_stays_stored(editor: Editor) -> None:
-    meter = _household(editor)
+    meter = editor.household()
     wrong = T0 + 40 * QUARTER
     editor.field.run("update register_reading set import_wh = 4090 where meter_id = %s and ts = %s", [meter, wrong])
     editor.field.mark_reading(1, [wrong])
@@ -103,7 +84,7 @@ def test_a_reading_set_aside_is_as_though_it_had_not_come_and_stays_stored(edito
 
 def test_many_readings_set_aside_before_a_day_leave_its_near_side_where_it_was(editor: Editor) -> None:
     """As though they had never come: the gap begins at the last one that is believed, however many are not."""
-    _household(editor, days=5)
+    editor.household(days=5)
     editor.set_aside("H", "h", T0 + 50 * QUARTER, T0 + 250 * QUARTER)
     editor.settle()
     told = [editor.energies("H", d) for d in range(6)]
@@ -119,7 +100,7 @@ def test_many_readings_set_aside_before_a_day_leave_its_near_side_where_it_was(e
 
 
 def test_in_an_open_gap_values_stand_until_a_register_makes_them_impossible(editor: Editor) -> None:
-    meter = _household(editor, days=1)
+    meter = editor.household(days=1)
     tomorrow = T0 + timedelta(days=1)
     editor.set("H", tomorrow + 4 * QUARTER, [500, 600])
     editor.settle()
@@ -161,14 +142,37 @@ def test_a_swap_inside_the_stretch_keeps_both_meters_energy(editor: Editor) -> N
     assert sum(editor.energies("H", 0)) == 9600  # type: ignore[arg-type]
 
 
+def test_what_was_set_aside_of_a_meter_before_it_was_swapped_counts_on_the_days_after_too(editor: Editor) -> None:
+    field, swap = editor.field, T0 + 42 * QUARTER
+    area = field.area()
+    old, new, point = field.meter("old"), field.meter("new"), field.point(area, "H")
+    field.install(point, old, until=swap, start=0, end=4200)
+    field.install(point, new, since=swap, start=0)
+    stamps = [T0 + k * QUARTER for k in range(2 * 96 + 1)]
+    field.store_readings([(old, at, 100 * k) for k, at in enumerate(stamps[:43])])
+    field.store_readings([(new, at, 100 * k) for k, at in enumerate(stamps[42:])])
+    field.mark_reading(area, stamps)
+    editor.settle()
+    # without the reading at 05:00 two quarters are free to be 90 and 110; the edit reaches into the next day
+    editor.set_aside("H", "old", T0 + 20 * QUARTER)
+    editor.settle()
+    editor.set("H", T0 + 19 * QUARTER, [90, 110] + [100] * 79)
+    editor.settle()
+    assert editor.energies("H", 0, first=18, count=4) == [100, 90, 110, 100]
+    for _ in range(2):
+        assert editor.day("H", 1)["quality"][:5] == [Quality.EDITED] * 4 + [Quality.MEASURED]
+        field.mark(area, [DAY0 + timedelta(days=1)])  # settled alone: its edit is the same
+        editor.settle()
+
+
 @pytest.mark.parametrize(("start", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25)])
 def test_days_on_which_the_clocks_change(make_editor: Callable[..., Editor], start: date, hours: int) -> None:
     editor = make_editor(zone="Europe/Berlin", interval_s=3600)
     field = editor.field
     since = datetime.combine(start, time(), field.zone).astimezone(T0.tzinfo)
     editor.now = since + timedelta(days=3)
-    area, meter = field.area(), field.meter("h")
-    field.install(field.point(area, "H", since=since), meter, since=since, start=0)
+    area = field.area()
+    _, meter = field.metered(area, "H", since=since)
     stamps = [since + timedelta(hours=k) for k in range(hours + 1) if k in (0, hours)]
     field.store_readings([(meter, at, 100 * ((at - since) // timedelta(hours=1))) for at in stamps])
     field.mark_reading(area, stamps)
@@ -185,7 +189,7 @@ def test_an_edit_made_on_another_grid_keeps_its_sum_or_says_that_it_cannot(
     make_editor: Callable[..., Editor],
 ) -> None:
     editor = make_editor()
-    _household(editor, without=range(33, 60))
+    editor.household(without=range(33, 60))
     editor.set("H", T0 + 40 * QUARTER, [10, 20, 30, 40])
     editor.set("H", T0 + 49 * QUARTER, [70, 30, 20])
     editor.settle()
@@ -199,175 +203,8 @@ def test_an_edit_made_on_another_grid_keeps_its_sum_or_says_that_it_cannot(
     assert values[12] != 120
 
 
-def _world(editor: Editor, choose: random.Random) -> list[int]:
-    """Households with gaps of minutes, over midnights, of days, an open end, and an area meter."""
-    field = editor.field
-    area = field.area()
-    meters = []
-    for name in ("holes", "nights", "days", "open", "A"):
-        meter = field.meter(name)
-        point = field.point(area, name, "area" if name == "A" else "customer", rated=None if name == "A" else 60)
-        field.install(point, meter, start=0)
-        register = 0
-        rows = []
-        for k in range(8 * 96 + 1):
-            register += choose.randint(0, 120) if k else 0
-            kept = {
-                "holes": choose.random() > 0.4, "nights": 8 < k % 96 < 86 or k == 0,
-                "days": not 2 * 96 + 20 < k < 5 * 96 + 51, "open": k < 4 * 96 + 30, "A": choose.random() > 0.1,
-            }[name]  # fmt: skip
-            if kept:
-                rows.append((meter, T0 + k * QUARTER, register))
-        field.store_readings(rows)
-        meters.append(meter)
-    field.mark(area, [DAY0 + timedelta(days=d) for d in range(9)])
-    editor.settle()
-    return meters
-
-
-def _rows(editor: Editor) -> list[dict[str, Any]]:
-    return editor.field.intervals()
-
-
-def _random_edits(editor: Editor, choose: random.Random, count: int) -> tuple[int, int]:
-    """Edits of all kinds: (how many were taken, how many refused at once)."""
-    taken = refused = 0
-    for _ in range(count):
-        code = choose.choice(["holes", "nights", "days", "open", "A"])
-        start = T0 + choose.randrange(8 * 96) * QUARTER
-        size = min(choose.choice([1, 2, 5, 20, 100, 150]), 8 * 96 - (start - T0) // QUARTER)
-        editor.now += timedelta(seconds=1)
-        try:
-            if choose.random() < 0.25:
-                editor.set_aside(code, code, start, start + choose.choice([0, 3, 40]) * QUARTER)
-            elif choose.random() < 0.5:
-                found = editor.day(code, (start - T0).days)["import_wh"][((start - T0) // QUARTER) % 96 :][:size]
-                editor.set(code, start, sum(v or 0 for v in found) // choose.choice([1, 1, 2]), intervals=len(found))
-            else:
-                editor.set(code, start, [choose.randint(0, 60) for _ in range(size)])
-            taken += 1
-        except EditRefused:
-            refused += 1
-    return taken, refused
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_same_whichever_stretch_is_settled_and_undo_brings_back_what_was(
-    make_editor: Callable[..., Editor], seed: int
-) -> None:
-    editor, choose = make_editor(), random.Random(seed)
-    _world(editor, choose)
-    original = _rows(editor)
-    taken = 0
-    for _ in range(6):
-        taken += _random_edits(editor, choose, 4)[0]
-        editor.settle()
-    assert taken >= 8
-    wanted = _rows(editor)
-    assert wanted != original
-    qualities = {q for row in wanted for q in row["quality"]}
-    assert Quality.EDITED in qualities
-
-    # each day on its own, in any order, from nothing; then all at once
-    area, days = 1, [DAY0 + timedelta(days=d) for d in range(9)]
-    editor.field.run("truncate interval_day, balance_day, dirty_day")
-    for day in choose.sample(days, len(days)):
-        editor.field.mark(area, [day])
-        editor.settle()
-    _same(_rows(editor), wanted)
-    editor.field.run("truncate interval_day, balance_day, dirty_day")
-    editor.field.mark(area, days)
-    editor.settle()
-    _same(_rows(editor), wanted)
-    for day in choose.sample(days, 5):
-        editor.field.mark(area, [day])
-        editor.settle()
-        _same(_rows(editor), wanted)
-
-    standing = editor.field.rows("select e.edit_id, u.code from edit e join usage_point u using (usage_point_id)")
-    for row in choose.sample(standing, len(standing)):
-        editor.undo(row["code"], row["edit_id"])
-        if choose.random() < 0.5:
-            editor.settle()
-    editor.settle()
-    _same(_rows(editor), original)
-
-
-def _same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
-    assert len(found) == len(wanted)
-    for one, other in zip(found, wanted, strict=True):
-        who = (one["usage_point_id"], one["day"])
-        for key, value in one.items():
-            assert value == other[key], (who, key)
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_the_order_in_which_readings_and_edits_come_changes_nothing(
-    make_editor: Callable[..., Editor], seed: int
-) -> None:
-    """Edits that were never checked, made when half of the readings had not come: settlement alone decides."""
-    editor, choose = make_editor(), random.Random(seed)
-    field = editor.field
-    area, meter = field.area(), field.meter("h")
-    point = field.point(area, "H")
-    field.install(point, meter, start=0)
-    register, readings = 0, []
-    for k in range(6 * 96):
-        register += choose.randint(0, 120) if k else 0
-        if choose.random() < (0.02 if 96 < k < 4 * 96 else 0.5):
-            readings.append((meter, T0 + k * QUARTER, register))
-    made = []
-    for n in range(8):
-        first = choose.randrange(6 * 96 - 150)
-        size = choose.choice([1, 4, 30, 150])
-        scale = choose.choice([20, 60, 400])
-        made.append((n, T0 + first * QUARTER, [choose.randint(0, scale) for _ in range(size)]))
-
-    def make(n: int, start: datetime, values: list[int]) -> None:
-        end = start + len(values) * QUARTER
-        row = {
-            "edit_id": uuid4(), "kind": "values", "usage_point_id": point, "meter_id": None, "direction": "import",
-            "from_ts": start, "to_ts": end, "interval_s": 900, "values_wh": values, "total_wh": None,
-            "before_wh": [None] * len(values), "before_quality": [0] * len(values), "set_aside": None,
-            "first_day": DAY0, "last_day": DAY0, "made_at": T0 + timedelta(days=8, seconds=n), "made_by": "x",
-            "reason": "y",
-        }  # fmt: skip
-        with field.store.transaction() as connection:
-            store_edits.add(connection, row)
-            days = (start - T0).days, (end - T0 - timedelta(microseconds=1)).days
-            first, last = (DAY0 + timedelta(days=d) for d in days)
-            store_edits.mark(connection, point, first, last, zone=str(field.zone), now=editor.now)
-
-    field.store_readings(readings)
-    for one in made:
-        make(*one)
-    field.mark(area, [DAY0 + timedelta(days=d) for d in range(6)])
-    editor.settle()
-    wanted = _rows(editor)
-    assert {Quality.EDITED} <= {q for row in wanted for q in row["quality"]}
-    assert any(f & ValidationFlag.EDIT_REFUSED for row in wanted for f in row["flags"])
-
-    field.run("truncate register_reading, interval_day, balance_day, dirty_day")
-    field.run("truncate edit")
-    waiting: list[Any] = [*readings, *made]
-    choose.shuffle(waiting)
-    edits_so_far = sorted(k for k, one in enumerate(waiting) if len(one[2:]) and isinstance(one[2], list))
-    for k, one in zip(edits_so_far, made, strict=True):
-        waiting[k] = one  # edits come in their order, readings in any
-    size = len(waiting) // 6 + 1
-    for k in range(0, len(waiting), size):
-        for one in waiting[k : k + size]:
-            if isinstance(one[2], list):
-                make(*one)
-            else:
-                field.store_readings([one])
-                field.mark_reading(area, [one[1]])
-        editor.settle()
-    _same(_rows(editor), wanted)
-
-
 def test_rules_judge_what_was_set(editor: Editor) -> None:
-    _household(editor, days=1)
+    editor.household(days=1)
     editor.set("H", T0 + 100 * QUARTER, [100, 9000])
     editor.settle()
     flags = editor.day("H", 1)["flags"]
@@ -379,8 +216,8 @@ def test_rules_judge_what_was_set(editor: Editor) -> None:
 def test_a_day_with_an_edit_is_no_reference_for_an_estimate(editor: Editor, holds: bool) -> None:
     # Monday and Tuesday flat, Wednesday all between 10:00 and 11:00, nothing read on Thursday
     field = editor.field
-    area, meter = field.area(), field.meter("h")
-    field.install(field.point(area, "H"), meter, start=0)
+    area = field.area()
+    _, meter = field.metered(area, "H")
     register, rows = 0, []
     for k in range(5 * 96 + 1):
         burst = 2 * 96 + 40 < k <= 2 * 96 + 44
@@ -412,7 +249,7 @@ def test_a_day_with_an_edit_is_no_reference_for_an_estimate(editor: Editor, hold
 
 
 def test_as_it_was_known_before_an_edit_there_is_none(editor: Editor) -> None:
-    _household(editor, without=range(40, 51))
+    editor.household(without=range(40, 51))
     editor.now = editor.field.one("select clock_timestamp()") + timedelta(hours=1)
     before = editor.now - timedelta(minutes=1)
     row = editor.set("H", T0 + 40 * QUARTER, [10])
@@ -436,7 +273,7 @@ def test_as_it_was_known_before_an_edit_there_is_none(editor: Editor) -> None:
 
 def test_a_late_reading_at_one_end_settles_every_day_of_the_edit_again(editor: Editor) -> None:
     """Three days hang on it: the reading marks only its own."""
-    meter = _household(editor, days=4, without=range(40, 41))
+    meter = editor.household(days=4, without=range(40, 41))
     start, count = T0 + 40 * QUARTER, 2 * 96 + 16
     assert editor.energies("H", 0, first=39, count=2) == [100, 100]
     editor.set("H", start, [200, 0] * (count // 2))

@@ -10,22 +10,14 @@ from fastapi.testclient import TestClient
 from headend.domain.edits import Direction
 from headend.web.app import create_app
 from support.editor import Editor
-from support.field import T0
-
-QUARTER = timedelta(minutes=15)
+from support.field import QUARTER, T0
 
 
 @pytest.fixture
 def client(editor: Editor) -> TestClient:
     """A household read until 10:00 of its first day, and no further."""
-    field = editor.field
-    area, meter = field.area(), field.meter("h")
-    field.install(field.point(area, "H"), meter, start=0)
-    stamps = [T0 + k * QUARTER for k in range(41)]
-    field.store_readings([(meter, at, 100 * ((at - T0) // QUARTER)) for at in stamps])
-    field.mark_reading(area, stamps)
-    editor.settle()
-    return TestClient(create_app(field.store, field.settings, lambda: editor.now))
+    editor.household(days=1, without=range(41, 97))
+    return TestClient(create_app(editor.field.store, editor.field.settings, lambda: editor.now))
 
 
 def _states(client: TestClient) -> list[str]:

@@ -10,10 +10,8 @@ import pytest
 from headend.store import history
 from headend.store.errors import StoreError
 from headend.upkeep.storage import StorageChores
-from support.chronicle import QUARTER, Chronicle
-from support.field import T0
-
-HOUR = timedelta(hours=1)
+from support.chronicle import Chronicle
+from support.field import HOUR, QUARTER, T0
 
 
 @pytest.fixture

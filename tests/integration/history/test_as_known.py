@@ -8,9 +8,9 @@ import pytest
 
 from headend.settlement.differences import Difference
 from headend.settlement.grid import DayRange
-from support.chronicle import QUARTER, Chronicle, vectors_of
-from support.field import DAY0, T0
-from support.village import DAY, Village
+from support.chronicle import Chronicle, vectors_of
+from support.field import DAY, DAY0, QUARTER, T0
+from support.village import Village
 
 _REMOVED = "update installation set valid_to = %s, end_import_wh = %s where usage_point_id = %s"
 
@@ -137,8 +137,7 @@ def test_a_move_corrected_back(village: Village) -> None:
 def test_a_shared_meter_removed_and_the_removal_corrected(chronicle: Chronicle) -> None:
     field = chronicle
     village = Village(field)
-    shared, meter = field.point(village.area, "shared", "shared", rated=None), field.meter("old")
-    field.install(shared, meter, start=0)
+    shared, _ = field.metered(village.area, "shared", "shared", serial="old")
     field.change(
         (
             "update area_membership set behind_usage_point_id = %s where usage_point_id = any(%s)",

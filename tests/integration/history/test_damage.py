@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 from headend.settlement.grid import DayRange
-from support.chronicle import QUARTER, Chronicle, vectors_of
-from support.field import DAY0, T0
+from support.chronicle import Chronicle, vectors_of
+from support.field import DAY0, QUARTER, T0
 
 
-def _house(field: Chronicle, *, area: int | None = None) -> int:
-    """One household behind a transformer, read all of the first day; returns the area."""
-    area = field.area("A1") if area is None else area
+def _house(field: Chronicle) -> int:
+    """One household below a transformer; returns the area."""
+    area = field.area()
     for code, kind in (("SUM", "area"), ("HOME", "customer")):
-        point = field.point(area, code, kind, rated=None if kind == "area" else 60)
-        field.install(point, field.meter(code), start=0)
+        field.metered(area, code, kind)
     return area
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from headend.settlement.grid import DayRange
-from support.chronicle import QUARTER, Chronicle, vectors_of
-from support.field import DAY0, T0
+from support.chronicle import Chronicle, vectors_of
+from support.field import DAY0, QUARTER, T0
 
 DAYS = 5
 SEEDS = [int(seed) for seed in os.environ.get("HEADEND_HISTORY_SEEDS", "1 2 3").split()]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,10 @@ import pytest
 
 from headend.billing.service import BillingService
 from headend.settlement.grid import DayRange
-from support.chronicle import QUARTER, Chronicle, vectors_of
-from support.field import DAY0, T0
-from support.village import DAY, Village
-
-ROOT = Path(__file__).parents[3]
+from support.chronicle import Chronicle, vectors_of
+from support.command import headend
+from support.field import DAY, DAY0, QUARTER, T0
+from support.village import Village
 
 
 @pytest.fixture
@@ -95,8 +92,7 @@ def test_an_outage_told_later(chronicle: Chronicle) -> None:
     """Three hours without readings: first estimated, then known to be without power."""
     field = chronicle
     area = field.area()
-    point, meter = field.point(area, "one"), field.meter("one")
-    field.install(point, meter, start=0)
+    point, meter = field.metered(area, "one")
     field.now = T0 + DAY + timedelta(hours=1)
     field.receive(
         [("one", T0 + k * QUARTER, 200 * min(k, 40) + 200 * max(0, k - 52)) for k in range(97) if not 40 < k < 52]
@@ -134,11 +130,8 @@ def test_a_load_without_a_meter_entered_later(village: Village) -> None:
     assert (found["loss"].then_wh, found["loss"].now_wh) == (960, 480)
 
 
-def _headend(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADEND_")}
-    environment |= {"PYTHONPATH": str(ROOT), "HEADEND_DATABASE__DSN": dsn, "COLUMNS": "100"}
-    command = [sys.executable, "-m", "headend.cli", "settle", "--from", "2026-03-02", "--to", "2026-03-03", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+def _settle(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return headend("settle", "--from", "2026-03-02", "--to", "2026-03-03", *arguments, dsn=dsn)
 
 
 def test_the_command_lists_then_and_now(village: Village, dsn: str, tmp_path: Path) -> None:
@@ -148,7 +141,7 @@ def test_the_command_lists_then_and_now(village: Village, dsn: str, tmp_path: Pa
     field.change(("update installation set multiplier = 80 where usage_point_id = %s", [village.top]))
     before = field.settled()
     path = tmp_path / "differences.csv"
-    shown = _headend(dsn, "--as-known-at", then, "--csv", str(path))
+    shown = _settle(dsn, "--as-known-at", then, "--csv", str(path))
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "top import" in shown.stdout
     assert "42,240    84,480     +42,240  multiplier 40 → 80" in shown.stdout
@@ -161,7 +154,7 @@ def test_the_command_lists_then_and_now(village: Village, dsn: str, tmp_path: Pa
         "area": "A1", "usage_point": "top", "day": "2026-03-02", "quantity": "import", "then_wh": "42240",
         "now_wh": "84480", "difference_wh": "42240", "told_wh": "", "intervals": "96", "why": "multiplier 40 → 80",
     }  # fmt: skip
-    told = _headend(dsn, "--as-known-at", then, "--json")
+    told = _settle(dsn, "--as-known-at", then, "--json")
     found = [json.loads(line) for line in told.stdout.splitlines()]
     assert [(one["usage_point"], one["quantity"], one["difference_wh"]) for one in found[:3]] == [
         ("top", "import", 42_240),
@@ -173,7 +166,7 @@ def test_the_command_lists_then_and_now(village: Village, dsn: str, tmp_path: Pa
 
 def test_settling_anew_lists_what_changed(village: Village, dsn: str) -> None:
     village.field.change(("update installation set multiplier = 80 where usage_point_id = %s", [village.top]))
-    done = _headend(dsn, "--json")
+    done = _settle(dsn, "--json")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(one["day"], one["quantity"], one["then_wh"], one["now_wh"]) for one in found if one["usage_point"]] == [
         ("2026-03-02", "import", 42_240, 84_480),
@@ -181,7 +174,7 @@ def test_settling_anew_lists_what_changed(village: Village, dsn: str) -> None:
     ]
     assert [one["why"] for one in found if one["quantity"] == "loss"] == [["state normal → high"]] * 2
     assert "2 area-days settled" in done.stderr
-    assert _headend(dsn, "--json").stdout == "", "settled again, nothing is new"
+    assert _settle(dsn, "--json").stdout == "", "settled again, nothing is new"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +192,7 @@ def test_settling_anew_lists_what_changed(village: Village, dsn: str) -> None:
     ],
 )
 def test_what_cannot_be_told_is_said(village: Village, dsn: str, arguments: list[str], said: str) -> None:
-    done = _headend(dsn, *arguments)
+    done = _settle(dsn, *arguments)
     assert done.returncode == 1
     assert said in done.stderr
     assert done.stdout == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 
 from headend.store import history
-from headend.store.migrate import migrate, migrations
+from headend.store.migrate import migrate
 from headend.store.pool import Connection, Store
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -176,22 +177,13 @@ def test_every_kept_table_has_all_its_columns_in_its_past_and_its_view(store: St
         assert own == {c for (c,) in _now(store, columns.format(f"as_known.{name}"))}, name
 
 
-def test_a_database_with_data_is_migrated(empty_dsn: str) -> None:
-    with psycopg.connect(empty_dsn, autocommit=True) as c:
-        c.execute(
-            b"create table schema_migration (name text primary key, digest text not null, applied_at timestamptz not "
-            b"null default now())"
-        )
-        for one in migrations():
-            if one.name >= "014":
-                break
-            with c.transaction():
-                c.execute(one.sql.encode())
-                c.execute(b"insert into schema_migration (name, digest) values (%s, %s)", [one.name, one.digest])
+def test_a_database_with_data_is_migrated(migrate_before: Callable[[str], str]) -> None:
+    dsn = migrate_before("014")
+    with psycopg.connect(dsn, autocommit=True) as c:
         c.execute(b"insert into station (code, name) values ('S', 's')")
         c.execute(b"insert into area (code, station_id, name) select 'A', station_id, 'a' from station")
-    migrate(empty_dsn)
-    with Store(empty_dsn) as store:
+    migrate(dsn)
+    with Store(dsn) as store:
         _do(store, NOON, "update area set name = 'b'")
         assert _then(store, NOON - HOUR, "select name from area") == [("a",)]
         assert _then(store, NOON, "select name from area") == [("b",)]

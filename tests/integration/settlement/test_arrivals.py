@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
 from headend.settlement.service import SettlementService
-from support.field import DAY0, T0, Field
+from support.field import DAY0, QUARTER, T0, Field, assert_same_rows
 
-QUARTER = timedelta(minutes=15)
 DAYS = 9
 
 
@@ -53,12 +51,7 @@ def _world(field: Field) -> tuple[int, list[tuple[int, datetime, int]]]:
 
 
 def _settle_all(field: Field, now: datetime) -> int:
-    service = SettlementService(field.store, field.settings, lambda: now)
-    passes = 0
-    while service.settle_next() is not None:
-        passes += 1
-        assert passes < 200, "settling does not come to an end"
-    return passes
+    return field.settle_all(now, most=200)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -81,8 +74,8 @@ def test_any_order_of_arrivals_settles_to_the_same_rows(make_field: Callable[...
         field.store_readings(batch)
         field.mark_reading(area, [at for _, at, _ in batch])
         _settle_all(field, now)
-    _same(field.intervals(), wanted_intervals)
-    _same(field.balances(), wanted_balances)
+    assert_same_rows(field.intervals(), wanted_intervals)
+    assert_same_rows(field.balances(), wanted_balances)
 
 
 def test_days_in_order_settle_to_the_same_rows_as_all_at_once(make_field: Callable[..., Field]) -> None:
@@ -102,8 +95,8 @@ def test_days_in_order_settle_to_the_same_rows_as_all_at_once(make_field: Callab
         _settle_all(field, T0 + timedelta(days=day, hours=23))
     field.mark(area, [DAY0 + timedelta(days=d) for d in range(DAYS + 1)])
     _settle_all(field, now)
-    _same(field.intervals(), wanted_intervals)
-    _same(field.balances(), wanted_balances)
+    assert_same_rows(field.intervals(), wanted_intervals)
+    assert_same_rows(field.balances(), wanted_balances)
 
 
 def test_settling_again_changes_nothing(make_field: Callable[..., Field]) -> None:
@@ -143,13 +136,6 @@ def test_every_meter_keeps_its_register_difference(make_field: Callable[..., Fie
     assert next(r["wh"] for r in sums if r["meter"] == daily) == last[daily]
 
 
-def _same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
-    assert len(found) == len(wanted)
-    for a, b in zip(found, wanted, strict=True):
-        different = {key: (a[key], b[key]) for key in b if a[key] != b[key]}
-        assert not different, (b.get("usage_point_id"), b["day"], different)
-
-
 def test_a_reference_day_that_comes_last_reshapes_the_gap_after_it(make_field: Callable[..., Field]) -> None:
     field = make_field()
     _, readings = _world(field)
@@ -171,7 +157,7 @@ def test_a_reference_day_that_comes_last_reshapes_the_gap_after_it(make_field: C
     field.store_readings(late)
     field.mark_reading(area, [at for _, at, _ in late])
     _settle_all(field, now)
-    _same(field.intervals(), wanted)
+    assert_same_rows(field.intervals(), wanted)
 
 
 def test_a_day_that_is_passed_on_is_ripe_at_once_and_no_older_than_it_is(make_field: Callable[..., Field]) -> None:

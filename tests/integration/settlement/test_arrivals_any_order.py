@@ -15,7 +15,7 @@ import pytest
 from headend.domain.edits import EditOrder
 from headend.domain.quality import ValidationFlag as Flag
 from support.arrivals import Change, Sample, World
-from support.field import Field
+from support.field import Field, assert_same_rows
 
 FIRST = int(os.environ.get("HEADEND_ARRIVAL_FIRST_SEED", "1"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("HEADEND_ARRIVAL_SEEDS", "2")))
@@ -55,10 +55,7 @@ def test_any_order_settles_to_the_same_bytes(make_field: Callable[..., Field], s
     world.settle()
     found = world.settled()
     for table, rows in wanted.items():
-        assert len(found[table]) == len(rows), (seed, table)
-        for a, b in zip(found[table], rows, strict=True):
-            different = {key: (a[key], b[key]) for key in b if a[key] != b[key]}
-            assert not different, (seed, table, b.get("usage_point_id"), b["day"], different)
+        assert_same_rows(found[table], rows)
 
 
 Step = list[Sample] | Change | tuple[str, EditOrder]

@@ -8,13 +8,11 @@ import pytest
 
 from headend.domain.quality import ValidationFlag as F
 from headend.ingest.writer import ReadingWriter
-from headend.settlement.service import SettlementService
 from headend.store.pool import Store
 from support.desk import Sample, item
-from support.field import DAY0, T0
-from support.ward import QUARTER, Ward
+from support.field import DAY, DAY0, QUARTER, T0
+from support.ward import Ward
 
-DAY = timedelta(days=1)
 INSTALLED = T0 + 3 * DAY + timedelta(hours=12)
 FIRST = DAY0 + 3 * DAY
 
@@ -39,9 +37,7 @@ def _marks(ward: Ward, read_at: datetime) -> list[date]:
     """Days that a reading of HOME marks; they are settled afterwards."""
     _write(ward, ("HOME", read_at, 7))
     found = [row["day"] for row in ward.field.rows("select day from dirty_day order by day")]
-    service = SettlementService(ward.store, ward.field.settings, lambda: T0 + 31 * DAY)
-    while service.settle_next() is not None:
-        pass
+    ward.field.settle_all(T0 + 31 * DAY)
     return found
 
 

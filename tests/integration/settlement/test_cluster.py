@@ -7,10 +7,7 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,17 +17,15 @@ import pytest
 from headend.domain.clock import system_clock
 from headend.settlement import mass
 from headend.settlement.rules import Rules
+from support.command import ROOT, headend
 from support.field import DAY0, Field
 from support.mosquitto import free_port
 from support.town import Town, build_town, forget_settled
+from support.waiting import PATIENCE_S, until
+from support.workers import config_of
 
 distributed = pytest.importorskip("distributed", reason="pip install 'headend[scale]'")
 from headend.settlement.cluster import ClusterError, connected  # noqa: E402
-
-PATIENCE_S = 180.0
-"""Only what never comes takes so long; other tests and other work may share the machine."""
-WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -64,14 +59,6 @@ def _wanted(field: Field, town: Town) -> tuple[list[dict[str, Any]], list[dict[s
     return found
 
 
-def _until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
-        time.sleep(0.05)
-    return found
-
-
 def test_a_killed_workers_areas_are_done_by_another(
     make_field: Callable[..., Field], make_cluster: Callable[..., Any]
 ) -> None:
@@ -97,11 +84,11 @@ def test_a_killed_workers_areas_are_done_by_another(
 
                 def all_that_work_wait() -> list[str]:
                     busy = [worker for worker, keys in spy.processing().items() if keys]
-                    return busy if field.one(WAITING) >= len(busy) else []
+                    return busy if field.waiting() >= len(busy) else []
 
-                victim = _until(all_that_work_wait, "a worker waits for the area")[0]
+                victim = until(all_that_work_wait, "a worker waits for the area")[0]
                 os.kill(pids[victim], signal.SIGKILL)
-                _until(lambda: victim not in spy.scheduler_info()["workers"], "the scheduler sees that it died")
+                until(lambda: victim not in spy.scheduler_info()["workers"], "the scheduler sees that it died")
         settling.join(PATIENCE_S)
     assert not settling.is_alive()
     (total,) = result
@@ -157,33 +144,21 @@ def test_told_to_stop_it_begins_nothing_more(
     assert total.areas in {begun, begun - 1}, "the one that it was at ends with its pass"
 
 
-def _headend(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADEND_")} | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "headend.cli", "settle", "--config", str(config), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-@pytest.fixture
-def config(dsn: str, tmp_path: Path) -> Path:
-    path = tmp_path / "headend.toml"
-    path.write_text(f'[database]\ndsn = "{dsn}"\n', encoding="utf-8")
-    return path
-
-
 def test_the_command_on_a_cluster(
-    make_field: Callable[..., Field], make_cluster: Callable[..., Any], config: Path
+    make_field: Callable[..., Field], make_cluster: Callable[..., Any], dsn: str, tmp_path: Path
 ) -> None:
     field = make_field()
     town = build_town(field, areas=3, houses=2, days=3)
     wanted = _wanted(field, town)
+    config = config_of(tmp_path / "headend.toml", {"database": {"dsn": dsn}})
     cluster = make_cluster({"HEADEND_CONFIG": str(config)}, workers=1)
     days = ["--from", str(DAY0), "--to", str(town.last)]
-    done = _headend(config, *days, "--cluster", cluster.scheduler_address)
+    done = headend("settle", "--config", str(config), *days, "--cluster", cluster.scheduler_address, dsn=dsn)
     assert done.returncode == 0, done.stderr
     # The last register of all was read at a midnight, and so belongs to a fourth day, too.
     assert "12 area-days settled" in done.stdout, done.stdout
     assert (field.intervals(), field.balances()) == wanted
-    assert "0 days of metering points" in _headend(config, *days).stdout, "settled again, nothing is new"
+    assert "0 days of metering points" in headend("settle", *days, dsn=dsn).stdout, "settled again, nothing is new"
 
 
 @pytest.mark.parametrize(
@@ -209,44 +184,34 @@ def test_what_is_no_cluster(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_nobody_at_that_address(make_field: Callable[..., Field], config: Path) -> None:
-    build_town(make_field(), areas=1, houses=1, days=1)
+def test_nobody_at_that_address(field: Field) -> None:
+    build_town(field, areas=1, houses=1, days=1)
     address = f"tcp://127.0.0.1:{free_port()}"
-    done = _headend(config, "--from", str(DAY0), "--to", str(DAY0), "--cluster", address)
+    done = headend("settle", "--from", str(DAY0), "--to", str(DAY0), "--cluster", address, dsn=field.store.dsn)
     assert done.returncode == 1
     assert f"headend: no cluster at {address}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_days_that_cannot_be_settled_are_refused(make_field: Callable[..., Field], config: Path) -> None:
+def test_days_that_cannot_be_settled_are_refused(field: Field) -> None:
     """A row about a day that has not come would say nothing, and have all before it settled again."""
-    field = make_field()
     build_town(field, areas=1, houses=1, days=1)
     for first, last, said in (
         ("2026-03-02", "9999-12-31", "the last day 9999-12-31 has not come yet"),
         ("0001-01-01", "0001-01-02", "the first day 0001-01-01 is before the calendar begins"),
         ("2026-03-03", "2026-03-02", "the last day 2026-03-02 is before the first 2026-03-03"),
     ):
-        done = _headend(config, "--from", first, "--to", last)
+        done = headend("settle", "--from", first, "--to", last, dsn=field.store.dsn)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"headend: {said}")
         assert "Traceback" not in done.stderr
     assert field.one("select count(*) from balance_day") == 0
 
 
-def test_without_the_extra_it_says_what_to_install(
-    make_field: Callable[..., Field], config: Path, tmp_path: Path
-) -> None:
-    build_town(make_field(), areas=1, houses=1, days=1)
+def test_without_the_extra_it_says_what_to_install(field: Field, tmp_path: Path) -> None:
+    build_town(field, areas=1, houses=1, days=1)
     (tmp_path / "distributed.py").write_text("raise ModuleNotFoundError('no', name='distributed')", encoding="utf-8")
-    command = [sys.executable, "-m", "headend.cli", "settle", "--config", str(config), "--from", str(DAY0), "--to"]
-    done = subprocess.run(
-        [*command, str(DAY0), "--cluster", "tcp://127.0.0.1:1"],
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    days = ["--from", str(DAY0), "--to", str(DAY0)]
+    done = headend("settle", *days, "--cluster", "tcp://127.0.0.1:1", dsn=field.store.dsn, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == "headend: --cluster needs Dask distributed: pip install 'headend[scale]'\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -15,9 +16,8 @@ import pytest
 from headend.domain.calendar import LocalCalendar, to_us
 from headend.domain.quality import Quality, ValidationFlag
 from headend.store import interval_days, intervals
-from headend.store import migrate as module
 from headend.store.interval_days import IntervalDays
-from headend.store.migrate import migrate, migrations
+from headend.store.migrate import migrate
 from headend.store.pool import Store
 from headend.store.vectors import ABSENT
 
@@ -199,16 +199,13 @@ def test_words_of_the_view_are_those_of_the_code(store: Store) -> None:
         assert f"WHEN {int(quality)} THEN '{quality.name.lower()}'" in view["text"]
 
 
-def test_rows_of_earlier_releases_are_carried_over(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = migrations()
-    with monkeypatch.context() as earlier:
-        earlier.setattr(module, "migrations", lambda: [m for m in everything if m.name < "014"])
-        migrate(empty_dsn)
-    with psycopg.connect(empty_dsn, autocommit=True, prepare_threshold=None) as connection:
+def test_rows_of_earlier_releases_are_carried_over(migrate_before: Callable[[str], str]) -> None:
+    dsn = migrate_before("014")
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         connection.execute(PLACES.encode())
         connection.execute(EARLIER.encode())
-    assert "020_intervals" in migrate(empty_dsn)
-    with Store(empty_dsn) as store:
+    assert "020_intervals" in migrate(dsn)
+    with Store(dsn) as store:
         one, two = _rows(store)
         assert one["import_wh"] == [None if n == 5 else n for n in range(1, 97)]
         assert (one["export_wh"], one["voltage_dv"], one["quality"], one["flags"]) == ([0], [2300], [1], [0])

@@ -20,11 +20,10 @@ from headend.ingest.writer import ReadingWriter
 from headend.settlement.grid import DayRange
 from headend.settlement.inputs import load_inputs
 from headend.settlement.rules import Rules
-from headend.settlement.service import SettlementService
 from reconciliation.outages import SKEW_US
-from support.field import DAY0, T0, Field
+from support.field import DAY0, HOUR, QUARTER, T0, Field
+from support.waiting import until
 
-QUARTER = timedelta(minutes=15)
 NOW = T0 + timedelta(days=2, hours=5)
 FAILED, BACK = T0 + timedelta(hours=23), T0 + timedelta(hours=25)
 HOUSE = MeterIdentity("Acme", "house")
@@ -36,8 +35,8 @@ class Street:
     def __init__(self, field: Field) -> None:
         self.field = field
         self.area = field.area()
-        field.install(field.point(self.area, "sum", "area", rated=None), field.meter("sum"), multiplier="40", start=0)
-        field.install(field.point(self.area, "house"), field.meter("house"), start=0)
+        field.metered(self.area, "sum", "area", multiplier="40")
+        field.metered(self.area, "house")
         self.now = NOW
         self.writer = ReadingWriter(field.store, field.settings, lambda: self.now)
 
@@ -45,11 +44,7 @@ class Street:
         self.writer.write(items)
 
     def settle(self) -> None:
-        service = SettlementService(self.field.store, self.field.settings, lambda: self.now + timedelta(hours=1))
-        for _ in range(20):
-            if service.settle_next() is None:
-                return
-        raise AssertionError("settling does not come to an end")
+        self.field.settle_all(self.now + HOUR, most=20)
 
     def dirty(self) -> list[Any]:
         return [row["day"] for row in self.field.rows("select day from dirty_day order by day")]
@@ -171,8 +166,7 @@ def test_a_reading_that_is_being_stored_beside_an_event_is_waited_for(street: St
         held.execute("update latest_reading set ts = %s where meter_id = 2", [T0 + timedelta(hours=50)])
         telling = threading.Thread(target=other.write, args=(parts[3],))
         telling.start()
-        telling.join(0.5)
-        assert telling.is_alive(), "it waits"
+        until(street.field.waiting, "it waits")
     telling.join(30)
     assert not telling.is_alive()
     assert street.dirty() == [DAY0, DAY0 + timedelta(days=1), DAY0 + timedelta(days=2)]

@@ -13,21 +13,14 @@ from headend.settlement.mass import settle_days
 from headend.settlement.service import SettlementService
 from headend.store import dirty
 from headend.store.pool import Store
-from support.field import DAY0, T0, Field
-
-QUARTER = timedelta(minutes=15)
+from support.field import DAY0, QUARTER, T0, Field
 
 
 def _area(field: Field, code: str = "A1", houses: int = 2) -> tuple[int, int, list[int]]:
     """An area meter (x 40) and houses; returns the area, the area's meter, the houses' meters."""
     area = field.area(code)
-    total = field.meter(f"{code}-sum", phases=3)
-    field.install(field.point(area, f"{code}-sum", "area", rated=None), total, multiplier="40", start=0)
-    meters = []
-    for h in range(houses):
-        meters.append(field.meter(f"{code}-h{h}"))
-        field.install(field.point(area, f"{code}-h{h}"), meters[-1], start=0)
-    return area, total, meters
+    _, total = field.metered(area, f"{code}-sum", "area", phases=3, multiplier="40")
+    return area, total, [field.metered(area, f"{code}-h{h}")[1] for h in range(houses)]
 
 
 def _fill(field: Field, meter: int, wh: int, *, first: int = 0, last: int = 96, base: int = 0) -> None:
@@ -35,12 +28,7 @@ def _fill(field: Field, meter: int, wh: int, *, first: int = 0, last: int = 96, 
 
 
 def _settle(field: Field, after: timedelta = timedelta(days=1, hours=1)) -> int:
-    service = SettlementService(field.store, field.settings, lambda: T0 + after)
-    count = 0
-    while service.settle_next() is not None:
-        count += 1
-        assert count < 50
-    return count
+    return field.settle_all(T0 + after)
 
 
 def test_a_day_worked_by_hand(field: Field) -> None:
@@ -249,9 +237,7 @@ def test_a_day_without_any_reading_gets_its_last_word_too(field: Field) -> None:
     _settle(field)
     service = SettlementService(field.store, field.settings, lambda: T0 + timedelta(days=3, seconds=5))
     service.step()
-    later = SettlementService(field.store, field.settings, lambda: T0 + timedelta(days=3, seconds=8))
-    while later.settle_next() is not None:
-        pass
+    field.settle_all(T0 + timedelta(days=3, seconds=8))
     days = field.rows("select day, state, reason from balance_day order by day")
     assert [(d["day"], d["reason"]) for d in days[1:]] == [
         (DAY0 + timedelta(days=1), "area_meter_missing"),

@@ -51,7 +51,5 @@ def test_days_on_which_a_point_hung_elsewhere_or_nowhere_are_not_settled_here(ma
         field.run("truncate interval_day, dirty_day")
         for stretch in stretches:
             field.mark(area, stretch)
-            service = SettlementService(field.store, field.settings, lambda: T0 + timedelta(days=9))
-            while service.settle_next() is not None:
-                pass
+            field.settle_all(T0 + timedelta(days=9))
         assert [row["day"] for row in field.intervals()] == days[:2]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,17 @@ from headend.settlement.settler import DAYS_A_PASS
 from headend.store import dirty
 from headend.store.errors import StoreRefused
 from headend.store.pool import Store
-from support.field import DAY0, T0, Field
+from support.command import HEADEND, environment
+from support.field import DAY0, T0, Field, assert_same_rows
 from support.town import build_town, forget_settled
+from support.waiting import PATIENCE_S, until
 from support.workers import config_of
 
-ROOT = Path(__file__).resolve().parents[3]
-PATIENCE_S = 180.0
-"""Only what never comes takes so long; other tests and other work may share the machine."""
 WORKING = (
     "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and state = "
     "'active' and wait_event_type is distinct from 'Client'"
 )
 """Statements that the server works on; one that waits until its client sends or takes something is not among them."""
-WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 LATER = T0 + timedelta(days=40)
 
 
@@ -46,20 +44,9 @@ def _later() -> Any:
     return LATER
 
 
-def _until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
-        time.sleep(0.02)
-    return found
-
-
-def _same(found: Sequence[list[dict[str, Any]]], wanted: Sequence[list[dict[str, Any]]]) -> None:
-    for a_rows, b_rows in zip(found, wanted, strict=True):
-        assert len(a_rows) == len(b_rows)
-        for a, b in zip(a_rows, b_rows, strict=True):
-            different = {key: (a[key], b[key]) for key in b if a[key] != b[key]}
-            assert not different, (b.get("usage_point_id"), b["day"], different)
+def _assert_settled(field: Field, wanted: tuple[list[dict[str, Any]], list[dict[str, Any]]]) -> None:
+    for found, rows in zip((field.intervals(), field.balances()), wanted, strict=True):
+        assert_same_rows(found, rows)
 
 
 def _days(first: date, last: date) -> list[date]:
@@ -188,13 +175,13 @@ def test_workers_and_readings_at_once_neither_deadlock_nor_differ(make_field: Ca
         thread.start()
     for thread in readers:
         thread.join()
-    _until(lambda: failures or field.one("select count(*) from dirty_day") == 0, "all is settled")
+    until(lambda: failures or field.one("select count(*) from dirty_day") == 0, "all is settled")
     stop.set()
     for thread in workers:
         thread.join()
     assert failures == []
     assert field.one("select deadlocks from pg_stat_database where datname = current_database()") == 0
-    _same((field.intervals(), field.balances()), wanted)
+    _assert_settled(field, wanted)
 
 
 @pytest.fixture
@@ -204,17 +191,16 @@ def processes(dsn: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
     config = config_of(tmp_path / "headend.toml", {"database": {"dsn": dsn}, "settlement": {"quiet_s": 0}})
 
     def start(name: str, *options: str) -> subprocess.Popen[bytes]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADEND_")} | {"PYTHONPATH": str(ROOT)}
         ready = tmp_path / f"{name}.ready"
-        command = [sys.executable, "-m", "headend.cli", "run", "--roles", "settle", "--config", str(config)]
+        command = [*HEADEND, "run", "--roles", "settle", "--config", str(config)]
         with (tmp_path / f"{name}.log").open("ab") as log:
             running.append(
                 subprocess.Popen(
-                    [*command, "--ready-file", str(ready), *options], env=environment, stdout=log, stderr=log
+                    [*command, "--ready-file", str(ready), *options], env=environment(), stdout=log, stderr=log
                 )
             )
         process = running[-1]
-        _until(lambda: ready.exists() or process.poll() is not None, f"{name} is ready")
+        until(lambda: ready.exists() or process.poll() is not None, f"{name} is ready")
         assert process.poll() is None, (tmp_path / f"{name}.log").read_text()
         return process
 
@@ -249,9 +235,9 @@ def test_a_killed_workers_area_is_taken_by_another(
     deadline = time.monotonic() + PATIENCE_S
     while True:  # until it is stopped with the area in its hand
         field.mark(town.areas["A01"], days)
-        _until(lambda: _held(field, "A01") or not field.one("select count(*) from dirty_day"), "it is at work")
+        until(lambda: _held(field, "A01") or not field.one("select count(*) from dirty_day"), "it is at work")
         os.kill(victim.pid, signal.SIGSTOP)
-        _until(lambda: field.one(WORKING) == 0, "the server has done what it was asked for last")
+        until(lambda: field.one(WORKING) == 0, "the server has done what it was asked for last")
         if _held(field, "A01"):
             break
         os.kill(victim.pid, signal.SIGCONT)
@@ -261,9 +247,9 @@ def test_a_killed_workers_area_is_taken_by_another(
     settled = field.one("select count(*) from balance_day")
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
-    _until(lambda: field.one("select count(*) from dirty_day") == 0, "the other one settles it")
+    until(lambda: field.one("select count(*) from dirty_day") == 0, "the other one settles it")
     assert field.one("select count(*) from balance_day") >= max(settled, len(days))
-    _same((field.intervals(), []), (wanted, []))
+    assert_same_rows(field.intervals(), wanted)
 
 
 def test_one_command_runs_several_workers_and_replaces_a_dead_one(
@@ -272,13 +258,13 @@ def test_one_command_runs_several_workers_and_replaces_a_dead_one(
     field = make_field()
     town = build_town(field, areas=3, houses=2, days=4)
     house = processes("house", "--workers", "2")
-    children = _until(lambda: _children(house.pid, 2), "two workers")
+    children = until(lambda: _children(house.pid, 2), "two workers")
     os.kill(children[0], signal.SIGKILL)
     for area in town.areas.values():
         field.mark(area, _days(DAY0, town.last))
-    _until(lambda: field.one("select count(*) from dirty_day") == 0, "the other one settles it all")
+    until(lambda: field.one("select count(*) from dirty_day") == 0, "the other one settles it all")
     assert field.one("select count(distinct area_id) from balance_day") == 3
-    _until(lambda: set(_children(house.pid, 2)) - set(children), "another one was started")
+    until(lambda: set(_children(house.pid, 2)) - set(children), "another one was started")
 
 
 def _alive(pid: int) -> bool:
@@ -363,12 +349,12 @@ def test_a_killed_process_of_a_mass_settlement_costs_nothing(make_field: Callabl
     with field.store.transaction() as holder:
         holder.execute(b"select from area where code = 'A02' for no key update")
         settling.start()
-        _until(lambda: field.one(WAITING) >= 1, "one of them waits for the area")
+        until(lambda: field.waiting() >= 1, "one of them waits for the area")
         os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
     settling.join(PATIENCE_S)
     (total,) = result
     assert (total.failed, total.stopped) == ({}, False)
-    _same((field.intervals(), field.balances()), wanted)
+    _assert_settled(field, wanted)
 
 
 SETTLE = """
@@ -394,36 +380,30 @@ def test_its_processes_end_with_a_mass_settlement_that_is_killed(make_field: Cal
     town = build_town(field, areas=3, houses=1, days=2)
     with field.store.transaction() as holder:
         holder.execute(b"select from area for no key update")
-        settling = subprocess.Popen(
-            [sys.executable, "-c", SETTLE, dsn, str(DAY0), str(town.last)], env=os.environ | {"PYTHONPATH": str(ROOT)}
-        )
-        _until(lambda: field.one(WAITING) == 2, "both processes wait for an area")
+        settling = subprocess.Popen([sys.executable, "-c", SETTLE, dsn, str(DAY0), str(town.last)], env=environment())
+        until(lambda: field.waiting() == 2, "both processes wait for an area")
         theirs = _children(settling.pid, 2)
         settling.kill()
         settling.wait()
-        _until(lambda: not any(map(_alive, theirs)), "they are gone, though nobody let go of the areas")
+        until(lambda: not any(map(_alive, theirs)), "they are gone, though nobody let go of the areas")
     assert field.one("select count(*) from balance_day") == 0
 
 
-def test_ctrl_c_ends_after_the_pass_in_hand_and_says_what_was_done(
-    make_field: Callable[..., Field], dsn: str, tmp_path: Path
-) -> None:
+def test_ctrl_c_ends_after_the_pass_in_hand_and_says_what_was_done(make_field: Callable[..., Field], dsn: str) -> None:
     field = make_field()
     town = build_town(field, areas=5, houses=8, days=31)
     first = town.last - timedelta(days=DAYS_A_PASS + 8)  # more than one pass each
-    config = config_of(tmp_path / "headend.toml", {"database": {"dsn": dsn}})
-    command = [sys.executable, "-m", "headend.cli", "settle", "--config", str(config), "--workers", "1"]
     with field.store.transaction() as holder:
         # It is at the third area when it is told to stop, and waits for it within its transaction.
         holder.execute(b"select from area where code = 'A03' for no key update")
         settling = subprocess.Popen(
-            [*command, "--from", str(first), "--to", str(town.last)],
-            env={k: v for k, v in os.environ.items() if not k.startswith("HEADEND_")} | {"PYTHONPATH": str(ROOT)},
+            [*HEADEND, "settle", "--workers", "1", "--from", str(first), "--to", str(town.last)],
+            env=environment(HEADEND_DATABASE__DSN=dsn),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        _until(lambda: field.one(WAITING) >= 1, "it waits for the area")
+        until(lambda: field.waiting() >= 1, "it waits for the area")
         settling.send_signal(signal.SIGINT)  # taken before its statement comes back: it sleeps in the kernel
     out, err = settling.communicate(timeout=PATIENCE_S)
     assert settling.returncode == 130, err

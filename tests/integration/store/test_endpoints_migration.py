@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import psycopg
 import pytest
 
 from drivers.modbus.endpoint import TcpEndpoint, parse_endpoint
-from headend.store import migrate as module
-from headend.store.migrate import migrate, migrations
+from headend.store.migrate import migrate
 
 METER = (
     "insert into meter (manufacturer, serial, model, phases, digits, resolution_wh) "
@@ -18,20 +18,17 @@ METER = (
 HOSTS = [("10.20.0.11", 502), ("gw-1.example", 4001), ("2001:db8::1", 502), ("::ffff:10.0.0.1", 65535)]
 
 
-def test_every_gateway_becomes_its_bus(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = migrations()
-    with monkeypatch.context() as before:
-        before.setattr(module, "migrations", lambda: [m for m in everything if m.name < "006"])
-        migrate(empty_dsn)
-    with psycopg.connect(empty_dsn) as connection:
+def test_every_gateway_becomes_its_bus(migrate_before: Callable[[str], str]) -> None:
+    dsn = migrate_before("006")
+    with psycopg.connect(dsn) as connection:
         for i, (host, port) in enumerate(HOSTS):
             (meter,) = connection.execute(METER, [str(i)]).fetchone() or (0,)
             row = "insert into endpoint (meter_id, protocol, host, port, unit) values (%s, 'modbus', %s, %s, %s)"
             # As the importer read it.
             connection.execute(row, [meter, host if ":" not in host else ip_address(host).compressed, port, i])
         connection.execute("insert into endpoint (meter_id, protocol) values (%s, 'mqtt')", [meter])
-    migrate(empty_dsn)
-    with psycopg.connect(empty_dsn) as connection:
+    migrate(dsn)
+    with psycopg.connect(dsn) as connection:
         found = connection.execute("select protocol, bus, unit from endpoint order by meter_id, protocol").fetchall()
         assert found == [
             ("modbus", "modbus+tcp://10.20.0.11:502", 0),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-import pytest
 
 from headend.settings import Settings
-from headend.store import migrate as module
-from headend.store.migrate import migrate, migrations
+from headend.store.migrate import migrate
 from headend.store.pool import Store
 from support.desk import MINUTE, Desk, item
 
@@ -33,25 +32,22 @@ def _values(dsn: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def test_what_was_counted_goes_on(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = migrations()
+def test_what_was_counted_goes_on(migrate_before: Callable[[str], str]) -> None:
     counted = "select meter_id, source, readings from reading_count order by 1, 2"
-    with monkeypatch.context() as earlier:
-        earlier.setattr(module, "migrations", lambda: [m for m in everything if m.name < "010"])
-        migrate(empty_dsn)
-    with psycopg.connect(empty_dsn, autocommit=True, prepare_threshold=None) as connection:
+    dsn = migrate_before("010")
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         connection.execute(BEFORE.encode())
-    before = _values(empty_dsn, counted)
-    assert "013_ingest" in migrate(empty_dsn)
-    assert _values(empty_dsn, counted) == before == [(1, 1, 7), (1, 3, 2688), (2, 2, 5), (2, 4, 1)]
-    assert _values(empty_dsn, "select other_import_wh, other_voltage_dv, kept_phases from reading_revision") == [
+    before = _values(dsn, counted)
+    assert "013_ingest" in migrate(dsn)
+    assert _values(dsn, counted) == before == [(1, 1, 7), (1, 3, 2688), (2, 2, 5), (2, 4, 1)]
+    assert _values(dsn, "select other_import_wh, other_voltage_dv, kept_phases from reading_revision") == [
         (101, None, None)
     ]
-    with Store(empty_dsn) as store:
-        desk = Desk(store, Settings(database={"dsn": empty_dsn}))
+    with Store(dsn) as store:
+        desk = Desk(store, Settings(database={"dsn": dsn}))
         desk.write(item(("1", AT + MINUTE, 110), ("2", AT - MINUTE, 190), ("3", AT, 1)))
-    assert _values(empty_dsn, counted) == [(1, 1, 7), (1, 2, 1), (1, 3, 2688), (2, 2, 6), (2, 4, 1), (3, 2, 1)]
-    assert _values(empty_dsn, "select meter_id, import_wh from latest_reading order by 1") == [
+    assert _values(dsn, counted) == [(1, 1, 7), (1, 2, 1), (1, 3, 2688), (2, 2, 6), (2, 4, 1), (3, 2, 1)]
+    assert _values(dsn, "select meter_id, import_wh from latest_reading order by 1") == [
         (1, 110),
         (2, 200),
         (3, 1),

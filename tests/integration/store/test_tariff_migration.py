@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-import pytest
 
 from drivers.base import MeterIdentity
 from headend.domain.calendar import to_us
@@ -14,8 +14,7 @@ from headend.ingest.item import polled
 from headend.ingest.writer import ReadingWriter
 from headend.settings import Settings
 from headend.store import history, partitions
-from headend.store import migrate as module
-from headend.store.migrate import migrate, migrations
+from headend.store.migrate import migrate
 from headend.store.pool import Store
 from headend.upkeep.storage import StorageChores
 from support.desk import reading
@@ -25,12 +24,9 @@ NOW = START + timedelta(days=30)
 OLD = "select meter_id, ts, import_l1_wh, power_w from phase_reading where ts < %s order by 1, 2"
 
 
-def test_phases_of_an_earlier_release_are_carried_over(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = migrations()
-    with monkeypatch.context() as before:
-        before.setattr(module, "migrations", lambda: [m for m in everything if m.name < "022"])
-        migrate(empty_dsn)
-    with Store(empty_dsn) as store:
+def test_phases_of_an_earlier_release_are_carried_over(migrate_before: Callable[[str], str]) -> None:
+    dsn = migrate_before("022")
+    with Store(dsn) as store:
         partitions.Partitions().ensure(store, [START.date() + timedelta(days=n) for n in range(10)])
         with store.transaction() as connection:
             connection.execute(
@@ -52,17 +48,17 @@ def test_phases_of_an_earlier_release_are_carried_over(empty_dsn: str, monkeypat
                 b"from generate_series(1, 3) m, generate_series(0, 959) g"
             )
             timescale = not partitions.is_native(connection)
-        StorageChores(store, Settings(database={"dsn": empty_dsn}), lambda: NOW).pack()
-    with psycopg.connect(empty_dsn, autocommit=True, prepare_threshold=None) as connection:
+        StorageChores(store, Settings(database={"dsn": dsn}), lambda: NOW).pack()
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         stored = connection.execute(OLD.encode(), [NOW]).fetchall()
         assert len(stored) == 3 * 960
         if timescale:
             packed = b"select bool_or(is_compressed) from timescaledb_information.chunks where hypertable_name = 'phase_reading'"
             assert connection.execute(packed).fetchone() == (True,)
-        assert "022_tariff" in migrate(empty_dsn)
+        assert "022_tariff" in migrate(dsn)
         assert connection.execute(OLD.encode(), [NOW]).fetchall() == stored
-    with Store(empty_dsn) as store:
-        writer = ReadingWriter(store, Settings(database={"dsn": empty_dsn}), lambda: NOW)
+    with Store(dsn) as store:
+        writer = ReadingWriter(store, Settings(database={"dsn": dsn}), lambda: NOW)
         for meter, at, rates, phase_wh in (
             ("1", START + timedelta(minutes=1), (7, None, 8), None),  # new, into what is packed
             ("2", START + timedelta(minutes=15), (5,), 10),  # added to what is there
@@ -82,4 +78,4 @@ def test_phases_of_an_earlier_release_are_carried_over(empty_dsn: str, monkeypat
                 assert connection.execute(rates_of).fetchall() == []
                 before = b"select count(*) from phase_reading where ts < '2026-03-01T00:30Z'"
                 assert connection.execute(before).fetchone() == (6,)
-    assert migrate(empty_dsn) == []
+    assert migrate(dsn) == []

@@ -15,6 +15,7 @@ import pytest
 
 from headend.domain.calendar import LocalCalendar
 from headend.store import topology
+from headend.store.dirty import mark_area
 from headend.store.errors import StoreConflict
 from headend.store.pool import Connection, Store
 
@@ -235,8 +236,8 @@ def test_a_day_that_is_dirty_already_is_marked_later_never_earlier(loaded: Store
         area = topology.membership_at(connection, _point(connection, "A01-T"), AT)
         assert area is not None
         for marked in (now, now + SECOND, now):
-            topology.mark_dirty(connection, area.area_id, day, day, marked)
-        topology.mark_dirty(connection, area.area_id, day, day - timedelta(days=1), now)
+            mark_area(connection, area.area_id, day, day, marked)
+        mark_area(connection, area.area_id, day, day - timedelta(days=1), now)
     assert loaded.rows(b"select day, marked_at from dirty_day") == [
         {"day": day, "marked_at": now + SECOND + timedelta(microseconds=1)}
     ]

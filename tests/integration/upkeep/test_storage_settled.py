@@ -9,14 +9,11 @@ import pytest
 from headend.domain.gaps import GAP_DAYS
 from headend.settings import Settings
 from headend.settlement.mass import settle_days
-from headend.settlement.service import SettlementService
 from headend.store import partitions, storage
 from headend.store.errors import StoreUnavailable
 from headend.store.pool import Store
-from support.field import DAY0, T0, Field
+from support.field import DAY, DAY0, QUARTER, T0, Field
 
-QUARTER = timedelta(minutes=15)
-DAY = timedelta(days=1)
 SPAN = GAP_DAYS + 3
 
 
@@ -25,9 +22,7 @@ def settled(store: Store, dsn: str) -> tuple[Field, int]:
     """An area with a house, read and settled for longer than a gap may reach."""
     field = Field(store, Settings(database={"dsn": dsn}))
     area = field.area()
-    total, house = field.meter("sum", phases=3), field.meter("house")
-    field.install(field.point(area, "sum", "area", rated=None), total, start=0)
-    field.install(field.point(area, "house"), house, start=0)
+    (_, total), (_, house) = field.metered(area, "sum", "area", phases=3), field.metered(area, "house")
     for meter, wh in ((total, 210), (house, 200)):
         field.store_readings([(meter, T0 + k * QUARTER, wh * k) for k in range(SPAN * 96 + 1)])
     settle_days(store, field.settings, lambda: T0 + SPAN * DAY, DAY0, DAY0 + (SPAN - 1) * DAY)
@@ -48,9 +43,7 @@ def test_a_day_whose_readings_are_gone_keeps_what_it_was_settled_to(settled: tup
     assert sum(row["measured"] for row in intervals) == 2 * SPAN * 96
     drop(field, 2)
     field.mark(area, [DAY0 + n * DAY for n in range(SPAN)])
-    service = SettlementService(field.store, field.settings, lambda: T0 + SPAN * DAY)
-    while service.settle_next() is not None:
-        pass
+    field.settle_all(T0 + SPAN * DAY)
     assert field.rows("select * from dirty_day") == []
     assert field.intervals() == intervals
     assert field.balances() == balances

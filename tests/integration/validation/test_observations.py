@@ -12,8 +12,8 @@ from drivers.base import ReadingFlag
 from headend.domain.quality import ValidationFlag as F
 from headend.store import intervals, observations
 from headend.store.observations import PhaseBounds
-from support.field import DAY0, T0
-from support.ward import QUARTER, Ward
+from support.field import DAY0, QUARTER, T0
+from support.ward import Ward
 
 NOON = T0 + timedelta(hours=12)
 """The end of interval 47."""

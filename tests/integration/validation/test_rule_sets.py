@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from headend.billing.service import BillingService
@@ -15,7 +14,6 @@ from headend.domain.quality import ValidationFlag as F
 from headend.settlement.rulebook import RuleSet
 from headend.store import rule_sets
 from headend.store.errors import StoreError
-from headend.store.migrate import migrate
 from headend.store.pool import Store
 from support.field import DAY0, T0
 from support.ward import Ward
@@ -111,15 +109,9 @@ def test_a_rule_set_is_never_rewritten(store: Store) -> None:
             connection.execute(statement.encode())
 
 
-def test_days_that_were_settled_before_lead_to_a_set_that_says_so(
-    empty_dsn: str, make_ward: Callable[..., Ward]
-) -> None:
-    migrate(empty_dsn)
-    with psycopg.connect(empty_dsn) as connection:
-        found = connection.execute(
-            "select rules, first_used_at from validation_rule_set where rule_set_id = 1"
-        ).fetchone()
-    assert found == ({"note": "before rule sets were kept"}, None)
+def test_days_that_were_settled_before_lead_to_a_set_that_says_so(store: Store) -> None:
+    found = store.rows(b"select rules, first_used_at from validation_rule_set where rule_set_id = 1")
+    assert found == [{"rules": {"note": "before rule sets were kept"}, "first_used_at": None}]
 
 
 def test_disabled_rules_are_named_too(make_ward: Callable[..., Ward]) -> None:

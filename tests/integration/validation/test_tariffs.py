@@ -9,8 +9,8 @@ import pytest
 
 from headend.domain.quality import ValidationFlag as F
 from headend.store import observations
-from support.field import DAY0, T0
-from support.ward import QUARTER, Ward
+from support.field import DAY0, QUARTER, T0
+from support.ward import Ward
 
 NOON = T0 + timedelta(hours=12)
 """The end of interval 47."""
@@ -133,13 +133,19 @@ def test_which_rates_a_meter_has_is_told_by_the_day_and_the_reading_before_it(wa
     assert ward.slots("HOME", F.TARIFF_SUM, days[1]) == [47], "it never told of another rate"
 
 
-def test_a_rule_that_is_off_asks_for_nothing(make_ward: Callable[..., Ward]) -> None:
+def test_a_rule_that_is_off_asks_for_nothing(make_ward: Callable[..., Ward], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(observations, "odd_tariffs", lambda *_, **__: asked.append(1) or [])
     ward = make_ward(tariff_sum={"enabled": False})
     ward.read(ward.total, lambda k: 11)
     meter = _counted(ward)
     _change(ward, meter, NOON, import_t1_wh=0)
     ward.settle()
     assert ward.slots("HOME", F.TARIFF_SUM) == []
+    assert asked == []
+    ward.configure()
+    ward.settle()
+    assert asked, "it does where the rule is on"
 
 
 def test_only_readings_that_do_not_add_up_are_fetched(ward: Ward, counted: int) -> None:

@@ -14,12 +14,11 @@ from headend.domain.calendar import to_us
 from headend.domain.quality import ValidationFlag as F
 from headend.ingest.item import Item
 from headend.ingest.writer import ReadingWriter
-from headend.settlement.service import SettlementService
 from headend.store import history
 from headend.store.pool import Store
 from headend.web.app import create_app
-from support.field import DAY0, T0
-from support.ward import QUARTER, Ward
+from support.field import DAY0, HOUR, QUARTER, T0
+from support.ward import Ward
 
 NOON = T0 + timedelta(hours=12)
 NOW = T0 + timedelta(days=1, hours=8)
@@ -60,9 +59,7 @@ class Street:
 
     def settle(self) -> None:
         """Whatever readings have marked."""
-        service = SettlementService(self.ward.store, self.ward.field.settings, lambda: self.now + timedelta(hours=2))
-        while service.settle_next() is not None:
-            pass
+        self.ward.field.settle_all(self.now + 2 * HOUR)
 
 
 @pytest.fixture

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from psycopg.conninfo import make_conninfo
@@ -20,6 +17,7 @@ from headend.settings import Database, Settings
 from headend.store.migrate import migrate
 from headend.store.pool import Store
 from headend.web.app import create_app
+from support.served import served
 
 sys.path.insert(0, str(Path(__file__).parent))
 import seed as seeding
@@ -75,14 +73,5 @@ def client(app: FastAPI) -> TestClient:
 @pytest.fixture
 def server(app: FastAPI) -> Iterator[str]:
     """The address of a real server on a free port."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        running.should_exit = True
-        thread.join(timeout=20)
-        listener.close()
+    with served(app) as address:
+        yield address

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +11,10 @@ import pytest
 from seed_base import Seeded
 from web_door import Door
 
-from headend.web.screenshot import NoBrowser, browser, open_page
+from headend.web.screenshot import open_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The machine's browser, or a skip that says what to install."""
-    try:
-        with browser() as opened:
-            yield opened
-    except NoBrowser as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Forms of changes: local instants that exist once, and of a correction only what was changed."""
+"""Forms of changes: of a correction only what was changed."""
 
 from __future__ import annotations
 
@@ -6,38 +6,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from headend.domain.changes import ChangeKind
-from headend.web.change_forms import FORMS, local_instant, prefilled, read
+from headend.web.change_forms import FORMS, prefilled, read
 
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("2026-03-29T01:59", datetime(2026, 3, 29, 0, 59, tzinfo=UTC)),
-        ("2026-03-29T03:00", datetime(2026, 3, 29, 1, 0, tzinfo=UTC)),
-        ("2026-10-25T02:30+01:00", datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
-        ("2026-10-25T02:30+02:00", datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
-    ],
-)
-def test_a_local_instant(text: str, says: datetime) -> None:
-    assert local_instant(text, BERLIN) == says
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("2026-03-29T02:30", "does not exist: the clocks were put forward over it"),
-        ("2026-10-25T02:30", r"happens twice on that day: write it with its offset, \+02:00 or \+01:00"),
-        ("yesterday", "is not a date and time"),
-    ],
-)
-def test_an_instant_that_is_none_or_two_is_not_guessed(text: str, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        local_instant(text, BERLIN)
 
 
 def test_of_a_correction_only_what_was_changed_is_read() -> None:

@@ -1,4 +1,4 @@
-"""Energies and instants as people type them, and what they read."""
+"""Energies as people type them, and what they read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from headend.domain.quality import ValidationFlag
-from headend.web import edit_words
+from headend.web import edit_words, text
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
@@ -20,18 +20,9 @@ def test_energies_in_kwh_to_the_wh() -> None:
             edit_words.energy_wh(typed)
 
 
-def test_instants_of_the_zone_or_with_offset() -> None:
-    assert edit_words.instant("2026-03-02T10:15", SHANGHAI).isoformat() == "2026-03-02T10:15:00+08:00"
-    assert edit_words.instant("2026-03-02T02:15:00+00:00", SHANGHAI).isoformat() == "2026-03-02T02:15:00+00:00"
-    with pytest.raises(edit_words.Unreadable, match="no date and time"):
-        edit_words.instant("noon", SHANGHAI)
-
-
 def test_a_refusal_in_the_units_of_the_page() -> None:
     said = "from 2026-03-02T05:00+08:00 to 2026-03-02T05:15+08:00 the registers say 1100 Wh"
-    assert edit_words.plainly(said, SHANGHAI) == (
-        "from 2026-03-02 05:00 to 2026-03-02 05:15 the registers say 1.100 kWh"
-    )
+    assert text.plainly(said, SHANGHAI) == ("from 2026-03-02 05:00 to 2026-03-02 05:15 the registers say 1.100 kWh")
 
 
 def test_the_thresholds_of_the_rule_that_set_a_flag() -> None:

@@ -18,8 +18,9 @@ from headend.settlement.balances import balance_rows
 from headend.settlement.grid import DayRange, stretches
 from headend.settlement.inputs import Inputs
 from headend.settlement.intervals import PointIntervals, point_intervals
+from headend.settlement.presence import Presence
 from headend.settlement.rules import Rules
-from headend.settlement.topology import FOREVER_US, Installed, Membership, Point, aligned, counted
+from headend.settlement.topology import FOREVER_US, Installed, Membership, Point
 from headend.store.intervals import MeterReadings
 from headend.store.vectors import ABSENT
 from reconciliation.registers import NO_VALUE
@@ -263,19 +264,20 @@ def test_what_the_marks_of_a_midnight_tell() -> None:
 
 
 def test_members_count_from_the_instant_they_hang_there_and_shared_meters_stand_for_those_behind() -> None:
-    grid = DayRange(_rules().calendar, DAY0, DAY0).grid_us
+    day = DayRange(_rules().calendar, DAY0, DAY0)
     noon = T0 + timedelta(hours=12)
     shared = _point(memberships=(Membership(to_us(T0), to_us(noon), None),), kind="shared")
     house = _point(
         memberships=(Membership(to_us(T0), to_us(noon), 1), Membership(to_us(noon), FOREVER_US, None)), number=2
     )
-    mask = counted([shared, house], grid)
+    both = Presence([shared, house], day)
+    mask = both.counted
     assert mask.sum(axis=1).tolist() == [48, 48]
     assert (mask[0] ^ mask[1]).all(), "one of them at any time"
-    assert aligned([shared, house], grid).all()
+    assert both.aligned.all()
     off_grid = to_us(noon + timedelta(minutes=3))
     moved = _point(memberships=(Membership(to_us(T0), off_grid, None),))
-    assert np.flatnonzero(~aligned([moved], grid)).tolist() == [48]
+    assert np.flatnonzero(~Presence([moved], day).aligned).tolist() == [48]
 
 
 def test_balance_rows_of_a_day() -> None:

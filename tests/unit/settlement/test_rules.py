@@ -44,9 +44,8 @@ def test_missing() -> None:
     assert validation.missing(present, wanted).tolist() == [False, True, False]
 
 
-def test_in_future_and_before_installation() -> None:
+def test_before_installation() -> None:
     ts = np.array([0, 700_000_000, 601_000_000])
-    assert validation.in_future(ts, 0, 600).tolist() == [False, True, True]
     assert validation.before_installation(ts, np.full(3, 601_000_000)).tolist() == [True, False, False]
 
 
@@ -84,9 +83,3 @@ def test_constant() -> None:
     assert not validation.constant(energy, present, intervals=48).any()
     energy, present = _day(*([0] * 96))
     assert not validation.constant(energy, present, intervals=48).any(), "a vacant home is no fault"
-
-
-def test_longest_run() -> None:
-    assert validation.longest_run(np.array([True, True, False, True])) == 2
-    assert validation.longest_run(np.zeros(3, dtype=np.bool_)) == 0
-    assert validation.longest_run(np.empty(0, dtype=np.bool_)) == 0

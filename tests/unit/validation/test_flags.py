@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from headend.domain.calendar import US_PER_S
-from headend.settlement.observations import FOREVER_US, ClocksOff, OtherValues, PhaseReadings
+from headend.settlement.observations import ClocksOff, OtherValues, PhaseReadings
 from headend.settlement.tariffs import TariffReadings
+from headend.settlement.topology import FOREVER_US
 from headend.settlement.zero_days import without_energy
 from reconciliation.registers import IntervalQuality
 from reconciliation.validation import RULES, Flag

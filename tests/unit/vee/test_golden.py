@@ -19,31 +19,9 @@ from support.vee import Bench, methods
 def test_a_plain_day_by_the_hour() -> None:
     # 60-min grid, read every hour: each interval is the difference of two neighbouring registers.
     used = [
-        90,
-        80,
-        80,
-        75,
-        75,
-        90,
-        210,
-        340,
-        260,
-        180,
-        150,
-        190,
-        420,
-        300,
-        180,
-        160,
-        190,
-        380,
-        720,
-        810,
-        640,
-        430,
-        240,
-        130,
-    ]
+        90, 80, 80, 75, 75, 90, 210, 340, 260, 180, 150, 190,
+        420, 300, 180, 160, 190, 380, 720, 810, 640, 430, 240, 130,
+    ]  # fmt: skip
     register, readings = 41_300, []
     for hour, energy in enumerate(used):
         readings.append((f"{hour:02}:00", register))

@@ -21,11 +21,12 @@ from headend.settings import Settlement
 from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
 from headend.settlement.rules import Rules
-from headend.settlement.topology import FOREVER_US, Installed
+from headend.settlement.topology import FOREVER_US
 from headend.store.intervals import MeterReadings
 from headend.store.vectors import ABSENT
 from reconciliation.registers import NO_VALUE, IntervalQuality
 from reconciliation.validation import Flag
+from support.installed import installed
 from support.worlds import SECOND, Meter, World, world
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -250,13 +251,7 @@ def test_any_day_of_the_year_is_covered_once(zone: str, day: int, interval_s: in
     span = DayRange(rules.calendar, first, first)
     start, end = (int(span.grid_us[i]) for i in (0, -1))
     energy = seed % 50_000
-    installed = Installed(
-        meter_id=1, identity="Acme/1", from_us=start - 86_400 * SECOND, to_us=FOREVER_US,
-        scope_from_us=start - 86_400 * SECOND, scope_to_us=FOREVER_US, multiplier_e4=10_000, sign=1,
-        start_import_wh=None, start_export_wh=None, end_import_wh=None, end_export_wh=None, phases=1, digits=8,
-        resolution_wh=1,
-    )  # fmt: skip
-    meter = Meter(installed, [start, end], [0, energy], [0, 0])
+    meter = Meter(installed(1, start - 86_400 * SECOND), [start, end], [0, energy], [0, 0])
     found = World(span, rules, [meter], {}).settle()
     assert sum(e or 0 for e in _sums(found)["import"]) == energy
     assert _midnight(rules, start) == _midnight(rules, end) == datetime.min.time()
