@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from reconciliation.registers import NO_VALUE, IntervalQuality
+from reconciliation.registers import NO_VALUE, IntervalQuality, is_measured
 from reconciliation.report import TechnicalLossModel
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -45,9 +45,7 @@ class MeteredEnergy:
     @property
     def measured(self) -> Bools:
         """(n, T) whether it rests on registers read around the interval."""
-        found: Bools = np.equal(self.quality, IntervalQuality.MEASURED)
-        found |= self.quality == IntervalQuality.INTERPOLATED
-        return found
+        return is_measured(self.quality)
 
     @property
     def dark(self) -> Bools:
@@ -91,8 +89,8 @@ class IntervalBalance:
     delivered_wh: Ints
     """Through meters, and by unmetered loads."""
     gross_wh: Ints
-    unmetered_wh: Ints
-    """(T,) of the delivered energy, by schedule."""
+    unmetered: UnmeteredEnergy
+    """Of the delivered energy, what went by schedule."""
     required: Ints
     """(T,) counted metering points, area meters included, of which there was something to measure: not those without
     power, or every outage would be a day that cannot be computed.
@@ -112,6 +110,11 @@ class IntervalBalance:
     """(a, T) import − export of each area meter where it is counted, else 0."""
     point_net_wh: Ints
     """(n, T) the same of each metering point."""
+
+    @property
+    def unmetered_wh(self) -> Ints:
+        """(T,) of the delivered energy, by schedule."""
+        return np.asarray(self.unmetered.energy_wh.sum(axis=0))
 
 
 def interval_balance(
@@ -141,13 +144,12 @@ def interval_balance(
         measured_wh = measured_wh - np.where(soft, exchanged, 0).sum(axis=0)
         estimated_wh = np.where(points.quality == IntervalQuality.ESTIMATED, exchanged, 0).sum(axis=0)
         edited_wh = np.where(points.quality == IntervalQuality.EDITED, exchanged, 0).sum(axis=0)
-    unmetered_wh = by_schedule.energy_wh.sum(axis=0)
     return IntervalBalance(
         complete=complete,
         supplied_wh=area_net.sum(axis=0),
-        delivered_wh=net.sum(axis=0) + unmetered_wh,
+        delivered_wh=net.sum(axis=0) + by_schedule.energy_wh.sum(axis=0),
         gross_wh=into.sum(axis=0) + fed.sum(axis=0),
-        unmetered_wh=unmetered_wh,
+        unmetered=by_schedule,
         required=(points.counted & ~points.dark).sum(axis=0) + area_required,
         measured=(points.counted & measured).sum(axis=0) + (area.counted & area.measured).sum(axis=0),
         area_present=area_present,

@@ -13,26 +13,22 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from reconciliation.validation import Flag
+from reconciliation.validation import RULES, Flag, register_decreased
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 LOOK_AROUND: Final = 4
 """A run of up to so many readings that cannot be is left out when the ones around it agree."""
-HEADROOM: Final = 1.5
-"""A connection carries up to so much more than its rated current for a while; a climb above that cannot be."""
-ROLLOVER_SHARE: Final = 0.1
-"""A rollover is believed only if it means less energy than this share of the register's span."""
+_DEFAULTS: Final = RULES["register_decreased"].defaults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plausible:
     """What a register may do; the thresholds of the rule register_decreased, for all series alike."""
 
-    skew_s: float = 10.0
-    """A fall by what flows in so long is clocks that differ [s]."""
-    headroom: float = HEADROOM
-    rollover_share: float = ROLLOVER_SHARE
+    skew_s: float = _DEFAULTS["skew_s"]
+    headroom: float = _DEFAULTS["headroom"]
+    rollover_share: float = _DEFAULTS["rollover_share"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,10 +113,13 @@ def _at_series_start(values: Ints, counts: Ints, owner: Ints) -> Ints:
 
 def _falls(owner: Ints, value_wh: Ints, slack_wh: Ints) -> Ints:
     """Indices k whose successor in the same series is lower by more than the slack of the two."""
-    if owner.size < 2:
-        return np.empty(0, dtype=np.int64)
-    fell = (owner[1:] == owner[:-1]) & (np.diff(value_wh) < -np.maximum(slack_wh[1:], slack_wh[:-1]))
+    fell = register_decreased(value_wh, slack_wh)[1:] & (owner[1:] == owner[:-1])
     return np.flatnonzero(fell).astype(np.int64)
+
+
+def most_wh(most_w: float, elapsed_us: int, slack_wh: int) -> float:
+    """How far a register may climb when no more than `most_w` flows: so much, and the slack of both readings."""
+    return most_w * elapsed_us / 3.6e9 + 2 * slack_wh
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class _Limits:
         return cls(int(meta.span_wh[s]), float(meta.capacity_w[s]), meta.plausible)
 
     def most_wh(self, elapsed_us: int, slack_wh: int) -> float:
-        return self.plausible.headroom * self.capacity_w * elapsed_us / 3.6e9 + 2 * slack_wh
+        return most_wh(self.plausible.headroom * self.capacity_w, elapsed_us, slack_wh)
 
     def rolled_over(self, before: int, after: int, elapsed_us: int, slack_wh: int) -> bool:
         climb = after - before + self.span_wh

@@ -11,7 +11,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from reconciliation.balance import Bools, Floats, IntervalBalance, Ints, MeteredEnergy, UnmeteredEnergy
+from reconciliation.balance import Bools, Floats, IntervalBalance, Ints, MeteredEnergy
 from reconciliation.uncertainty import Accuracy, EnergyVariance, MeterErrors, coarse_variance, energy_variance, summed
 
 
@@ -120,7 +120,6 @@ class Sources:
     """(a, D) what of a register's step is not the meter's own, but of the way it is read [Wh]."""
     point_coarser_wh: Floats
     """(n, D)."""
-    unmetered: UnmeteredEnergy
 
 
 def day_balances(
@@ -274,10 +273,10 @@ def _deviations(
     systematic, start, end, inner = (
         sum(summed(getattr(part, name)) for part in parts) for name in ("gain", "start", "end", "inner")
     )
-    if sources.unmetered.energy_wh.size:
-        lit_wh = sources.unmetered.while_lit(sources.area).energy_wh
-        used_wh = np.add.reduceat(np.where(complete, lit_wh, 0), first, axis=-1)
-        systematic = systematic + summed(np.square(used_wh * sources.unmetered.sd_share[:, None]))
+    loads = intervals.unmetered
+    if loads.energy_wh.size:
+        used_wh = np.add.reduceat(np.where(complete, loads.energy_wh, 0), first, axis=-1)
+        systematic = systematic + summed(np.square(used_wh * loads.sd_share[:, None]))
     variances = {
         "uncertainty_wh": systematic + start + end + inner,
         "systematic_wh": systematic,

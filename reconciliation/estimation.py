@@ -9,6 +9,8 @@ flagged missing) and is estimated once one comes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -48,7 +50,7 @@ METHODS: Final = (
     Method("evenly", 1, Flag.EVENLY, "spread evenly over a long gap before which no reference day has energy to show"),
     Method("zero_by_event", 1, Flag.NONE, "zero while power had failed; the rest of the gap has all its energy"),
 )  # fmt: skip
-BY_METHOD: Final = Flag.BY_LINE | Flag.BY_REFERENCE_DAYS | Flag.EVENLY
+BY_METHOD: Final = reduce(or_, (method.flag for method in METHODS))
 """The bits that say how an interval was estimated."""
 
 

@@ -6,13 +6,14 @@ time to have been used in, is not believed, and its gap is estimated like any ot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from reconciliation.cleaning import Cleaned
+from reconciliation.cleaning import Cleaned, most_wh
 from reconciliation.estimation import NO_SPANS, cumulative_share
 from reconciliation.registers import GridRegisters, GridRules, IntervalQuality
 
@@ -78,11 +79,11 @@ def _has_room(readings: Cleaned, gap: DarkGap, most_w: float, slack_wh: int) -> 
         return False
     climb = int(readings.value_wh[after] - readings.value_wh[before])
     lit_us = int(readings.ts_us[after] - readings.ts_us[before] - np.diff(gap.dark_us, axis=1).sum())
-    return climb == 0 or (lit_us > 0 and climb <= most_w * lit_us / 3.6e9 + 2 * slack_wh)
+    return climb == 0 or (lit_us > 0 and climb <= most_wh(most_w, lit_us, slack_wh))
 
 
 def darken_lines(
-    registers: GridRegisters, readings: Cleaned, scale: Ints, gaps: list[DarkGap], rules: GridRules
+    registers: GridRegisters, readings: Cleaned, scale: Ints, gaps: Sequence[DarkGap], rules: GridRules
 ) -> None:
     """Move the registers between the readings of short gaps, in place, so that nothing is used in the dark.
 
@@ -104,7 +105,7 @@ def darken_lines(
         registers.ticks[gap.series, between] = low + np.rint((high - low) * share).astype(np.int64)
 
 
-def dark_intervals(registers: GridRegisters, gaps: list[DarkGap]) -> Bools:
+def dark_intervals(registers: GridRegisters, gaps: Sequence[DarkGap]) -> Bools:
     """(S, K-1) bool: the part of the interval in which the series served lies wholly in the dark."""
     begin, end = registers.at_us[:, :-1], registers.at_us[:, 1:]
     dark = np.zeros(begin.shape, dtype=np.bool_)

@@ -1,9 +1,8 @@
 """Cumulative register readings → registers at the instants of a grid → interval energy that conserves every Wh.
 
 The rule it keeps: the intervals between two registers that were read sum to the difference of those registers ×
-multiplier exactly, in integer
-Wh, whatever lies between. It is kept by rounding registers, never intervals: an interval is the difference of two
-rounded cumulative values.
+multiplier exactly, in integer Wh, whatever lies between. It is kept by rounding registers, never intervals: an interval
+is the difference of two rounded cumulative values.
 
 Against the largest remainder, which hands the Wh that are lost in rounding a gap down to its intervals with the largest
 fractions: both sum to the register difference exactly, and both leave each interval less than 1 Wh off. Rounded
@@ -21,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +49,13 @@ class IntervalQuality(IntEnum):
     ESTIMATED = 3
     EDITED = 4
     ZERO_BY_EVENT = 5
+
+
+def is_measured(quality: npt.NDArray[Any]) -> Bools:
+    """Which of some qualities say that a value rests on registers read around its own interval."""
+    found: Bools = np.equal(quality, IntervalQuality.MEASURED)
+    found |= np.equal(quality, IntervalQuality.INTERPOLATED)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,9 +241,8 @@ def interval_energy(
     """Energy of the K-1 intervals between the grid's instants.
 
     `day_start`: (D,) int64, grid index at which each day begins. Returns `energy_wh` (S, K-1) int64 (NO_VALUE where
-    absent), `quality` (S, K-1)
-    IntervalQuality, `flags` (S, K-1) Flag, and `serving` (S, K-1) bool: whether the series served at any time in the
-    interval.
+    absent), `quality` (S, K-1) IntervalQuality, `flags` (S, K-1) Flag, and `serving` (S, K-1) bool: whether the series
+    served at any time in the interval.
     An estimated interval carries the method of its registers. A register that fell by less than its tolerance is
     smoothed within its day; the day's energy stays the difference of its two registers, even where that is below zero
     (the interval of the fall carries it: what the next day counts too much must be taken off somewhere).

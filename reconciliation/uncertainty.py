@@ -88,10 +88,6 @@ class EnergyVariance:
     inner: Floats
     """Of registers within the day, and of the clock: independent from day to day."""
 
-    def sd_wh(self) -> Floats:
-        """(n, D) float64 [Wh]: standard deviation of each energy."""
-        return np.asarray(np.sqrt(self.gain + self.start + self.end + self.inner), dtype=np.float64)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MeterErrors:

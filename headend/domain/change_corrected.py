@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from headend.domain import changes as wanted
-from headend.domain.change_known import Known, check_register, of_point, refuse_behind, touching
+from headend.domain.change_known import Known, check_register, of_point, refuse_behind
 from headend.domain.timeline import (
     TABLES,
     Contradiction,
@@ -21,6 +21,7 @@ from headend.domain.timeline import (
     RowChange,
     beginning,
     correct,
+    touching,
     withdraw,
 )
 

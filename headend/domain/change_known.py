@@ -55,11 +55,6 @@ def across(rows: Sequence[S], at: datetime, noun: str) -> S:
     return row
 
 
-def touching(rows: Iterable[S], row: S) -> S | None:
-    """The row of the same usage point that ends where `row` begins."""
-    return next((one for one in rows if one.usage_point == row.usage_point and one.ends == row.begins), None)
-
-
 def supplied_behind(
     memberships: Iterable[MembershipRow], shared: str, at: datetime, row: MembershipRow
 ) -> list[MembershipRow]:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
+from headend.domain.timeline import plain
 from headend.domain.topology import CATEGORIES, MeterId
 
 MOST_NAME: Final = 100
@@ -21,7 +22,6 @@ MOST_REASON: Final = 500
 LARGEST_MULTIPLIER: Final = Decimal(99_999_999)
 LARGEST_REGISTER_WH: Final = 10**15
 CUSTOMER_CATEGORIES: Final = tuple(category for category in CATEGORIES if category != "none")
-
 
 _INSTANTS: Final = ("at", "since", "valid_from", "valid_to")
 _REQUIRED: Final = ("at", "area", "category")
@@ -379,10 +379,6 @@ def _multiplier(value: Decimal) -> Decimal:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
     if isinstance(value, Mapping):
         return {name: _plain(one) for name, one in value.items()}
-    return str(value) if isinstance(value, UUID) else value
+    return str(value) if isinstance(value, UUID) else plain(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from typing import Final
 
 
 class Quality(IntEnum):
@@ -50,6 +51,9 @@ class ValidationFlag(IntFlag):
     SET_ASIDE = 2097152
 
 
-def is_measured(quality: int) -> bool:
-    """Whether a value of this quality rests on registers read around its own interval."""
-    return quality in (Quality.MEASURED, Quality.INTERPOLATED)
+_HOW_IT_CAME_TO_BE: Final = (
+    ValidationFlag.ROLLOVER | ValidationFlag.METER_SWAP | ValidationFlag.SET_ASIDE
+    | ValidationFlag.BY_LINE | ValidationFlag.BY_REFERENCE_DAYS | ValidationFlag.EVENLY
+)  # fmt: skip
+FAULTS: Final = sum(ValidationFlag) & ~int(_HOW_IT_CAME_TO_BE)
+"""The flags that say that something is wrong with an interval; the others only say how its value came to be."""

@@ -6,6 +6,7 @@ the next begins at the same instant, correcting that instant moves both. What ca
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ class Contradiction(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(ABC):
     """What holds from an instant to an instant at a usage point."""
 
     row_id: int | None
@@ -61,9 +62,9 @@ class Span:
         return self.begins < other.ends and other.begins < self.ends
 
     @property
+    @abstractmethod
     def what(self) -> str:
         """What it says, for a person."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         begins = "since ever" if self.valid_from is None else f"from {self.valid_from.isoformat()}"
@@ -193,6 +194,11 @@ def just_before(rows: Iterable[S], at: datetime) -> S | None:
     return next((row for row in rows if row.begins < at <= row.ends), None)
 
 
+def touching(rows: Iterable[S], row: S) -> S | None:
+    """The row of the same usage point that ends where `row` begins."""
+    return next((one for one in rows if one.usage_point == row.usage_point and one.ends == row.begins), None)
+
+
 def beginning(rows: Iterable[S], since: datetime | None, noun: str) -> S:
     """The row that begins at just that instant. Raises Contradiction naming those that there are."""
     rows = list(rows)
@@ -234,7 +240,7 @@ def withdraw(rows: Sequence[S], row: S, taken_over: Mapping[str, Any], *, backwa
     `backwards`: where none touches it from before, the one after begins in its place.
     """
     mine = [other for other in rows if other is not row and other.usage_point == row.usage_point]
-    before = next((other for other in mine if other.ends == row.begins), None)
+    before = touching(mine, row)
     after = next((other for other in mine if other.begins == row.ends), None) if backwards and before is None else None
     made = []
     for other in rows:
@@ -288,7 +294,7 @@ def differences(before: Records, after: Records) -> list[RowChange]:
 
 def as_json(row: AnyRow) -> dict[str, Any]:
     """A row as it is kept with a change."""
-    return {f.name: _plain(getattr(row, f.name)) for f in fields(row)}
+    return {f.name: plain(getattr(row, f.name)) for f in fields(row)}
 
 
 def of_json(table: str, kept: Mapping[str, Any]) -> AnyRow:
@@ -302,7 +308,8 @@ def of_json(table: str, kept: Mapping[str, Any]) -> AnyRow:
     return TABLES[table](**values)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """An instant or a decimal number in its one way of being written; anything else as it is."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     return f"{value.normalize():f}" if isinstance(value, Decimal) else value

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import from_us, to_us
-from headend.settlement.edges import own_step_wh
 from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
+from headend.settlement.presence import Presence
 from headend.settlement.rules import Rules
-from headend.settlement.topology import Installed, Point, aligned, counted
 from reconciliation.balance import (
     IntervalBalance,
     MeteredEnergy,
@@ -24,7 +24,7 @@ from reconciliation.balance import (
     technical_loss_wh,
 )
 from reconciliation.day_balance import Sources, day_balances
-from reconciliation.registers import IntervalQuality
+from reconciliation.registers import IntervalQuality, is_measured
 from reconciliation.report import TechnicalLossModel
 from reconciliation.uncertainty import Accuracy, MeterErrors, gain_sd
 
@@ -50,15 +50,14 @@ def balance_rows(
     one; `unmetered`: what its loads without a meter take.
     """
     is_area = np.array([p.kind == "area" for p in settled.points], dtype=np.bool_)
-    mask = counted(settled.points, days.grid_us)
-    by_schedule = unmetered or UnmeteredEnergy.none(days.intervals)
+    mask = settled.presence.counted
     into, points = _metered(settled, mask, is_area), _metered(settled, mask, ~is_area)
-    balance = interval_balance(into, points, by_schedule)
-    balance.complete[~aligned(settled.points, days.grid_us)] = False
+    balance = interval_balance(into, points, unmetered)
+    balance.complete[~settled.presence.aligned] = False
     technical = _technical(model, balance, rules.calendar.interval_s)
     found = day_balances(
         balance,
-        _sources(settled, days, is_area, area=into, points=points, unmetered=by_schedule, rules=rules),
+        _sources(settled, is_area, area=into, points=points, rules=rules),
         days=days.midnights,
         elapsed=_elapsed(settled, mask, days, now),
         technical_wh=technical,
@@ -102,21 +101,18 @@ def _metered(settled: PointIntervals, mask: Bools, chosen: Bools) -> MeteredEner
 
 def _sources(
     settled: PointIntervals,
-    days: DayRange,
     is_area: Bools,
     *,
     area: MeteredEnergy,
     points: MeteredEnergy,
-    unmetered: UnmeteredEnergy,
     rules: Rules,
 ) -> Sources:
     """How far each metering point's energy may be off, by day."""
-    gains = _gains(settled.points, days, rules.accuracy)
-    own_wh = own_step_wh(settled.points, days)
+    gains = _gains(settled.presence, rules.accuracy)
     step_wh = settled.resolution_wh
-    coarser_wh = np.sqrt(np.maximum(np.square(step_wh) - np.square(own_wh), 0.0))
+    coarser_wh = np.sqrt(np.maximum(np.square(step_wh) - np.square(settled.presence.own_step_wh), 0.0))
     # Of the day, not of the stretch: a day says the same whichever days it is settled with.
-    households = np.maximum(_on_area(settled.points, days)[~is_area].sum(axis=0), 1)
+    households = np.maximum(settled.presence.on_area[~is_area].sum(axis=0), 1)
     fluctuation = np.where(is_area[:, None], households**-0.5, 1.0)
 
     def errors(chosen: Bools) -> MeterErrors:
@@ -129,34 +125,27 @@ def _sources(
 
     return Sources(
         area=area, points=points, area_errors=errors(is_area), point_errors=errors(~is_area),
-        area_coarser_wh=coarser_wh[is_area], point_coarser_wh=coarser_wh[~is_area], unmetered=unmetered,
+        area_coarser_wh=coarser_wh[is_area], point_coarser_wh=coarser_wh[~is_area],
     )  # fmt: skip
 
 
-def _gains(points: Sequence[Point], days: DayRange, accuracy: Accuracy) -> Floats:
+def _gains(presence: Presence, accuracy: Accuracy) -> Floats:
     """(P, D) relative SD of each point's gain; on a day on which two meters served, the less accurate one's."""
-    found = np.zeros((len(points), len(days.days)))
-    midnights = days.grid_us[days.midnights]
-    begin, end = int(midnights[0]), int(midnights[-1])
-    for p, point in enumerate(points):
-        if (
-            len(point.installations) == 1
-            and point.installations[0].from_us <= begin
-            and point.installations[0].to_us >= end
-        ):
-            found[p] = _gain(point, point.installations[0], accuracy)
-            continue
-        for installed in point.installations:
-            first = max(int(np.searchsorted(midnights, installed.from_us, side="right")) - 1, 0)
-            last = int(np.searchsorted(midnights[:-1], installed.to_us, side="left"))
-            found[p, first:last] = np.maximum(found[p, first:last], _gain(point, installed, accuracy))
-    return found
 
+    @cache
+    def gain(kind: str, accuracy_class: float | None, transformers: bool) -> float:
+        usual = accuracy.area_class if kind == "area" else accuracy.household_class
+        return gain_sd(usual if accuracy_class is None else accuracy_class, accuracy, transformers=transformers)
 
-def _gain(point: Point, installed: Installed, accuracy: Accuracy) -> float:
-    usual = accuracy.area_class if point.kind == "area" else accuracy.household_class
-    percent = usual if installed.accuracy_class is None else installed.accuracy_class
-    return gain_sd(percent, accuracy, transformers=installed.multiplier_e4 != 10_000)
+    return presence.highest(
+        np.array(
+            [
+                gain(presence.points[p].kind, one.accuracy_class, one.multiplier_e4 != 10_000)
+                for p, one in zip(presence.owner.tolist(), presence.installed, strict=True)
+            ],
+            dtype=np.float64,
+        )
+    )
 
 
 def _technical(model: Mapping[str, Any] | None, balance: IntervalBalance, interval_s: int) -> Floats:
@@ -187,25 +176,9 @@ def _households(settled: PointIntervals, days: DayRange) -> list[tuple[int, int]
     customers = np.array([p.kind == "customer" for p in settled.points], dtype=np.bool_)
     if not customers.any():
         return [(0, 0)] * len(days.days)
-    here = _on_area(settled.points, days) & customers[:, None]
-    quality = settled.quality
-    read = (quality == IntervalQuality.MEASURED) | (quality == IntervalQuality.INTERPOLATED)
-    by_day = np.logical_or.reduceat(read, days.midnights[:-1], axis=-1)
+    here = settled.presence.on_area & customers[:, None]
+    by_day = np.logical_or.reduceat(is_measured(settled.quality), days.midnights[:-1], axis=-1)
     return list(zip(here.sum(axis=0).tolist(), (here & by_day).sum(axis=0).tolist(), strict=True))
-
-
-def _on_area(points: Sequence[Point], days: DayRange) -> Bools:
-    """(P, D) whether each point hung on the area at any time of a day."""
-    midnights = days.grid_us[days.midnights]
-    begin, end = int(midnights[0]), int(midnights[-1])
-    here = np.zeros((len(points), len(days.days)), dtype=np.bool_)
-    for p, point in enumerate(points):
-        for m in point.memberships:
-            if m.from_us <= begin and m.to_us >= end:
-                here[p] = True
-            else:
-                here[p] |= (midnights[:-1] < m.to_us) & (midnights[1:] > m.from_us)
-    return here
 
 
 def _nullable(values: npt.NDArray[Any], there: Bools) -> Sequence[int | None]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from headend.settlement.compute import Computed
 from headend.settlement.grid import DayRange
+from headend.settlement.intervals import PointIntervals
 from headend.settlement.reasons import Known, category_at, reasons
 from headend.settlement.topology import Point
 from reconciliation.registers import NO_VALUE, IntervalQuality
@@ -158,17 +159,15 @@ def _said(side: Side | None, vectors: _Vectors, days: DayRange, usage_point: int
 class _Vectors:
     """One side of a point over the stretch; absent on days on which it did not hang on the area."""
 
-    def __init__(self, days: DayRange, settled: Any, place: int | None) -> None:
+    def __init__(self, days: DayRange, settled: PointIntervals | None, place: int | None) -> None:
         self.energy = {into: np.full(days.intervals, NO_VALUE, dtype=np.int64) for into in DIRECTIONS}
         self.quality = np.full(days.intervals, IntervalQuality.ABSENT, dtype=np.int8)
         self.member = np.zeros(len(days.days), dtype=np.bool_)
         self.point: Point | None = None
-        if place is None:
+        if settled is None or place is None:
             return
-        point = self.point = settled.points[place]
-        midnights = days.grid_us[days.midnights]
-        for m in point.memberships:
-            self.member |= (midnights[:-1] < m.to_us) & (midnights[1:] > m.from_us)
+        self.point = settled.points[place]
+        self.member = settled.presence.on_area[place]
         here = np.repeat(self.member, np.diff(days.midnights))
         self.energy["import"][here] = settled.import_wh[place, here]
         self.energy["export"][here] = settled.export_wh[place, here]

@@ -1,4 +1,6 @@
-"""What a settled day says of its own ends: registers at its midnights, their step, and which readings decide them."""
+"""What a settled day says of its own ends: registers at its midnights, their step, which readings decide them, and how
+far off these lie.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from headend.domain.calendar import US_PER_S
 from headend.settlement.grid import DayRange
+from headend.settlement.presence import Presence
 from headend.settlement.series import Series, while_served
 from headend.settlement.topology import Point
 from headend.store.intervals import MeterReadings, ReadingTable
@@ -21,30 +25,14 @@ Floats = npt.NDArray[np.float64]
 FAR: Final = np.iinfo(np.int64).max
 
 
-def own_step_wh(points: Sequence[Point], days: DayRange) -> Floats:
-    """(P, D) coarsest step of the registers of the meters that served on a day, primary side [Wh]; 0 without one."""
-    found = np.zeros((len(points), len(days.days)))
-    midnights = days.grid_us[days.midnights]
-    begin, end = int(midnights[0]), int(midnights[-1])
-    for p, point in enumerate(points):
-        for installed in point.installations:
-            step = installed.resolution_wh * installed.multiplier_e4 / 1e4
-            if installed.from_us <= begin and installed.to_us >= end:
-                np.maximum(found[p], step, out=found[p])
-            else:
-                here = (midnights[:-1] < installed.to_us) & (midnights[1:] > installed.from_us)
-                np.maximum(found[p], np.where(here, step, 0.0), out=found[p])
-    return found
-
-
-def day_resolution(points: Sequence[Point], readings: Mapping[int, MeterReadings], days: DayRange) -> Floats:
+def day_resolution(presence: Presence, readings: Mapping[int, MeterReadings]) -> Floats:
     """(P, D) coarsest step of each day's registers, primary side [Wh]; a midnight's register belongs to both days."""
-    midnights = days.grid_us[days.midnights]
-    found = own_step_wh(points, days)
     table = ReadingTable.of(readings)
     if not table.rows.resolution_wh.any():
-        return found
-    owner, rows, multiplier = while_served(points, table)
+        return presence.own_step_wh
+    found, days = presence.own_step_wh.copy(), presence.days
+    midnights = days.grid_us[days.midnights]
+    owner, rows, multiplier = while_served(presence.points, table)
     step = table.rows.resolution_wh[rows] * (multiplier / 1e4)
     for side in ("left", "right"):
         day = np.searchsorted(midnights, table.rows.ts_us[rows], side=side) - 1
@@ -94,6 +82,26 @@ def day_edges(
     gap_to = np.where(latest >= 0, latest, gap_to)
     pairs = ((starts["import"], starts["export"]), (ends["import"], ends["export"]))
     return *pairs, marks.view(np.int64), gap_from, gap_to
+
+
+def unread_s(count: int, series: Series, cleaned: Cleaned, registers: GridRegisters, days: DayRange) -> Floats:
+    """(P, D + 1) float64 [s] of P = `count` points: a·b / (a + b) with readings `a` before and `b` after each midnight;
+    0 where the register was read, or where readings on both sides are lacking (there is no number then).
+    """
+    found = np.zeros((count, days.midnights.size))
+    columns = days.midnights
+    anchor, low, high = (part[:, columns] for part in (registers.anchor, registers.before, registers.after))
+    open_ = (anchor < 0) & (low >= 0) & (high >= 0)
+    if not open_.any():
+        return found
+    at = days.grid_us[columns]
+    stamps = np.append(cleaned.ts_us, 0)
+    before, after = (at - stamps[low]) / US_PER_S, (stamps[high] - at) / US_PER_S
+    wait = np.where(open_, before * after / np.maximum(before + after, 1e-6), 0.0)
+    own = series.into_import & open_.any(axis=1)
+    within = (at >= series.meta.from_us[own, None]) & (at <= series.meta.to_us[own, None])
+    np.maximum.at(found, series.point[own], np.where(within, wait[own], 0.0))
+    return found
 
 
 def _mixed(parts: Sequence[Ints], salt: Ints) -> npt.NDArray[np.uint64]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from headend.domain.edits import EditOrder
-from headend.domain.gaps import GAP_DAYS
+from headend.settlement.kept import closed_days
 from headend.settlement.rules import Rules
 from headend.store import edits, storage
 from headend.store.pool import Connection, Row
@@ -70,10 +70,8 @@ def check_kept(connection: Connection, rules: Rules, point: Row, start: datetime
     kept_from = storage.kept_from(connection)
     if kept_from is None:
         return
-    bounds = {d: rules.calendar.bounds(d)[0] for d in rules.calendar.days(first, last)}
-    closed = {d for d, begins in bounds.items() if begins - timedelta(days=GAP_DAYS) < kept_from}
-    for membership in edits.memberships(connection, point["usage_point_id"], start, end + _JUST_AFTER):
-        closed |= storage.unanchored(connection, membership["area_id"], bounds, kept_from)
+    areas = [m["area_id"] for m in edits.memberships(connection, point["usage_point_id"], start, end + _JUST_AFTER)]
+    closed = closed_days(connection, areas, rules.calendar.days(first, last), rules, kept_from)
     if closed:
         raise EditRefused(
             "readings-dropped",

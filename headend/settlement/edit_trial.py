@@ -22,10 +22,9 @@ from headend.settlement.edits import Unedited, fitted, without_refused
 from headend.settlement.grid import DayRange
 from headend.settlement.inputs import Inputs
 from headend.settlement.intervals import unedited
-from headend.settlement.outages import load_outages
 from headend.settlement.rules import Rules
-from headend.settlement.topology import points_of, widened
-from headend.store import edits, intervals
+from headend.settlement.topology import points_of
+from headend.store import intervals
 from headend.store.edits import EditHead
 from headend.store.pool import Connection, Row
 from reconciliation.editing import Block, Fitted, share
@@ -145,12 +144,7 @@ def _one_point(connection: Connection, rules: Rules, point: Row, days: DayRange,
     """A usage point with all that decides its edits in some days."""
     start, end = days.bounds
     found = points_of(connection, [point["usage_point_id"]], start, end)
-    load = partial(intervals.readings, connection)
-    meters = [i.meter_id for i in intervals.installations_of(connection, [point["usage_point_id"]])]
-    (edited,) = load_edited(
-        connection, found, days, rules, load=load, spans=edits.set_aside(connection, meters),
-        widened=partial(widened, connection), outages=partial(load_outages, connection), proposed=proposed,
-    )  # fmt: skip
+    (edited,) = load_edited(connection, found, days, rules, proposed=proposed)
     return edited
 
 

@@ -6,21 +6,24 @@ blocks reach that begin or end outside (a gap over midnight, an edit of several 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import from_us
 from headend.settlement.grid import DayRange
+from headend.settlement.outages import load_outages
 from headend.settlement.rules import LONGEST_GAP_DAYS, Rules
 from headend.settlement.series import Series, build_series
-from headend.settlement.set_aside import Load, believed
-from headend.settlement.topology import Point
+from headend.settlement.set_aside import believed
+from headend.settlement.topology import Point, widened
 from headend.store import edits as store_edits
-from headend.store.edits import EditHead, Span
+from headend.store import intervals
+from headend.store.edits import EditHead
 from headend.store.intervals import MeterReadings
 from headend.store.pool import Connection
 from reconciliation.cleaning import clean
@@ -63,22 +66,12 @@ class EditedPoint:
         return found
 
 
-Outages = Callable[[Mapping[int, MeterReadings]], Mapping[int, Ints]]
-"""When power had certainly failed, by meter."""
-Widened = Callable[[Point, datetime, datetime], Point]
-"""A point with its installations of another stretch."""
-
-
 def load_edited(
     connection: Connection,
     points: Sequence[Point],
     days: DayRange,
     rules: Rules,
     *,
-    load: Load,
-    widened: Widened,
-    outages: Outages,
-    spans: Mapping[int, Sequence[Span]],
     known_at: datetime | None = None,
     proposed: Sequence[SetValues] = (),
 ) -> list[EditedPoint]:
@@ -92,33 +85,36 @@ def load_edited(
         heads.setdefault(head.usage_point_id, []).append(head)
     found: list[EditedPoint] = []
     for usage_point_id, of_point in sorted(heads.items()):
-        wide = _whole_blocks(by_id[usage_point_id], of_point, days, rules, load=load, widened=widened, spans=spans)
+        wide = _whole_blocks(connection, by_id[usage_point_id], of_point, days, rules, known_at)
         here = [h for h in of_point if h.to_us > wide.days.grid_us[0] and h.from_us < wide.days.grid_us[-1]]
         if here:
             values = store_edits.energies(connection, [h.edit_id for h in here])
             values |= {p.head.edit_id: p.energy_wh for p in proposed}
             found.append(
-                replace(wide, edits=[SetValues(h, values[h.edit_id]) for h in here], outages=outages(wide.readings))
+                replace(
+                    wide,
+                    edits=[SetValues(h, values[h.edit_id]) for h in here],
+                    outages=load_outages(connection, wide.readings),
+                )
             )
     return found
 
 
-def _whole_blocks(
+def _whole_blocks(  # noqa: PLR0917 those of load_edited
+    connection: Connection,
     point: Point,
     heads: Sequence[EditHead],
     days: DayRange,
     rules: Rules,
-    *,
-    load: Load,
-    widened: Widened,
-    spans: Mapping[int, Sequence[Span]],
+    known_at: datetime | None,
 ) -> EditedPoint:
     """The stretch, made longer until no block reaches out of it: neither a gap nor an edit lies over its two ends."""
-    margin = timedelta(microseconds=rules.grid.on_grid_us)
+    load, margin = partial(intervals.readings, connection), timedelta(microseconds=rules.grid.on_grid_us)
     while True:
         start, end = days.bounds
-        point = widened(point, start, end)
+        point = widened(connection, point, start, end)
         meters = sorted({i.meter_id for i in point.installations})
+        spans = store_edits.set_aside(connection, meters, known_at)
         readings, _ = believed(load, meters, start - margin, end + margin, spans)
         first, last = _reach(point, readings, heads, days, rules)
         if (first, last) == (days.first, days.last):
@@ -149,7 +145,5 @@ def _reach(
 
 def estimated_at(series: Series, registers: GridRegisters, grid_us: Ints) -> Bools:
     """(S, K) whether a series has an estimate for its register at an instant at which it serves."""
-    begin = np.array([o.installed.from_us for o in series.owners], dtype=np.int64)[:, None]
-    end = np.array([o.installed.to_us for o in series.owners], dtype=np.int64)[:, None]
-    there = (grid_us[None, :] >= begin) & (grid_us[None, :] <= end)
+    there = (grid_us >= series.meta.from_us[:, None]) & (grid_us <= series.meta.to_us[:, None])
     return np.asarray(there & (registers.quality == IntervalQuality.ESTIMATED), dtype=np.bool_)

@@ -20,18 +20,18 @@ from headend.settlement.draft import Draft
 from headend.settlement.edges import FAR
 from headend.settlement.edited import EditedPoint, estimated_at
 from headend.settlement.grid import DayRange, cells_of
+from headend.settlement.references import Past
 from headend.settlement.series import Series
 from headend.settlement.topology import Point
 from reconciliation.cleaning import Cleaned
 from reconciliation.editing import Edit, Fitted, fit, regrid
-from reconciliation.registers import GridRegisters, IntervalQuality
+from reconciliation.estimation import BY_METHOD
+from reconciliation.outages import DarkGap
+from reconciliation.registers import GridRegisters, IntervalQuality, LongGap
 from reconciliation.validation import Flag
 
 Ints = npt.NDArray[np.int64]
-Past = Callable[[Sequence[int], date, date], Sequence[Mapping[str, Any]]]
-
 _DIRECTIONS: Final = ("import", "export")
-_METHODS: Final = Flag.BY_LINE | Flag.BY_REFERENCE_DAYS | Flag.EVENLY
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +41,10 @@ class Unedited:
     series: Series
     cleaned: Cleaned
     registers: GridRegisters
+    dark: list[DarkGap]
+    """Gaps between readings in which power had failed for a time."""
+    long: Sequence[LongGap]
+    """Gaps too long for a line, on the shape of reference days now."""
     draft: Draft
 
 
@@ -89,7 +93,7 @@ def fitted(edited: EditedPoint, unedited: Unedited) -> dict[str, Fitted]:
     draft, found = unedited.draft, {}
     estimated = estimated_at(unedited.series, unedited.registers, edited.days.grid_us)
     for direction in _DIRECTIONS:
-        mine = np.array([o.into == direction for o in unedited.series.owners], dtype=np.bool_)
+        mine = unedited.series.into_import == (direction == "import")
         energy = draft.import_wh[0] if direction == "import" else draft.export_wh[0]
         found[direction] = fit(
             energy,
@@ -132,7 +136,7 @@ def _set(draft: Draft, made: Mapping[str, Fitted]) -> None:
     # An edit of what was fed in makes no import known that is not: such an interval stays absent.
     set_by_hand = into | (out & (draft.quality[0] != IntervalQuality.ABSENT))
     draft.quality[0, set_by_hand] = IntervalQuality.EDITED
-    draft.flags[0, set_by_hand] &= ~np.int32(_METHODS)
+    draft.flags[0, set_by_hand] &= ~int(BY_METHOD)
     draft.flags[0, made["import"].refused | made["export"].refused] |= Flag.EDIT_REFUSED
 
 

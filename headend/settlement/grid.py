@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from headend.domain.calendar import US_PER_S, LocalCalendar, from_us, to_us
+from headend.domain.calendar import LocalCalendar, from_us, to_us
 
 Ints = npt.NDArray[np.int64]
 
@@ -88,8 +88,3 @@ def cells_of(ts_us: Ints, grid_us: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
     else:  # the clocks were changed by less than an interval
         cell = np.searchsorted(grid_us, ts_us, side="left") - 1
     return cell, (cell >= 0) & (cell < len(grid_us) - 1)
-
-
-def interval_us(calendar: LocalCalendar) -> int:
-    """Length of an interval [µs]."""
-    return calendar.interval_s * US_PER_S

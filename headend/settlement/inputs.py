@@ -20,7 +20,7 @@ from headend.settlement.observations import Observations, load_observations
 from headend.settlement.outages import load_outages
 from headend.settlement.rules import Rules
 from headend.settlement.set_aside import believed
-from headend.settlement.topology import Point, load_points, points_of, widened
+from headend.settlement.topology import Point, load_points, points_of
 from headend.store import edits, history, intervals, unmetered
 from headend.store.intervals import MeterReadings
 from headend.store.pool import Connection
@@ -72,14 +72,13 @@ def _of_points(
     start, end = days.bounds
     margin = timedelta(microseconds=rules.grid.on_grid_us)
     meters = sorted({i.meter_id for p in points for i in p.installations})
-    load = partial(intervals.readings, connection)
     spans = edits.set_aside(connection, meters, known_at)
-    readings, gone = believed(load, meters, start - margin, end + margin, spans)
-    edited = load_edited(
-        connection, points, days, rules, load=load, spans=spans, known_at=known_at,
-        widened=partial(widened, connection), outages=partial(load_outages, connection),
-    )  # fmt: skip
+    readings, gone = believed(partial(intervals.readings, connection), meters, start - margin, end + margin, spans)
     return Inputs(
-        points, readings, set_aside=gone, edited=edited, outages=load_outages(connection, readings),
+        points,
+        readings,
+        set_aside=gone,
+        edited=load_edited(connection, points, days, rules, known_at=known_at),
+        outages=load_outages(connection, readings),
         observed=load_observations(connection, points, days, rules),
-    )  # fmt: skip
+    )

@@ -12,22 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.settlement.draft import Draft
-from headend.settlement.edges import day_edges, day_resolution
+from headend.settlement.edges import day_edges, day_resolution, unread_s
 from headend.settlement.edits import Unedited, apply_edits, flag_set_aside, without_refused
 from headend.settlement.grid import DayRange
 from headend.settlement.inputs import Inputs
 from headend.settlement.outages import dark_marks, gaps_in_the_dark, zero_by_event
+from headend.settlement.presence import Presence
 from headend.settlement.references import Past, spread_long_gaps
 from headend.settlement.rules import Rules
 from headend.settlement.series import Series, build_series
 from headend.settlement.shaped import gap_days
 from headend.settlement.topology import Point
-from headend.settlement.unread import unread_s
 from headend.settlement.validate import flag_readings, mean_voltages, validate
 from reconciliation.cleaning import Cleaned, clean
 from reconciliation.estimation import BY_METHOD
 from reconciliation.outages import darken_lines
-from reconciliation.registers import NO_VALUE, GridRegisters, IntervalQuality, interval_energy, registers_at
+from reconciliation.registers import NO_VALUE, GridRegisters, IntervalQuality, interval_energy, long_gaps, registers_at
 from reconciliation.validation import Flag
 
 Ints = npt.NDArray[np.int64]
@@ -45,6 +45,8 @@ class PointIntervals:
     """P metering points over T intervals of D days."""
 
     points: Sequence[Point]
+    presence: Presence
+    """Of these points in these days."""
     import_wh: Ints
     """(P, T) int64 [Wh], primary side; NO_VALUE: absent."""
     export_wh: Ints
@@ -68,7 +70,7 @@ class PointIntervals:
     gap_to_us: Ints
     """(P,) first reading after the last midnight, FAR when there is none."""
     unread_s: Floats
-    """(P, D + 1) how far from each midnight its register was read [s], see `unread.unread_s`; 0: at midnight."""
+    """(P, D + 1) how far from each midnight its register was read [s], see `edges.unread_s`; 0: at midnight."""
     gap_days: Ints
     """(P, D) ordinal of the day on which the earliest long gap of each day begins, see `shaped.gap_days`; 0: none."""
 
@@ -76,6 +78,7 @@ class PointIntervals:
 def point_intervals(inputs: Inputs, days: DayRange, rules: Rules, past: Past) -> PointIntervals:
     """Settle metering points over a stretch. `past` gives settled days before it, for the shape of long gaps."""
     points, readings, past = inputs.points, inputs.readings, without_refused(past)
+    presence = Presence(points, days)
     plain = unedited(inputs, days, rules, past)
     series, cleaned, registers, draft = plain.series, plain.cleaned, plain.registers, plain.draft
     ties = apply_edits(
@@ -87,16 +90,15 @@ def point_intervals(inputs: Inputs, days: DayRange, rules: Rules, past: Past) ->
     flag_readings(draft.flags, series, cleaned, days)
     flag_set_aside(draft.flags, points, inputs.set_aside, days)
     voltage = mean_voltages(points, readings, days, rules)
-    validate(inputs, draft, voltage, days=days, rules=rules, past=past)
+    validate(inputs, draft, voltage, presence, rules=rules, past=past)
     starts, ends, marks, *outward = day_edges(points, series, cleaned, registers, days)
-    dark = gaps_in_the_dark(inputs.outages, readings, series, cleaned)
-    marks = marks ^ dark_marks(dark, series, cleaned, len(points), days)
-    steps = day_resolution(points, readings, days)
+    marks = marks ^ dark_marks(plain.dark, series, cleaned, len(points), days)
+    steps = day_resolution(presence, readings)
     return PointIntervals(
-        points, draft.import_wh, draft.export_wh, draft.quality, draft.flags, draft.served, voltage,
+        points, presence, draft.import_wh, draft.export_wh, draft.quality, draft.flags, draft.served, voltage,
         starts, ends, steps, *ties.bind(marks, *outward),
         unread_s=unread_s(len(points), series, cleaned, registers, days),
-        gap_days=gap_days(len(points), series, cleaned, registers, days=days, rules=rules),
+        gap_days=gap_days(len(points), series, cleaned, plain.long, days),
     )  # fmt: skip
 
 
@@ -114,10 +116,14 @@ def unedited(inputs: Inputs, days: DayRange, rules: Rules, past: Past, *, touche
     seen = draft
     if touched is not None:
         seen = replace(draft, quality=np.where(touched, np.int8(IntervalQuality.EDITED), draft.quality))
-    if spread_long_gaps(points, series, cleaned, registers, draft=seen, days=days, rules=rules, past=past, dark=dark):
+    gaps = long_gaps(registers, cleaned, rules.grid)
+    if gaps:
+        spread_long_gaps(
+            gaps, points, series, cleaned, registers, draft=seen, days=days, rules=rules, past=past, dark=dark
+        )
         draft = _combine(points, series, registers, days, forgiven)
         zero_by_event(draft, series, registers, dark)
-    return Unedited(series, cleaned, registers, draft)
+    return Unedited(series, cleaned, registers, dark, gaps, draft)
 
 
 def _forgiven(series: Series, cleaned: Cleaned, registers: GridRegisters) -> Ints | None:

@@ -8,17 +8,16 @@ from datetime import date
 from typing import Any
 
 from headend.domain.calendar import LocalCalendar
+from headend.domain.quality import FAULTS
 from headend.settings import Settings
 from headend.settlement.rules import Rules
-from headend.store import rule_sets, validation
+from headend.store import rule_sets, topology, validation
 from headend.store.pool import Connection
 from reconciliation.estimation import METHODS
 from reconciliation.validation import RULES, Flag
 
 WORST = 10
 """So many usage points are named."""
-_NO_FAULT = Flag.ROLLOVER | Flag.METER_SWAP | Flag.SET_ASIDE | Flag.BY_LINE | Flag.BY_REFERENCE_DAYS | Flag.EVENLY
-"""Flags that say how a value came to be, not that something is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ class AreaJudged:
 
 def judged(connection: Connection, area: str, day: date, calendar: LocalCalendar) -> AreaJudged:
     """Count the flags of an area's day. Raises LookupError when there is no such area."""
-    area_id = validation.area(connection, area)
+    area_id = topology.area_id(connection, area)
     if area_id is None:
         raise LookupError(f"no area {area!r}")
     rows = validation.flags_of_area(connection, area_id, day, *calendar.bounds(day))
@@ -143,7 +142,7 @@ def judged(connection: Connection, area: str, day: date, calendar: LocalCalendar
         for flag in flags:
             counts = by_flag.setdefault(flag, {})
             counts[point] = counts.get(point, 0) + intervals
-        if flags & ~_NO_FAULT:
+        if flags & FAULTS:
             wrong[point] = wrong.get(point, 0) + intervals
     return AreaJudged(
         area,

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
+from headend.settlement.presence import Presence
 from headend.settlement.rulebook import RuleSet
-from headend.settlement.topology import hanging
 from headend.store import interval_days, rule_sets
 from headend.store.interval_days import Foretold
 from headend.store.pool import Connection
-from reconciliation.registers import NO_VALUE, IntervalQuality
+from reconciliation.registers import NO_VALUE, IntervalQuality, is_measured
 
 Ints = npt.NDArray[np.int64]
 
@@ -40,7 +40,7 @@ def keep(
     if not settled.points:
         return []
     served = np.logical_or.reduceat(settled.served, days.midnights[:-1], axis=1)
-    here = hanging(settled.points, days.grid_us[days.midnights])
+    here = settled.presence.on_area
     p, d = np.nonzero(~served & here)
     gone: list[tuple[int, date]] = []
     if p.size:
@@ -68,9 +68,9 @@ def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_b
         return np.asarray(values.ravel()[where], dtype=np.int64)
 
     quality = vector(settled.quality)
-    measured = ((quality == IntervalQuality.MEASURED) | (quality == IntervalQuality.INTERPOLATED)) & inside
+    measured = is_measured(quality) & inside
     ids = np.array([point.usage_point_id for point in settled.points], dtype=np.int64)
-    meters, meter_counts, multiplier = _serving(settled, days, p, d)
+    meters, meter_counts, multiplier = _serving(settled.presence, p, d)
     first_day = (days.first - _EPOCH) // timedelta(days=1)
     return interval_days.IntervalDays(
         usage_point_id=ids[p],
@@ -98,25 +98,17 @@ def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_b
     )
 
 
-def _serving(settled: PointIntervals, days: DayRange, p: Ints, d: Ints) -> tuple[Ints, Ints, Ints]:
+def _serving(presence: Presence, p: Ints, d: Ints) -> tuple[Ints, Ints, Ints]:
     """Of each row the meters that served on the day (rows, most), how many, and the last one's multiplier."""
-    installed = [i for point in settled.points for i in point.installations]
-    per_point = np.array([len(point.installations) for point in settled.points], dtype=np.int64)
-    owner = np.repeat(np.arange(per_point.size), per_point)
-    meter, multiplier, since, until = (
-        np.array([getattr(i, name) for i in installed], dtype=np.int64)
-        for name in ("meter_id", "multiplier_e4", "from_us", "to_us")
-    )
-    midnights = days.grid_us[days.midnights]
-    there = (since[:, None] < midnights[1:]) & (until[:, None] > midnights[:-1])
-    counts = np.zeros((per_point.size, len(days.days)), dtype=np.int64)
+    owner, there = presence.owner, presence.served
+    counts = np.zeros((len(presence.points), there.shape[1]), dtype=np.int64)
     np.add.at(counts, owner, there)
     before: Ints = np.cumsum(there, axis=0) - there
     before -= before[np.searchsorted(owner, owner)]  # of the same point's
     meters = np.zeros((*counts.shape, int(counts.max(initial=1))), dtype=np.int64)
     i, day = np.nonzero(there)
-    meters[owner[i], day, before[i, day]] = meter[i]
+    meters[owner[i], day, before[i, day]] = presence.column("meter_id")[i]
     last = np.full(counts.shape, NO_VALUE, dtype=np.int64)
-    last[owner[i], day] = multiplier[i]  # in order of time: the last one stays
+    last[owner[i], day] = presence.column("multiplier_e4")[i]  # in order of time: the last one stays
     most = int(counts[p, d].max(initial=1))
     return meters[p, d, :most], counts[p, d], last[p, d]

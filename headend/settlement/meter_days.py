@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -58,8 +58,3 @@ def blocks(days: DayRange) -> Iterator[MeterDays]:
     for size in np.unique(sizes):
         chosen = np.flatnonzero(sizes == size)
         yield MeterDays(chosen, days.midnights[chosen], int(size), chosen.size == sizes.size)
-
-
-def per_day(points: int, days: DayRange, value: Any) -> npt.NDArray[Any]:
-    """(points, days) of one value a point (points,)."""
-    return np.broadcast_to(np.asarray(value)[:, None], (points, len(days.days)))

@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from headend.domain.calendar import US_PER_S, from_us, to_us
+from headend.domain.calendar import from_us, to_us
 from headend.domain.topology import CATEGORIES
 from headend.settlement.grid import DayRange
 from headend.settlement.rules import Rules
 from headend.settlement.tariffs import TariffReadings, load_tariffs
-from headend.settlement.topology import Point
+from headend.settlement.topology import FOREVER_US, Installed, Point
 from headend.store import observations
 from headend.store.observations import PhaseBounds
 from headend.store.pool import Connection, Row
@@ -79,13 +79,8 @@ class Observations:
     """(meter_id, installed at [µs UTC]) → until when it had served elsewhere before [µs UTC]."""
 
 
-_LONG_AGO_US: Final = -(1 << 60)
-FOREVER_US: Final = 1 << 60
-
-
 def load_observations(connection: Connection, points: Sequence[Point], days: DayRange, rules: Rules) -> Observations:
     """What there is of note about the points' meters in a stretch."""
-    start, end = days.bounds
     meters = sorted({i.meter_id for point in points for i in point.installations})
     near = timedelta(microseconds=rules.grid.on_grid_us)
     return Observations(
@@ -94,7 +89,7 @@ def load_observations(connection: Connection, points: Sequence[Point], days: Day
         other_values=_other_values(connection, meters, days, near),
         clocks=_clocks(connection, meters, days, rules),
         tariffs=load_tariffs(connection, meters, days, rules, near),
-        served_until=_served_until(connection, points, to_us(start), to_us(end)),
+        served_until=_served_until(connection, points, days),
     )
 
 
@@ -184,21 +179,22 @@ def _clocks(connection: Connection, meters: Sequence[int], days: DayRange, rules
     }
 
 
-def _served_until(
-    connection: Connection, points: Sequence[Point], start_us: int, end_us: int
-) -> dict[tuple[int, int], int]:
-    begun = [
-        (i.meter_id, i.from_us)
-        for point in points
+def put_in(points: Sequence[Point], days: DayRange) -> list[tuple[int, Installed]]:
+    """With their point's index, the installations that begin in a stretch because a meter is put in; not those that do
+    because something else about it changes.
+    """
+    start_us, end_us = int(days.grid_us[0]), int(days.grid_us[-1])
+    return [
+        (p, i)
+        for p, point in enumerate(points)
         for i in point.installations
         if start_us <= i.from_us < end_us and i.scope_from_us == i.from_us
     ]
+
+
+def _served_until(connection: Connection, points: Sequence[Point], days: DayRange) -> dict[tuple[int, int], int]:
+    begun = [(i.meter_id, i.from_us) for _, i in put_in(points, days)]
     if not begun:
         return {}
     found = observations.served_before(connection, [m for m, _ in begun], [from_us(us) for _, us in begun])
     return {(meter, to_us(at)): to_us(until) for (meter, at), until in found.items()}
-
-
-def reach_us(days: float) -> int:
-    """Days as µs."""
-    return round(days * 86_400 * US_PER_S)

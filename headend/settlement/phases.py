@@ -20,7 +20,7 @@ from headend.store.edits import Span
 from headend.store.pool import Connection
 from headend.store.vectors import ABSENT
 from reconciliation.cleaning import clean
-from reconciliation.registers import IntervalQuality, interval_energy, registers_at
+from reconciliation.registers import interval_energy, is_measured, registers_at
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -86,11 +86,11 @@ def _phase_energy(point: Point, installed: Installed, row: Mapping[str, Any], da
             stamps.append(row["ts_us"][there])
             values.append(register[there])
     offsets = np.cumsum([0, *(len(t) for t in stamps)], dtype=np.int64)
-    meta = series_meta([installed] * 6, np.full(6, capacity_w(point, installed)), rules.plausible)
+    meta = series_meta([installed], np.array([capacity_w(point, installed)]), rules.plausible, each=6)
     cleaned = clean(offsets, np.concatenate(stamps), np.concatenate(values), meta)
     registers = registers_at(cleaned, meta, days.grid_us, rules.grid)
     energy, quality, _, _ = interval_energy(registers, meta, days.grid_us, days.midnights[:-1])
-    measured = (quality == IntervalQuality.MEASURED) | (quality == IntervalQuality.INTERPOLATED)
+    measured = is_measured(quality)
     taken = np.where(measured[:3], energy[:3], np.nan)
     never = np.diff(offsets)[3:] == 0
     fed = np.where(measured[3:], energy[3:], np.where(never[:, None], 0.0, np.nan))

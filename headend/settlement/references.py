@@ -23,7 +23,7 @@ from headend.settlement.topology import Point
 from reconciliation.cleaning import Cleaned
 from reconciliation.estimation import NO_SPANS, cumulative_share, has_energy, reference_profiles, spread
 from reconciliation.outages import DarkGap
-from reconciliation.registers import GridRegisters, IntervalQuality, LongGap, long_gaps
+from reconciliation.registers import GridRegisters, LongGap, is_measured
 from reconciliation.validation import Flag
 
 Ints = npt.NDArray[np.int64]
@@ -35,6 +35,7 @@ export_wh, quality.
 
 
 def spread_long_gaps(
+    gaps: Sequence[LongGap],
     points: Sequence[Point],
     series: Series,
     cleaned: Cleaned,
@@ -45,13 +46,10 @@ def spread_long_gaps(
     rules: Rules,
     past: Past,
     dark: Sequence[DarkGap] = (),
-) -> int:
-    """Put the registers inside every long gap on the shape of reference days, in place; returns how many gaps there
-    were. `dark`: gaps in which power had failed for a time: nothing is used then.
+) -> None:
+    """Put the registers inside the long gaps, one at the least, on the shape of reference days, in place. `dark`: gaps
+    in which power had failed for a time: nothing is used then.
     """
-    gaps = long_gaps(registers, cleaned, rules.grid)
-    if not gaps:
-        return 0
     starts = [rules.calendar.day_of(from_us(int(cleaned.ts_us[gap.before]))) for gap in gaps]
     wanted = sorted({points[series.owners[gap.series].point].usage_point_id for gap in gaps})
     stored: dict[int, dict[date, Mapping[str, Any]]] = {}
@@ -69,7 +67,6 @@ def spread_long_gaps(
         profiles = reference_profiles(energy, good, weekend)
         dark_us = dark_of.get((gap.series, gap.before), NO_SPANS)
         _spread_one(gap, profiles, dark_us, cleaned=cleaned, series=series, registers=registers, rules=rules)
-    return len(gaps)
 
 
 def _shaped_as(owner: Owner, series: int) -> str:
@@ -108,9 +105,7 @@ def _past_days(
             continue
         if len(values) != slots:
             continue
-        good[i] = bool(
-            np.isin(quality, (IntervalQuality.MEASURED, IntervalQuality.INTERPOLATED)).all() and (values >= 0).all()
-        )
+        good[i] = bool(is_measured(quality).all() and (values >= 0).all())
         if good[i]:
             energy[i] = values
     return energy, good

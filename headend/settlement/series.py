@@ -20,6 +20,8 @@ from reconciliation.validation import NOMINAL_V
 
 Ints = npt.NDArray[np.int64]
 _DAY_US = 86_400 * US_PER_S
+_DIRECTIONS = {True: ("import", "export"), False: ("export", "import")}
+"""Of the point, which a meter's two registers count; False: it is wired the other way round."""
 _STEPS = 2
 """So many steps of its register a fall may be: either reading was cut off within one."""
 
@@ -69,16 +71,17 @@ class Series:
 def build_series(points: Sequence[Point], readings: Mapping[int, MeterReadings], plausible: Plausible) -> Series:
     """Two series for every installation, in order of point and time."""
     table = ReadingTable.of(readings)
+    installed = [one for point in points for one in point.installations]
+    power = np.array([capacity_w(point, one) for point in points for one in point.installations], dtype=np.float64)
+    meta = series_meta(installed, power, plausible, each=2)
     owners = [
-        Owner(p, installed, direction if installed.sign > 0 else other)
+        Owner(p, one, into)
         for p, point in enumerate(points)
-        for installed in point.installations
-        for direction, other in (("import", "export"), ("export", "import"))
+        for one in point.installations
+        for into in _DIRECTIONS[one.sign > 0]
     ]
-    power = [capacity_w(point, installed) for point in points for installed in point.installations for _ in "ie"]
-    meta = series_meta([o.installed for o in owners], np.array(power, dtype=np.float64), plausible)
-    scope = np.array([(o.installed.meter_id, o.installed.scope_from_us, o.installed.scope_to_us) for o in owners])
-    rows, counts = table.rows_between(*scope.reshape(-1, 3).T.astype(np.int64))
+    scope = np.array([(one.meter_id, one.scope_from_us, one.scope_to_us) for one in installed], dtype=np.int64)
+    rows, counts = table.rows_between(*np.repeat(scope.reshape(-1, 3), 2, axis=0).T)
     registers = np.concatenate([table.rows.import_wh, table.rows.export_wh])
     odd = np.repeat(np.arange(len(owners)) % 2, counts)  # every other series is the register of energy fed in
     value = registers[rows + odd * table.rows.ts_us.size]
@@ -88,11 +91,14 @@ def build_series(points: Sequence[Point], readings: Mapping[int, MeterReadings],
         rows, value = rows[there], value[there]
     ts, stated = table.rows.ts_us[rows], table.rows.resolution_wh[rows]
     ts, value, stated, counts = _with_noted(owners, counts, (ts, value, stated))
-    own_step = np.repeat(_column([o.installed.resolution_wh for o in owners]), counts)
-    coarser = _STEPS * np.maximum(stated - own_step, 0) if stated.any() else np.zeros(ts.size, dtype=np.int64)
+    coarser = np.zeros(ts.size, dtype=np.int64)
+    if stated.any():
+        own_step = np.repeat(_column([one.resolution_wh for one in installed]), 2)
+        coarser = _STEPS * np.maximum(stated - np.repeat(own_step, counts), 0)
     return Series(
         owners, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), ts, value, coarser, meta,
-        _column([o.point for o in owners]), np.array([o.into == "import" for o in owners], dtype=np.bool_),
+        np.repeat(np.arange(len(points)), [2 * len(point.installations) for point in points]),
+        np.array([o.into == "import" for o in owners], dtype=np.bool_),
     )  # fmt: skip
 
 
@@ -144,16 +150,22 @@ def while_served(points: Sequence[Point], table: ReadingTable) -> tuple[Ints, In
     return np.repeat(owner, counts), rows, np.repeat(multiplier, counts)
 
 
-def series_meta(installed: Sequence[Installed], power_w: npt.NDArray[np.float64], plausible: Plausible) -> SeriesMeta:
-    """What holds for one series of each installation; `power_w`: (n,) what can flow through each meter's terminals."""
-    resolution = _column([i.resolution_wh for i in installed])
+def series_meta(
+    installed: Sequence[Installed], power_w: npt.NDArray[np.float64], plausible: Plausible, *, each: int
+) -> SeriesMeta:
+    """What holds for so many series of `each` installation: `power_w` (n,) can flow through its terminals."""
+
+    def column(values: Sequence[int]) -> Ints:
+        return np.repeat(_column(values), each)
+
+    resolution, power = column([i.resolution_wh for i in installed]), np.repeat(power_w, each)
     return SeriesMeta(
-        multiplier_e4=_column([i.multiplier_e4 for i in installed]),
-        span_wh=_column([10**i.digits for i in installed]) * resolution,
-        slack_wh=_STEPS * resolution + np.ceil(power_w * plausible.skew_s / 3600).astype(np.int64),
-        capacity_w=power_w,
-        from_us=_column([i.from_us for i in installed]),
-        to_us=_column([i.to_us for i in installed]),
+        multiplier_e4=column([i.multiplier_e4 for i in installed]),
+        span_wh=column([10**i.digits for i in installed]) * resolution,
+        slack_wh=_STEPS * resolution + np.ceil(power * plausible.skew_s / 3600).astype(np.int64),
+        capacity_w=power,
+        from_us=column([i.from_us for i in installed]),
+        to_us=column([i.to_us for i in installed]),
         plausible=plausible,
     )
 

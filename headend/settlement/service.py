@@ -201,13 +201,8 @@ class SettlementService:
                 now=now,
                 zone=self._settings.zone,
                 grace_days=self._settings.grace_days,
-                watermark=watermark(now, self._started, self._settings.silent_concentrator_s),
+                watermark=Watermark(self._started, now - timedelta(seconds=self._settings.silent_concentrator_s)),
             )
         self._finalised = now
         if final:
             _log.info("days are final", area_days=len(final))
-
-
-def watermark(now: datetime, started: datetime, silent_s: int) -> Watermark:
-    """When an area's history counts as loaded, as of now."""
-    return Watermark(started=started, silent=now - timedelta(seconds=silent_s))

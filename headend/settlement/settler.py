@@ -16,13 +16,13 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from headend.domain.gaps import GAP_DAYS
 from headend.log import get_logger
 from headend.settlement.compute import compute
 from headend.settlement.grid import DayRange, stretches
 from headend.settlement.keep import keep
+from headend.settlement.kept import closed_days
 from headend.settlement.pass_on import touched_days
-from headend.settlement.rules import LONGEST_GAP_DAYS, Rules
+from headend.settlement.rules import Rules
 from headend.settlement.shaped import shaped_rows
 from headend.settlement.zero_days import days_after
 from headend.store import balances, dirty, intervals, shaped, storage
@@ -124,15 +124,7 @@ def open_days(connection: Connection, area_id: int, days: Sequence[date], rules:
     kept_from = storage.kept_from(connection)
     if kept_from is None:
         return list(days)
-    starts = {day: rules.calendar.bounds(day)[0] for day in days}
-    closed = {day for day, start in starts.items() if start - timedelta(days=GAP_DAYS) < kept_from}
-    beyond = {
-        day: start
-        for day, start in starts.items()
-        if day not in closed and start - timedelta(days=LONGEST_GAP_DAYS) < kept_from
-    }
-    if beyond:
-        closed |= storage.unanchored(connection, area_id, beyond, kept_from)
+    closed = closed_days(connection, [area_id], days, rules, kept_from)
     if closed:
         _log.warning(
             "days stay as they were settled: their readings have been dropped",

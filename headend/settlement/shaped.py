@@ -6,6 +6,7 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,9 @@ import numpy.typing as npt
 
 from headend.domain.calendar import from_us
 from headend.settlement.grid import DayRange
-from headend.settlement.rules import Rules
 from headend.settlement.series import Series
 from reconciliation.cleaning import Cleaned
-from reconciliation.registers import GridRegisters, long_gaps
+from reconciliation.registers import LongGap
 
 if TYPE_CHECKING:
     from headend.settlement.intervals import PointIntervals
@@ -25,13 +25,11 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 
 
-def gap_days(
-    count: int, series: Series, cleaned: Cleaned, registers: GridRegisters, *, days: DayRange, rules: Rules
-) -> Ints:
+def gap_days(count: int, series: Series, cleaned: Cleaned, gaps: Sequence[LongGap], days: DayRange) -> Ints:
     """(count points, D) ordinal of the local day of the reading before the earliest long gap of each day; 0: none."""
     found = np.zeros((count, len(days.days)), dtype=np.int64)
-    for gap in long_gaps(registers, cleaned, rules.grid):
-        begins = rules.calendar.day_of(from_us(int(cleaned.ts_us[gap.before]))).toordinal()
+    for gap in gaps:
+        begins = days.calendar.day_of(from_us(int(cleaned.ts_us[gap.before]))).toordinal()
         # Intervals with an instant in the gap, as far as the meter served: before and after, its instants are its ends.
         served = np.searchsorted(days.grid_us, series.meta.to_us[gap.series]) - 1
         first = max(gap.first - 1, int(np.searchsorted(days.grid_us, series.meta.from_us[gap.series], "right")) - 1, 0)

@@ -7,9 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from headend.domain.calendar import to_us
 from headend.store import intervals as store_intervals
 from headend.store.intervals import Installation
@@ -159,44 +156,3 @@ def _installed(one: Installation, scope_from_us: int, scope_to_us: int) -> Insta
         resolution_wh=one.resolution_wh,
         accuracy_class=one.accuracy_class,
     )
-
-
-def counted(points: Sequence[Point], grid_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """(points, intervals) whether each is counted in the area's balance: a member at the interval's start, and behind
-    nobody.
-    """
-    mask = np.zeros((len(points), len(grid_us) - 1), dtype=np.bool_)
-    first, last = int(grid_us[0]), int(grid_us[-1])
-    for p, point in enumerate(points):
-        for m in point.memberships:
-            if m.behind is None and m.from_us <= first and m.to_us >= last:
-                mask[p] = True
-            elif m.behind is None:
-                mask[p] |= (grid_us[:-1] >= m.from_us) & (grid_us[:-1] < m.to_us)
-    return mask
-
-
-def hanging(points: Sequence[Point], midnights_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """(points, days) whether each hung on the area at any time of the day; midnights_us: (days + 1,) [µs UTC]."""
-    mask = np.zeros((len(points), len(midnights_us) - 1), dtype=np.bool_)
-    first, last = int(midnights_us[0]), int(midnights_us[-1])
-    for p, point in enumerate(points):
-        for m in point.memberships:
-            if m.from_us <= first and m.to_us >= last:
-                mask[p] = True
-            else:
-                mask[p] |= (midnights_us[:-1] < m.to_us) & (midnights_us[1:] > m.from_us)
-    return mask
-
-
-def aligned(points: Sequence[Point], grid_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """(intervals,) False where a membership begins or ends within the interval: its sums would belong to two areas."""
-    mask = np.ones(len(grid_us) - 1, dtype=np.bool_)
-    first, last = int(grid_us[0]), int(grid_us[-1])
-    edges = {edge for point in points for m in point.memberships for edge in (m.from_us, m.to_us)}
-    for edge in edges:
-        if first < edge < last:
-            k = int(np.searchsorted(grid_us, edge, side="left"))
-            if grid_us[k] != edge:
-                mask[k - 1] = False
-    return mask

@@ -16,6 +16,7 @@ from headend.settlement.draft import Draft
 from headend.settlement.grid import DayRange, cells_of
 from headend.settlement.inputs import Inputs
 from headend.settlement.meter_days import MeterDays, blocks
+from headend.settlement.presence import Presence
 from headend.settlement.references import Past
 from headend.settlement.rulebook import NO_CATEGORY
 from headend.settlement.rules import Rules
@@ -26,7 +27,7 @@ from headend.store.intervals import MeterReadings, ReadingTable
 from headend.store.vectors import ABSENT
 from reconciliation import validation
 from reconciliation.cleaning import Cleaned
-from reconciliation.registers import NO_VALUE, IntervalQuality
+from reconciliation.registers import NO_VALUE, IntervalQuality, is_measured
 from reconciliation.validation import Flag
 
 Ints = npt.NDArray[np.int64]
@@ -37,7 +38,7 @@ Floats = npt.NDArray[np.float64]
 
 def flag_readings(flags: Flags, series: Series, cleaned: Cleaned, days: DayRange) -> None:
     """Carry what was said of single registers to the intervals that they end in, in place."""
-    owner = np.repeat(np.array([o.point for o in series.owners], dtype=np.int64), np.diff(series.offsets))
+    owner = np.repeat(series.point, np.diff(series.offsets))
     refused = np.zeros(cleaned.refused.size, dtype=np.int32) + int(Flag.REGISTER_DECREASED)
     stepped = np.flatnonzero(cleaned.flag)
     for rows, said in ((cleaned.refused, refused), (cleaned.source[stepped], cleaned.flag[stepped])):
@@ -63,16 +64,16 @@ def mean_voltages(points: Sequence[Point], readings: Mapping[int, MeterReadings]
     return means[:-1].reshape(len(points), days.intervals)
 
 
-def validate(inputs: Inputs, draft: Draft, voltage_dv: Ints, *, days: DayRange, rules: Rules, past: Past) -> None:
+def validate(inputs: Inputs, draft: Draft, voltage_dv: Ints, presence: Presence, *, rules: Rules, past: Past) -> None:
     """Run the rules and set their flags, in place. `past` gives settled days before the stretch."""
-    points = inputs.points
+    points, days = inputs.points, presence.days
     category = inputs.observed.category
     if category is None:
         category = np.full((len(points), len(days.days)), NO_CATEGORY, dtype=np.int64)
     present = draft.quality != IntervalQuality.ABSENT
     unread = validation.missing(present & (draft.quality != IntervalQuality.ESTIMATED), draft.served)
     draft.flags[unread] |= Flag.MISSING
-    capacity = _capacity_w(points, days)
+    capacity = _capacity_w(presence)
     for block in blocks(days):
         _judge_days(block, draft, present, voltage_dv, category=category, capacity=capacity, rules=rules)
     flag_zero_days(draft, points, category, days, rules=rules, past=past)
@@ -99,8 +100,7 @@ def _judge_days(
     if book.in_use("spike"):
         mark("spike", validation.spike(import_wh, there, **book.limits("spike", of_row)))
     if book.in_use("constant"):
-        quality = block.of(draft.quality)
-        read = (quality == IntervalQuality.MEASURED) | (quality == IntervalQuality.INTERPOLATED)
+        read = is_measured(block.of(draft.quality))
         intervals = np.asarray(book.limit("constant", "hours", of_row)) / hours
         mark("constant", validation.constant(import_wh, read, intervals=intervals))
     if book.in_use("voltage_band"):
@@ -120,14 +120,8 @@ def _voltage_band(dv: Ints, category: Ints, rules: Rules) -> Bools:
     return found
 
 
-def _capacity_w(points: Sequence[Point], days: DayRange) -> Floats:
+def _capacity_w(presence: Presence) -> Floats:
     """(P, D) what each connection carries; by the meters that served on the day. NaN: not known."""
-    current = np.array([np.nan if p.rated_current_a is None else p.rated_current_a for p in points], dtype=np.float64)
-    phases = np.ones((len(points), len(days.days)), dtype=np.int64)
-    midnights = days.grid_us[days.midnights]
-    for p, point in enumerate(points):
-        for installed in point.installations:
-            if installed.phases > 1:
-                here = (midnights[:-1] < installed.to_us) & (midnights[1:] > installed.from_us)
-                phases[p, here] = np.maximum(phases[p, here], installed.phases)
-    return np.stack([validation.capacity_w(current, phases[:, d]) for d in range(phases.shape[1])], axis=1)
+    current = [np.nan if p.rated_current_a is None else p.rated_current_a for p in presence.points]
+    phases = np.maximum(presence.highest(presence.column("phases")), 1)
+    return validation.capacity_w(np.array(current, dtype=np.float64)[:, None], phases)

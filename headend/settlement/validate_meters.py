@@ -15,7 +15,7 @@ from headend.domain.calendar import US_PER_S
 from headend.settlement.draft import Draft
 from headend.settlement.grid import DayRange, cells_of
 from headend.settlement.inputs import Inputs
-from headend.settlement.observations import Observations, reach_us
+from headend.settlement.observations import Observations, put_in
 from headend.settlement.rules import Rules
 from headend.settlement.topology import Installed
 from headend.store.intervals import MeterReadings, ReadingTable
@@ -44,11 +44,9 @@ def flag_meters(inputs: Inputs, draft: Draft, category: Ints, days: DayRange, ru
     if ReadingTable.of(inputs.readings).rows.flags.any():
         for p, installed, own in _installed(inputs):
             _stamps(marking, p, installed, own)
-    start_us, end_us = int(days.grid_us[0]), int(days.grid_us[-1])
-    for p, point in enumerate(inputs.points):
-        for installed in point.installations:
-            if start_us <= installed.from_us < end_us and installed.scope_from_us == installed.from_us:
-                _begin(marking, p, installed, inputs.readings.get(installed.meter_id), seen)
+    for p, installed in put_in(inputs.points, days):
+        if (read := inputs.readings.get(installed.meter_id)) is not None:
+            _begin(marking, p, installed, read, seen)
     noted = seen.phases.keys() | seen.other_values.keys() | seen.clocks.keys() | seen.tariffs.keys()
     if noted:
         rated = {p: point.rated_current_a for p, point in enumerate(inputs.points)}
@@ -74,10 +72,13 @@ class _Marking:
         """(n,) the category of a point in each interval."""
         return np.asarray(self._category[point, self._day_of[cells]])
 
-    def cells(self, ts_us: Ints, installed: Installed) -> tuple[Ints, Ints]:
-        """Which of the instants lie in the stretch while the meter served, and the intervals they end in."""
+    def cells(self, ts_us: Ints, installed: Installed, own: MeterReadings) -> tuple[Ints, Ints]:
+        """Which of the instants lie in the stretch while the meter served, and have a reading that counts; and the
+        intervals they end in.
+        """
         cell, inside = cells_of(ts_us - self.near_us, self.days.grid_us)
-        chosen = np.flatnonzero(inside & (ts_us >= installed.from_us) & (ts_us <= installed.to_us))
+        served = (ts_us >= installed.from_us) & (ts_us <= installed.to_us)
+        chosen = np.flatnonzero(inside & served & np.isin(ts_us, own.ts_us))
         return chosen, cell[chosen]
 
     def mark(self, rule: str, point: int, cells: Ints) -> None:
@@ -99,17 +100,15 @@ def _stamps(marking: _Marking, p: int, installed: Installed, own: MeterReadings)
     if not own.flags.any():
         return
     for rule, bit in (("clock_drift", _CLOCK_SUSPECT), ("in_future", _AHEAD)):
-        _, cells = marking.cells(own.ts_us[(own.flags & bit) != 0], installed)
+        _, cells = marking.cells(own.ts_us[(own.flags & bit) != 0], installed, own)
         marking.mark(rule, p, cells)
 
 
-def _begin(marking: _Marking, p: int, installed: Installed, own: MeterReadings | None, seen: Observations) -> None:
+def _begin(marking: _Marking, p: int, installed: Installed, own: MeterReadings, seen: Observations) -> None:
     """Readings from before the meter was installed, though it served nowhere else; said where its service begins."""
-    if own is None:
-        return
     cell = np.array([np.searchsorted(marking.days.grid_us, installed.from_us, side="right") - 1], dtype=np.int64)
     limits = marking.book.limits("before_installation", marking.categories(p, cell))
-    earliest = installed.from_us - reach_us(float(np.max(limits["reach_days"])))
+    earliest = installed.from_us - round(float(np.max(limits["reach_days"])) * 86_400 * US_PER_S)
     since = max(earliest, seen.served_until.get((installed.meter_id, installed.from_us), earliest))
     stray = own.ts_us[(own.ts_us > since) & (own.ts_us < installed.from_us)]
     early = validation.before_installation(
@@ -139,14 +138,10 @@ def _others(marking: _Marking, p: int, installed: Installed, own: MeterReadings,
     other = seen.other_values.get(installed.meter_id)
     if other is None:
         return
-    chosen, cells = marking.cells(other.ts_us, installed)
+    chosen, cells = marking.cells(other.ts_us, installed, own)
     tolerance = marking.book.limit("duplicate_other_value", "tolerance_wh", marking.categories(p, cells))
-    failed = np.zeros(chosen.size, dtype=np.bool_)
-    for direction in (0, 1):
-        failed |= validation.other_value(
-            other.kept_wh[chosen, direction], other.other_wh[chosen, direction], tolerance_wh=tolerance
-        )
-    marking.mark("duplicate_other_value", p, cells[failed & np.isin(other.ts_us[chosen], own.ts_us)])
+    failed = validation.other_value(other.kept_wh[chosen], other.other_wh[chosen], tolerance_wh=tolerance)
+    marking.mark("duplicate_other_value", p, cells[failed.any(axis=1)])
 
 
 def _tariffs(marking: _Marking, p: int, installed: Installed, own: MeterReadings, seen: Observations) -> None:
@@ -154,7 +149,7 @@ def _tariffs(marking: _Marking, p: int, installed: Installed, own: MeterReadings
     told = seen.tariffs.get(installed.meter_id)
     if told is None:
         return
-    chosen, cells = marking.cells(told.ts_us, installed)
+    chosen, cells = marking.cells(told.ts_us, installed, own)
     steps = marking.book.limit("tariff_sum", "steps", marking.categories(p, cells))
     step_wh = np.full(chosen.shape, float(installed.resolution_wh))
     if told.step_wh is not None:
@@ -163,7 +158,7 @@ def _tariffs(marking: _Marking, p: int, installed: Installed, own: MeterReadings
     span_wh = float(10**installed.digits * installed.resolution_wh)
     total_wh = total_wh + span_wh * np.rint((np.nansum(tariff_wh, axis=1) - total_wh) / span_wh)
     failed = validation.tariff_sum(tariff_wh, total_wh, step_wh, steps=steps)
-    marking.mark("tariff_sum", p, cells[failed & np.isin(told.ts_us[chosen], own.ts_us)])
+    marking.mark("tariff_sum", p, cells[failed])
 
 
 def _phases(
@@ -173,9 +168,7 @@ def _phases(
     told = seen.phases.get(installed.meter_id)
     if told is None:
         return
-    chosen, cells = marking.cells(told.ts_us, installed)
-    counts = np.isin(told.ts_us[chosen], own.ts_us)
-    chosen, cells = chosen[counts], cells[counts]
+    chosen, cells = marking.cells(told.ts_us, installed, own)
     category = marking.categories(p, cells)
     if installed.phases > 1:
         limits = marking.book.limits("phase_missing", category)
@@ -208,9 +201,7 @@ def _reversed(marking: _Marking, inputs: Inputs, draft: Draft) -> None:
     for p in np.flatnonzero(draft.export_wh.max(axis=1, initial=NO_VALUE) > floor).tolist():
         cells = np.flatnonzero(draft.export_wh[p] > floor)
         limits = marking.book.limits("reversed_flow", marking.categories(p, cells))
-        back = validation.energy_back(
-            draft.export_wh[p, cells][:, None], np.ones((cells.size, 1), dtype=np.bool_), floor_wh=limits["floor_wh"]
-        )[:, 0]
+        back = validation.energy_back(draft.export_wh[p, cells], floor_wh=limits["floor_wh"])
         fed = np.full(cells.shape, np.nan)
         for installed in inputs.points[p].installations:
             own = inputs.readings.get(installed.meter_id)

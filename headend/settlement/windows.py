@@ -14,15 +14,16 @@ import numpy.typing as npt
 from headend.domain.calendar import from_us
 from headend.settlement.grid import DayRange
 from headend.settlement.phases import area_phases
+from headend.settlement.presence import Presence
 from headend.settlement.rules import Rules
-from headend.settlement.topology import Point, aligned, counted, load_points
+from headend.settlement.topology import Point, load_points
 from headend.settlement.unmetered import unmetered_energy
 from headend.store import intervals, unmetered
 from headend.store.pool import Connection
 from headend.store.vectors import ABSENT
 from reconciliation import AreaWindow
 from reconciliation.balance import UnmeteredEnergy
-from reconciliation.registers import IntervalQuality
+from reconciliation.registers import IntervalQuality, is_measured
 from reconciliation.validation import Flag
 
 Floats = npt.NDArray[np.float64]
@@ -57,7 +58,8 @@ def load_window(connection: Connection, area_id: int, area: str, days: DayRange,
     start, end = days.bounds
     points = [p for p in load_points(connection, area_id, start, end) if p.installations]
     settled = _matrices(connection, points, days)
-    mask = counted(points, days.grid_us)
+    presence = Presence(points, days)
+    mask = presence.counted
     is_area = np.array([p.kind == "area" for p in points], dtype=np.bool_)
     chosen = np.flatnonzero(~is_area & mask.any(axis=1))
     firm = settled.firm()
@@ -68,7 +70,7 @@ def load_window(connection: Connection, area_id: int, area: str, days: DayRange,
     stated = intervals.resolution_of(connection, meters, start, end)
     into, out = _area_energy(firm, np.flatnonzero(is_area), mask)
     into, out = _without(into, out, unmetered_energy(unmetered.of_area(connection, area_id, start, end), days))
-    split = ~aligned(points, days.grid_us)
+    split = ~presence.aligned
     into[split], out[split] = np.nan, np.nan
     window = AreaWindow(
         area=area,
@@ -140,7 +142,7 @@ def _matrices(connection: Connection, points: Sequence[Point], days: DayRange) -
         voltage_v[i, here] = _nan(row["voltage_dv"]) / 10
         quality[i, here] = row["quality"]
         read[i, here] = (row["flags"] & Flag.MISSING) == 0
-    read &= np.isin(quality, (IntervalQuality.MEASURED, IntervalQuality.INTERPOLATED))
+    read &= is_measured(quality)
     return _Matrices(import_wh, export_wh, voltage_v, quality, read)
 
 

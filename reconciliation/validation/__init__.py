@@ -6,8 +6,6 @@ with version, thresholds and the reason for their defaults.
 
 from __future__ import annotations
 
-from typing import Final
-
 from reconciliation.validation.catalogue import RULES
 from reconciliation.validation.energy import (
     NOMINAL_V,
@@ -23,13 +21,11 @@ from reconciliation.validation.limits import Limit
 from reconciliation.validation.readings import (
     before_installation,
     clock_off,
-    in_future,
     other_value,
     register_decreased,
     tariff_sum,
 )
 from reconciliation.validation.rule import Rule, Threshold
-from reconciliation.validation.runs import longest_run
 from reconciliation.validation.supply import (
     current_gone,
     energy_back,
@@ -39,13 +35,9 @@ from reconciliation.validation.supply import (
     voltage_gone,
 )
 
-RULES_VERSION: Final = 1
-"""Stored with days that were settled before rule sets were kept."""
-
 __all__ = [
     "NOMINAL_V",
     "RULES",
-    "RULES_VERSION",
     "Flag",
     "Limit",
     "Rule",
@@ -58,8 +50,6 @@ __all__ = [
     "current_gone",
     "energy_back",
     "feeds_in",
-    "in_future",
-    "longest_run",
     "missing",
     "other_value",
     "power_back",

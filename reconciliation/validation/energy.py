@@ -24,7 +24,7 @@ _THIRD: Final = 3
 
 
 def capacity_w(rated_current_a: Floats, phases: Ints) -> Floats:
-    """(n,) float64 [W]: what a connection carries at nominal voltage."""
+    """float64 [W], of the shape that both make: what a connection carries at nominal voltage."""
     return rated_current_a * NOMINAL_V * phases
 
 

@@ -1,4 +1,7 @@
-"""Rules on single readings: registers that fall, instants that cannot be, clocks, values that contradict each other."""
+"""Rules on single readings: registers that fall, instants that cannot be, clocks, values that contradict each other.
+
+That a reading is stamped ahead of its arrival only who took it in can tell: it says so by a bit of the reading.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from reconciliation.validation.limits import Limit
+from reconciliation.validation.limits import Limit, column
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -15,13 +18,12 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 def register_decreased(value_wh: Ints, slack_wh: Ints) -> Bools:
-    """(n,) bool: a cumulative register lower than the one before it by more than its slack; the first one never."""
-    return np.diff(value_wh, prepend=value_wh[:1]) < -slack_wh
-
-
-def in_future(ts_us: Ints, now_us: int | Ints, tolerance_s: Limit) -> Bools:
-    """(n,) bool: stamped later than now (or than the instant at which each came in) and the tolerance [s]."""
-    return np.greater(ts_us, now_us + np.rint(np.asarray(tolerance_s) * 1e6).astype(np.int64))
+    """(n,) bool: a cumulative register lower than the one before it by more than the larger slack of the two [Wh]; the
+    first one never.
+    """
+    found = np.zeros(value_wh.size, dtype=np.bool_)
+    found[1:] = np.diff(value_wh) < -np.maximum(slack_wh[1:], slack_wh[:-1])
+    return found
 
 
 def before_installation(ts_us: Ints, from_us: Ints, *, tolerance_s: Limit = 0.0) -> Bools:
@@ -30,9 +32,9 @@ def before_installation(ts_us: Ints, from_us: Ints, *, tolerance_s: Limit = 0.0)
 
 
 def other_value(kept_wh: Floats, other_wh: Floats, *, tolerance_wh: Limit) -> Bools:
-    """(n,) bool: a second reading of one instant tells another register, by more than a tolerance [Wh]; NaN: none."""
+    """(n, r) bool: a second reading of one instant tells another register, by more than a tolerance [Wh]; NaN: none."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.abs(other_wh - kept_wh) > tolerance_wh, dtype=np.bool_)
+        return np.asarray(np.abs(other_wh - kept_wh) > column(tolerance_wh), dtype=np.bool_)
 
 
 def clock_off(offset_s: Floats, *, offset_limit_s: Limit) -> Bools:

@@ -37,9 +37,3 @@ def run_before(hits: Bools) -> Ints:
     place = np.arange(k, dtype=np.int64)
     last_miss = np.maximum.accumulate(np.where(hits, -1, place[None, :]), axis=1)
     return np.where(hits, place[None, :] - last_miss, 0)
-
-
-def longest_run(hits: Bools) -> int:
-    """Length of the longest run of True in (k,) bool."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], hits, [False]]).astype(np.int8)))
-    return int((edges[1::2] - edges[::2]).max(initial=0))

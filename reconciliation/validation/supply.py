@@ -49,11 +49,11 @@ def current_gone(current_a: Floats, rated_a: Floats, *, idle_share: Limit, load_
     return np.asarray(idle & loaded, dtype=np.bool_)
 
 
-def energy_back(export_wh: Ints, present: Bools, *, floor_wh: Limit) -> Bools:
-    """(n, k) bool: more energy than `floor_wh` [Wh] flowed back in an interval; whether something feeds in there is the
+def energy_back(export_wh: Ints, *, floor_wh: Limit) -> Bools:
+    """(n,) bool: more energy than `floor_wh` [Wh] flowed back in an interval; whether something feeds in there is the
     caller's knowledge.
     """
-    return np.asarray(present & (export_wh > column(floor_wh)), dtype=np.bool_)
+    return np.greater(export_wh, floor_wh)
 
 
 def power_back(power_w: Floats, *, floor_w: Limit) -> Bools:
