@@ -229,10 +229,11 @@ def list_balances(
     if period == "month":
         if vectors:
             raise invalid("intervals", "a month has none; wanted period=day")
-        months = rollups.balances(
-            request, parts, connection, "area", code, period=period, first=first, last=last, limit=limit, cursor=cursor
-        )
-        return rollups.answer(request, months, f"{code}-{period}")
+        wanted = rollups.asked(
+            request=request, parts=parts, connection=connection, period=period, first=first, last=last, limit=limit,
+            cursor=cursor,
+        )  # fmt: skip
+        return rollups.balances(wanted, "area", code)
     start, end = period_of_days(
         first, last, today=parts.today, default_days=28, most_days=MOST_DAYS_OF_INTERVALS if vectors else MOST_DAYS
     )

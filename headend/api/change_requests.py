@@ -7,22 +7,15 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from headend.api.deps import Instant
+from headend.api.deps import Instant, Text
 from headend.api.errors import Problem
 from headend.domain import changes as wanted
 from headend.domain.changes import LARGEST_REGISTER_WH, MOST_NAME, MOST_REASON, ChangeKind, ChangeOrder
 
-
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("holds a NUL character")
-    return value
-
-
-Line = Annotated[str, AfterValidator(_without_nul), Field(min_length=1, max_length=MOST_NAME)]
-Reason = Annotated[str, AfterValidator(_without_nul), Field(min_length=1, max_length=MOST_REASON)]
+Line = Annotated[Text, Field(min_length=1, max_length=MOST_NAME)]
+Reason = Annotated[Text, Field(min_length=1, max_length=MOST_REASON)]
 RegisterWh = Annotated[int, Field(ge=0, le=LARGEST_REGISTER_WH, description="raw, as the display shows it")]
 Multiplier = Annotated[Decimal, Field(gt=0, le=wanted.LARGEST_MULTIPLIER, decimal_places=4)]
 Sign = Annotated[Literal[1, -1], Field(description="-1: wired the other way round")]

@@ -21,8 +21,8 @@ from headend.domain.changes import ChangeKind, ChangeOrder
 from headend.domain.timeline import CategoryRow, InstallationRow, MembershipRow
 from headend.log import get_logger
 from headend.metrics import TOPOLOGY_CHANGES
-from headend.store import changes, discovered, topology
-from headend.store.changes import ChangeIdTaken, ChangeRefused, Preview, StoredChange
+from headend.store import changes, topology
+from headend.store.changes import ChangeIdTaken, ChangeRefused, Preview, StoredChange, Timeline
 from headend.store.pool import Connection
 
 router = APIRouter(tags=["changes"])
@@ -161,13 +161,12 @@ def list_changes(
     found = changes.listed(
         connection,
         usage_point_id=None if usage_point is None else _point_id(connection, usage_point),
-        area_id=None if area is None else _area_id(connection, area),
-        meter_id=None if manufacturer is None or serial is None else _meter_id(connection, manufacturer, serial),
+        area_id=None if area is None else area_id_of(connection, area),
+        meter_id=None if manufacturer is None or serial is None else meter_id_of(connection, manufacturer, serial),
         limit=limit + 1,
         before=before[0] if before else None,
     )
-    kept = found[:limit]
-    following = pagination.encode((kept[-1].number,)) if len(found) > limit else None
+    kept, following = pagination.cut(found, limit, lambda change: (change.number,))
     return Page(items=[change_made(one) for one in kept], next=following)
 
 
@@ -183,9 +182,7 @@ def one_change(change_id: UUID, connection: ReadDep) -> ChangeMade:
 @router.get("/usage-points/{code}/history", summary="What was true of a usage point", responses=describe(404))
 def history(code: str, connection: ReadDep) -> History:
     """Memberships, installations and categories from the first to the last."""
-    found = changes.timeline(connection, code)
-    if found is None:
-        raise unknown("usage-point", code)
+    found = timeline_of(connection, code)
     records = found.records
     return History(
         usage_point=found.code,
@@ -225,6 +222,14 @@ def made(parts: Parts, order: ChangeOrder, *, dry_run: bool) -> ChangeAnswer:
     return ChangeAnswer(change=change_made(change), effect=None if done is None else _effect(done))
 
 
+def timeline_of(connection: Connection, code: str) -> Timeline:
+    """What was true of a usage point. Raises Problem 404."""
+    found = changes.timeline(connection, code)
+    if found is None:
+        raise unknown("usage-point", code)
+    return found
+
+
 def change_made(found: StoredChange) -> ChangeMade:
     """A stored change as it is answered."""
     fields = {name: getattr(found, name) for name in ChangeMade.model_fields if name != "corrects"}
@@ -258,14 +263,16 @@ def _point_id(connection: Connection, code: str) -> int:
     return found
 
 
-def _area_id(connection: Connection, code: str) -> int:
-    found = discovered.area_id(connection, code)
+def area_id_of(connection: Connection, code: str) -> int:
+    """Number of an area. Raises Problem 404."""
+    found = topology.area_id(connection, code)
     if found is None:
         raise unknown("area", code)
     return found
 
 
-def _meter_id(connection: Connection, manufacturer: str, serial: str) -> int:
+def meter_id_of(connection: Connection, manufacturer: str, serial: str) -> int:
+    """Number of a meter. Raises Problem 404."""
     found = topology.find_meter(connection, manufacturer, serial)
     if found is None:
         raise unknown("meter", f"{manufacturer}/{serial}")

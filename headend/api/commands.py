@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from headend.api import pagination
-from headend.api.deps import Parts, PartsDep, ReadDep, unknown
+from headend.api.deps import Parts, PartsDep, ReadDep, Text, unknown
 from headend.api.errors import Problem, describe
 from headend.api.pagination import Cursor, Limit, Page
 from headend.domain.commands import MOST_NAME, MOST_TEXT, MOST_TTL_S, CommandKind, CommandState, CommandStep, Order
@@ -26,15 +26,6 @@ from headend.store.topology import StoredMeter, find_meter
 router = APIRouter(prefix="/meters/{manufacturer}/{serial}", tags=["commands"])
 
 CLOCK_READINGS = 60
-
-
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("holds a NUL character")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_without_nul)]
 
 
 class CommandRequest(BaseModel):

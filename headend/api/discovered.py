@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from headend.api import pagination
-from headend.api.deps import Instant, PartsDep, ReadDep, unknown
+from headend.api.deps import Instant, PartsDep, ReadDep, Text, unknown
 from headend.api.errors import Problem, describe
 from headend.api.pagination import Cursor, Limit, Page
 from headend.ingest.adoption import AdoptionRefused, AsConcentrator, AsMeter, Placing, UnknownDiscovered
@@ -56,13 +56,7 @@ class DiscoveredWithMessages(Discovered):
     first_messages: list[FirstMessage]
 
 
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("holds a NUL character")
-    return value
-
-
-Line = Annotated[str, AfterValidator(_without_nul), Field(min_length=1, max_length=100)]
+Line = Annotated[Text, Field(min_length=1, max_length=100)]
 
 
 class AdoptRequest(BaseModel):

@@ -24,10 +24,9 @@ SOURCES = {1: "modbus", 2: "mqtt", 3: "concentrator", 4: "manual"}
 """How a reading reached us, as stored."""
 
 
-class RegisterReading(BaseModel):
-    """The meter's registers at an instant, raw: no multiplier, no sign. Null: the meter did not say."""
+class RegisterValues(BaseModel):
+    """What a meter said at an instant, raw: no multiplier, no sign. Null: it did not say."""
 
-    ts: datetime
     import_wh: int | None
     export_wh: int | None
     voltage_v: float | None
@@ -40,6 +39,12 @@ class RegisterReading(BaseModel):
     voltage_phase_v: list[float | None] | None
     current_phase_a: list[float | None] | None
     source: str = Field(examples=["modbus"], description="modbus, mqtt, concentrator or manual")
+
+
+class RegisterReading(RegisterValues):
+    """The meter's registers at an instant."""
+
+    ts: datetime
     uncertainty_ms: int = Field(description="how far the stamped instant may be off")
     resolution_wh: int | None = Field(
         description="step of the energy registers at this value; null: not stated, the meter's own holds"
@@ -57,32 +62,15 @@ class MeterReadings(BaseModel):
     next: str | None = Field(description="cursor of the page after this one; null: this is the last")
 
 
-class RevisedValues(BaseModel):
-    """One of the values that came for an instant, raw. Null: it was not said."""
-
-    import_wh: int | None
-    export_wh: int | None
-    voltage_v: float | None
-    power_w: int | None
-    import_phase_wh: list[int | None] | None = Field(description="L1, L2, L3; null: not measured per phase")
-    export_phase_wh: list[int | None] | None
-    import_tariff_wh: list[int | None] | None = Field(
-        description="registers per rate, rate 1 first, up to the last one read; null: the meter told none"
-    )
-    voltage_phase_v: list[float | None] | None
-    current_phase_a: list[float | None] | None
-    source: str = Field(examples=["modbus"], description="modbus, mqtt, concentrator or manual")
-
-
 class Revision(BaseModel):
     """Another value for an instant of which the meter's reading was stored already."""
 
     ts: datetime
     noted_at: datetime = Field(description="when the other value came")
-    kept: RevisedValues = Field(
+    kept: RegisterValues = Field(
         description="what stays, as it stood when the other came; its power and phases only where the other has such"
     )
-    other: RevisedValues = Field(description="what came too, and is used for nothing")
+    other: RegisterValues = Field(description="what came too, and is used for nothing")
     rule: str = Field(examples=["first_stored"], description="what chose; first_stored: the one that was stored first")
 
 
@@ -150,49 +138,34 @@ def list_revisions(
     return Page(items=[_revision(row) for row in kept], next=following)
 
 
-def _revision(row: dict[str, Any]) -> Revision:
-    return Revision(
-        ts=row["ts"],
-        noted_at=row["noted_at"],
-        kept=_revised(row, "kept"),
-        other=_revised(row, "other"),
-        rule=row["rule"],
+def _revision(row: Mapping[str, Any]) -> Revision:
+    kept, other = (
+        RegisterValues(**_values(row, row[f"{which}_phases"] or {}, f"{which}_")) for which in ("kept", "other")
     )
+    return Revision(ts=row["ts"], noted_at=row["noted_at"], kept=kept, other=other, rule=row["rule"])
 
 
-def _revised(row: dict[str, Any], which: str) -> RevisedValues:
-    phases = row[f"{which}_phases"] or {}
-    source = row[f"{which}_source"]
-    return RevisedValues(
-        import_wh=row[f"{which}_import_wh"],
-        export_wh=row[f"{which}_export_wh"],
-        voltage_v=scaled(row[f"{which}_voltage_dv"], 10),
-        power_w=phases.get("power_w"),
-        import_phase_wh=_phases(phases, "import_l{}_wh"),
-        export_phase_wh=_phases(phases, "export_l{}_wh"),
-        import_tariff_wh=rates_of(phases),
-        voltage_phase_v=_phases(phases, "voltage_l{}_dv", 10),
-        current_phase_a=_phases(phases, "current_l{}_ma", 1000),
-        source=SOURCES.get(source, str(source)),
-    )
-
-
-def _reading(row: dict[str, Any]) -> RegisterReading:
+def _reading(row: Mapping[str, Any]) -> RegisterReading:
     return RegisterReading(
-        ts=row["ts"],
-        import_wh=row["import_wh"],
-        export_wh=row["export_wh"],
-        voltage_v=scaled(row["voltage_dv"], 10),
-        power_w=row["power_w"],
-        import_phase_wh=_phases(row, "import_l{}_wh"),
-        export_phase_wh=_phases(row, "export_l{}_wh"),
-        import_tariff_wh=rates_of(row),
-        voltage_phase_v=_phases(row, "voltage_l{}_dv", 10),
-        current_phase_a=_phases(row, "current_l{}_ma", 1000),
-        source=SOURCES.get(row["source"], str(row["source"])),
-        uncertainty_ms=row["uncertainty_ms"],
-        resolution_wh=row["resolution_wh"],
+        **_values(row, row), ts=row["ts"], uncertainty_ms=row["uncertainty_ms"], resolution_wh=row["resolution_wh"]
     )
+
+
+def _values(row: Mapping[str, Any], phases: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Fields of RegisterValues; `phases`: where power, phases and rates stand, `prefix`: of the other columns."""
+    source = row[f"{prefix}source"]
+    return {
+        "import_wh": row[f"{prefix}import_wh"],
+        "export_wh": row[f"{prefix}export_wh"],
+        "voltage_v": scaled(row[f"{prefix}voltage_dv"], 10),
+        "power_w": phases.get("power_w"),
+        "import_phase_wh": _phases(phases, "import_l{}_wh"),
+        "export_phase_wh": _phases(phases, "export_l{}_wh"),
+        "import_tariff_wh": rates_of(phases),
+        "voltage_phase_v": _phases(phases, "voltage_l{}_dv", 10),
+        "current_phase_a": _phases(phases, "current_l{}_ma", 1000),
+        "source": SOURCES.get(source, str(source)),
+    }
 
 
 def scaled(value: int | None, divisor: int) -> float | None:

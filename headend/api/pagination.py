@@ -28,9 +28,7 @@ class Page(BaseModel, Generic[Item]):
     next: str | None = Field(description="cursor of the page after this one; null: this is the last")
 
 
-def cut(
-    rows: Sequence[dict[str, Any]], limit: int, key: Callable[[dict[str, Any]], Sequence[Any]]
-) -> tuple[list[dict[str, Any]], str | None]:
+def cut(rows: Sequence[Item], limit: int, key: Callable[[Item], Sequence[Any]]) -> tuple[list[Item], str | None]:
     """The first `limit` of `rows` (fetched with limit + 1) and the cursor after them."""
     if len(rows) <= limit:
         return list(rows), None

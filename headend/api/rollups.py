@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import dropwhile
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from headend.api import csv_out, pagination
@@ -98,8 +99,11 @@ class Feeder(BaseModel):
     areas: int = Field(description="that hang on it now")
 
 
-def period_balance(row: Row, kind: type[PeriodBalance] = PeriodBalance) -> PeriodBalance:
-    """A row of `store.rollups.periods`."""
+Made = TypeVar("Made", bound=PeriodBalance)
+
+
+def period_balance(row: Row, kind: type[Made]) -> Made:
+    """A row of `store.rollups.periods`, whole or by parts."""
     values = {key: row[key] for key in kind.model_fields if key in row}
     return kind.model_validate(
         values
@@ -132,41 +136,55 @@ def _months_before(day: date, months: int) -> date:
     return date(max(year, 1), month + 1, 1)
 
 
-def balances(
-    request: Request,
-    parts: Parts,
-    connection: Connection,
-    scope: Scope,
-    code: str | None,
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """Which sums a request wants, and as what."""
+
+    request: Request
+    parts: Parts
+    connection: Connection
+    period: PeriodOfDays
+    first: date | None
+    last: date | None
+    limit: int
+    cursor: str | None
+
+
+def asked(
     *,
-    period: PeriodOfDays,
-    first: date | None,
-    last: date | None,
-    limit: int,
-    cursor: str | None,
-) -> tuple[list[PeriodBalance], str | None]:
-    """One page of a scope's sums, oldest first, and the cursor after it."""
-    start, end = days_of(parts, period, first, last)
-    if csv_out.wanted(request):  # a file has no next page
-        limit = _WHOLE
-    after = pagination.decode(cursor, pagination.day)
+    request: Request,
+    parts: PartsDep,
+    connection: ReadDep,
+    period: PeriodQuery = "month",
+    first: FirstDay = None,
+    last: LastDay = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Asked:
+    """The query of a station's or a feeder's balances."""
+    return Asked(
+        request=request, parts=parts, connection=connection, period=period, first=first, last=last, limit=limit,
+        cursor=cursor,
+    )  # fmt: skip
+
+
+def balances(wanted: Asked, scope: Scope, code: str) -> Page[PeriodBalance] | Response:
+    """One page of a scope's sums, oldest first; all of them at once where CSV was asked for."""
+    parts, as_csv = wanted.parts, csv_out.wanted(wanted.request)
+    start, end = days_of(parts, wanted.period, wanted.first, wanted.last)
+    limit = _WHOLE if as_csv else wanted.limit  # a file has no next page
+    after = pagination.decode(wanted.cursor, pagination.day)
     found = rollups.periods(
-        connection, scope, code, start, end, period=period, zone=parts.settings.settlement.zone,
+        wanted.connection, scope, code, start, end, period=wanted.period, zone=parts.settings.settlement.zone,
         after=after[0] if after else None, limit=limit + 1,
     )  # fmt: skip
     kept, following = pagination.cut(found, limit, lambda row: (row["period"],))
-    if first is None and after is None:  # nobody asked for the time before anything was settled
+    if wanted.first is None and after is None:  # nobody asked for the time before anything was settled
         kept = list(dropwhile(lambda row: row["missing"] == row["area_days"], kept))
-    return [period_balance(row) for row in kept], following
-
-
-def answer(
-    request: Request, found: tuple[list[PeriodBalance], str | None], name: str
-) -> Page[PeriodBalance] | Response:
-    """JSON, or CSV where that was asked for."""
-    if csv_out.wanted(request):
-        return csv_out.answer(found[0], list(PeriodBalance.model_fields), quote(name))
-    return Page(items=found[0], next=found[1])
+    items = [period_balance(row, PeriodBalance) for row in kept]
+    if as_csv:
+        return csv_out.answer(items, list(PeriodBalance.model_fields), quote(f"{code}-{wanted.period}"))
+    return Page(items=items, next=following)
 
 
 @router.get("/stations", summary="Supply stations", responses=describe())
@@ -190,25 +208,11 @@ def list_feeders(
     responses=describe(404) | csv_out.RESPONSES,
 )  # fmt: skip
 @router.get("/stations/{code}/balances.csv", include_in_schema=False, response_model=None)
-def station_balances(
-    *,
-    request: Request,
-    code: str,
-    parts: PartsDep,
-    connection: ReadDep,
-    period: PeriodQuery = "month",
-    first: FirstDay = None,
-    last: LastDay = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Page[PeriodBalance] | Response:
+def station_balances(code: str, wanted: Annotated[Asked, Depends(asked)]) -> Page[PeriodBalance] | Response:
     """Sums over the station's areas, oldest first. CSV with `Accept: text/csv`, or under `balances.csv`."""
-    if not rollups.stations(connection, code):
+    if not rollups.stations(wanted.connection, code):
         raise unknown("station", code)
-    found = balances(
-        request, parts, connection, "station", code, period=period, first=first, last=last, limit=limit, cursor=cursor
-    )
-    return answer(request, found, f"{code}-{period}")
+    return balances(wanted, "station", code)
 
 
 @router.get(
@@ -223,7 +227,7 @@ def station_parts(
     by: Literal["area", "feeder"] = "area",
     first: FirstDay = None,
     last: LastDay = None,
-) -> list[PeriodBalance]:
+) -> list[PartBalance]:
     """One row for each area or feeder: sums from `from` (default: the first of the month) to `to`, within one month."""
     if not rollups.stations(connection, code):
         raise unknown("station", code)
@@ -247,29 +251,8 @@ def _one_month(parts: Parts, first: date | None, last: date | None) -> tuple[dat
     responses=describe(404) | csv_out.RESPONSES,
 )  # fmt: skip
 @router.get("/feeders/{code}/balances.csv", include_in_schema=False, response_model=None)
-def feeder_balances(
-    *,
-    request: Request,
-    code: str,
-    parts: PartsDep,
-    connection: ReadDep,
-    period: PeriodQuery = "month",
-    first: FirstDay = None,
-    last: LastDay = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Page[PeriodBalance] | Response:
+def feeder_balances(code: str, wanted: Annotated[Asked, Depends(asked)]) -> Page[PeriodBalance] | Response:
     """Sums over the areas that hung on the feeder on each day, oldest first; CSV as for stations."""
-    if not rollups.feeders(connection, parts.clock(), code=code):
+    if not rollups.feeders(wanted.connection, wanted.parts.clock(), code=code):
         raise unknown("feeder", code)
-    found = balances(
-        request, parts, connection, "feeder", code, period=period, first=first, last=last, limit=limit, cursor=cursor
-    )
-    return answer(request, found, f"{code}-{period}")
-
-
-def part_of(row: Row) -> PartBalance:
-    """A row of `store.rollups.periods` by parts."""
-    made = period_balance(row, PartBalance)
-    assert isinstance(made, PartBalance)
-    return made
+    return balances(wanted, "feeder", code)

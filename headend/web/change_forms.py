@@ -1,39 +1,19 @@
 """Forms of changes and corrections as data: what each asks for, what stands in it beforehand, and the request it makes.
 
-The rule it keeps: of a correction only what was changed in the form is sent; an instant of the day on which the clocks
-change is not guessed.
+The rule it keeps: of a correction only what was changed in the form is sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from headend.domain.changes import ChangeKind
-from headend.web.render import CATEGORIES
-from headend.web.rollout_forms import wh_of_kwh
-
-FieldKind = Literal["text", "instant", "kwh", "multiplier", "whole", "choice"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Field:
-    """One thing to enter."""
-
-    name: str
-    """Key in the request; of a correction, in its `set`."""
-    label: str
-    chinese: str
-    kind: FieldKind = "text"
-    required: bool = False
-    hint: str = ""
-    choices: tuple[tuple[str, str], ...] = ()
-    suggests: str = ""
-    """Of what: `meters`, `areas` or `shared` usage points."""
+from headend.web.forms import CATEGORY, Field, local_instant, value_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,43 +29,32 @@ class ChangeForm:
     """Of a correction: the table of its row."""
 
 
-_CATEGORIES = (
-    ("residential", "居民"), ("production", "生产"), ("commercial", "商业"), ("irrigation", "农灌"),
-    ("public_lighting", "路灯"), ("temporary", "临时"),
-)  # fmt: skip
-_AT = Field(name="at", label="At", chinese="时间", kind="instant", required=True, hint="local time")
-_CATEGORY = Field(
-    name="category",
-    label="Category",
-    chinese="用电类别",
-    kind="choice",
-    required=True,
-    choices=tuple((word, f"{CATEGORIES[word]} {chinese}") for word, chinese in _CATEGORIES),
-)
+_AT = Field(name="at", label="At", chinese="时间", kind="instant", hint="local time")
 _SIGN = Field(
-    name="sign", label="Wired", chinese="接线方向", kind="choice", required=True,
+    name="sign", label="Wired", chinese="接线方向", kind="choice",
     choices=(("1", "the right way 正接"), ("-1", "the other way round 反接")),
 )  # fmt: skip
 _MULTIPLIER = Field(
-    name="multiplier", label="Multiplier", chinese="倍率", kind="multiplier", required=True,
+    name="multiplier", label="Multiplier", chinese="倍率", kind="multiplier",
     hint="current × voltage transformer ratio, such as 40 for 200/5",
 )  # fmt: skip
-_AREA = Field(name="area", label="Area", chinese="台区", required=True, suggests="areas")
+_AREA = Field(name="area", label="Area", chinese="台区", suggests="areas")
 _BEHIND = Field(
     name="behind", label="Behind the shared meter of", chinese="总表户号", hint="empty: supplied directly",
-    suggests="shared",
+    required=False, suggests="shared",
 )  # fmt: skip
 _METER = (
-    Field(name="manufacturer", label="Manufacturer", chinese="厂家", required=True),
-    Field(name="serial", label="Serial", chinese="表号", required=True, hint="as on the name plate", suggests="meters"),
+    Field(name="manufacturer", label="Manufacturer", chinese="厂家"),
+    Field(name="serial", label="Serial", chinese="表号", hint="as on the name plate", suggests="meters"),
 )
-_FROM = Field(name="valid_from", label="From", chinese="起", kind="instant", required=True)
-_TO = Field(name="valid_to", label="Until", chinese="止", kind="instant", hint="empty: it still holds")
-_SEAL = Field(name="seal", label="Seal number", chinese="封印号")
+_FROM = Field(name="valid_from", label="From", chinese="起", kind="instant")
+_TO = Field(name="valid_to", label="Until", chinese="止", kind="instant", required=False, hint="empty: it still holds")
+_SEAL = Field(name="seal", label="Seal number", chinese="封印号", required=False)
 
 
 def _register(name: str, label: str, chinese: str) -> Field:
-    return Field(name=name, label=f"{label}, kWh", chinese=chinese, kind="kwh", hint="as displayed; empty: not noted")
+    hint = "as displayed; empty: not noted"
+    return Field(name=name, label=f"{label}, kWh", chinese=chinese, kind="kwh", required=False, hint=hint)
 
 
 _START = (
@@ -110,7 +79,8 @@ _FORMS = (
         fields=(
             _AT, *_END, *_METER, *_START,
             Field(
-                name="multiplier", label="Multiplier", chinese="倍率", kind="multiplier", hint="empty: as before"
+                name="multiplier", label="Multiplier", chinese="倍率", kind="multiplier", required=False,
+                hint="empty: as before",
             ),
             _SEAL,
         ),
@@ -141,7 +111,7 @@ _FORMS = (
         title="Change the category",
         chinese="用电类别变更",
         question="What is it billed as from then on? A day counts as the category of its first instant.",
-        fields=(_AT, _CATEGORY),
+        fields=(_AT, CATEGORY),
     ),
     ChangeForm(
         kind=ChangeKind.REMOVE_SHARED_METER,
@@ -186,9 +156,11 @@ _FORMS = (
         chinese="更正用电类别",
         question="Enter what was true. The category before or after moves along.",
         fields=(
-            Field(name="valid_from", label="From", chinese="起", kind="instant", hint="empty: since ever"),
+            Field(
+                name="valid_from", label="From", chinese="起", kind="instant", required=False, hint="empty: since ever"
+            ),
             _TO,
-            _CATEGORY,
+            CATEGORY,
         ),
         table="categories",
     ),
@@ -205,13 +177,13 @@ _FORMS = (
         chinese="更正电能表参数",
         question="So it is whenever it served: all of its past is settled again.",
         fields=(
-            Field(name="digits", label="Digits of the register", chinese="位数", kind="whole", required=True),
+            Field(name="digits", label="Digits of the register", chinese="位数", kind="whole"),
             Field(
-                name="resolution_wh", label="Step of the register, Wh", chinese="最小分度", kind="whole", required=True,
+                name="resolution_wh", label="Step of the register, Wh", chinese="最小分度", kind="whole",
                 hint="10 where the display shows two decimals of a kWh",
             ),
             Field(
-                name="phases", label="Phases", chinese="相数", kind="choice", required=True,
+                name="phases", label="Phases", chinese="相数", kind="choice",
                 choices=(("1", "single-phase 单相"), ("3", "three-phase 三相")),
             ),
         ),
@@ -225,7 +197,8 @@ _FORMS = (
 )  # fmt: skip
 FORMS: Final[Mapping[ChangeKind, ChangeForm]] = {form.kind: form for form in _FORMS}
 HAPPENED: Final = tuple(form for form in _FORMS if not form.kind.corrects)
-_WHOLE: Final = ("digits", "resolution_wh", "phases", "sign")
+_NUMBERS: Final = ("phases", "sign")
+"""Choices that are numbers in the request."""
 
 
 def prefilled(form: ChangeForm, row: Mapping[str, Any], zone: ZoneInfo) -> dict[str, str]:
@@ -251,7 +224,8 @@ def read(
                 values[field.name] = None
             continue
         try:
-            values[field.name] = _value(field, text, zone)
+            value = value_of(field, text, zone)
+            values[field.name] = int(value) if field.name in _NUMBERS else value
         except ValueError as wrong:
             faults[field.name] = str(wrong)
     if stored is None or not form.fields:
@@ -259,26 +233,6 @@ def read(
     if {"manufacturer", "serial"} & values.keys():
         values |= {name: entered.get(name, "").strip() for name in ("manufacturer", "serial")}
     return {"set": values}, faults
-
-
-def local_instant(text: str, zone: ZoneInfo) -> datetime:
-    """The instant of a local date and time, with or without its offset.
-
-    Raises ValueError where it names no instant, or two.
-    """
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError as wrong:
-        raise ValueError(f"{text!r} is not a date and time such as 2026-11-23T14:05") from wrong
-    if given.tzinfo is not None:
-        return given.astimezone(UTC)
-    earlier, later = given.replace(tzinfo=zone, fold=0), given.replace(tzinfo=zone, fold=1)
-    if earlier.utcoffset() == later.utcoffset():
-        return earlier.astimezone(UTC)
-    if earlier.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != given:
-        raise ValueError(f"{text} does not exist: the clocks were put forward over it")
-    offsets = " or ".join(one.isoformat()[-6:] for one in (earlier, later))
-    raise ValueError(f"{text} happens twice on that day: write it with its offset, {offsets}")
 
 
 def _same(field: Field, text: str, before: str, zone: ZoneInfo) -> bool:
@@ -289,24 +243,6 @@ def _same(field: Field, text: str, before: str, zone: ZoneInfo) -> bool:
         return local_instant(text, zone) == local_instant(before, zone)
     except ValueError:
         return False
-
-
-def _value(field: Field, text: str, zone: ZoneInfo) -> Any:
-    """One value for the request. Raises ValueError."""
-    match field.kind:
-        case "instant":
-            return local_instant(text, zone).isoformat()
-        case "kwh":
-            return wh_of_kwh(text)
-        case "multiplier":
-            return text.replace(",", ".")
-        case "whole":
-            if not (text.isascii() and text.isdigit() and len(text) < 10):
-                raise ValueError(f"{text!r} is not a whole number")
-        case "choice":
-            if text not in dict(field.choices):
-                raise ValueError(f"{text!r} is not one of the choices")
-    return int(text) if field.name in _WHOLE else text
 
 
 def _text(field: Field, value: Any, zone: ZoneInfo) -> str:

@@ -151,7 +151,7 @@ def _value(name: str, value: Any, zone: ZoneInfo) -> str:
     if value is None:
         return {"valid_to": "still", "valid_from": "since ever", "behind": "nobody"}.get(name, "not noted")
     if name in ("valid_from", "valid_to"):
-        return _instant(datetime.fromisoformat(value), zone)
+        return text.exactly(datetime.fromisoformat(value), zone)
     if name.endswith("import_wh") or name.endswith("export_wh"):
         return f"{text.register(value)} kWh"
     words: Mapping[str, Callable[[Any], str]] = {
@@ -161,8 +161,3 @@ def _value(name: str, value: Any, zone: ZoneInfo) -> str:
         "resolution_wh": lambda step: f"{step} Wh",
     }
     return words.get(name, str)(value)
-
-
-def _instant(at: datetime, zone: ZoneInfo) -> str:
-    """To the second where there are seconds."""
-    return text.instant(at, zone) + (f":{at.second:02d}" if at.second else "")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from headend.domain.quality import Quality, ValidationFlag
+from headend.domain.quality import FAULTS, Quality
 from headend.settlement.edit_trial import Preview
 from headend.store.pool import Row
 from headend.store.vectors import ABSENT
@@ -39,17 +39,8 @@ def day(
             _hover(at, at + step, zone, quality=q, flags=f)
             for at, q, f in zip(starts, row["quality"], row["flags"], strict=True)
         ],
-        "faults": [bool(fault_bits(f)) for f in row["flags"]],
+        "faults": [bool(f & FAULTS) for f in row["flags"]],
     }
-
-
-def fault_bits(flags: int) -> int:
-    """Those of an interval's flags that say that something failed."""
-    return sum(int(flag) for flag in flag_words.flags_of(flags) if flag_words.FLAGS[flag].fault)
-
-
-FAULTS: Final = sum(int(flag) for flag in ValidationFlag if flag and flag_words.FLAGS[flag].fault)
-"""Every flag that says that something failed."""
 
 
 def _hover(start: datetime, end: datetime, zone: ZoneInfo, *, quality: int, flags: int) -> str:

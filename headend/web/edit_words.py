@@ -1,4 +1,4 @@
-"""Edits as people read and type them: energies in kWh to the Wh, instants of the zone, rules with their thresholds."""
+"""Edits as people read and type them: what was done and how it stands, energies in kWh, rules with their thresholds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from headend.domain.edits import MOST_TOTAL_WH, EditState
 from headend.domain.quality import ValidationFlag
 from headend.store.pool import Row
 from headend.web import text
-from headend.web.flag_words import FLAGS, FlagWords, flags_of
 
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "values": ("Energy set", "电量修改"),
@@ -52,8 +51,6 @@ STATES: Final[Mapping[EditState, StateWords]] = {
 """The word, the Chinese term, and what it means."""
 _NOT_THRESHOLDS: Final = {"version", "flag", "enabled", "category"}
 _SEPARATORS: Final = re.compile(r"[\s,;，；]+")
-_ENERGY: Final = re.compile(r"\b(\d+) Wh\b")
-_INSTANT: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?[+-]\d\d:\d\d")
 
 
 class Unreadable(ValueError):
@@ -78,24 +75,9 @@ def energy_wh(typed: str) -> int:
     return int(exact)
 
 
-def instant(typed: str, zone: ZoneInfo) -> datetime:
-    """An instant as a browser gives it (the zone's wall clock), or in ISO 8601 with offset. Raises Unreadable."""
-    try:
-        found = datetime.fromisoformat(typed.strip())
-    except ValueError as wrong:
-        raise Unreadable(f"{typed!r} is no date and time") from wrong
-    return found if found.tzinfo is not None else found.replace(tzinfo=zone)
-
-
 def typed(at: datetime, zone: ZoneInfo) -> str:
-    """The same for a field of a form."""
+    """An instant as a field of a form takes it."""
     return at.astimezone(zone).strftime("%Y-%m-%dT%H:%M")
-
-
-def plainly(said: str, zone: ZoneInfo) -> str:
-    """A refusal with Wh and instants as the page shows them elsewhere."""
-    said = _ENERGY.sub(lambda found: f"{text.register(int(found[1]))} kWh", said)
-    return _INSTANT.sub(lambda found: text.instant(datetime.fromisoformat(found[0]), zone), said)
 
 
 def thresholds(rules: Mapping[str, Any], flag: ValidationFlag, category: str) -> str:
@@ -123,11 +105,6 @@ def _named(key: str) -> str:
 
 def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-
-
-def said_of(flags: int) -> list[tuple[ValidationFlag, FlagWords]]:
-    """The flags of an interval with their words."""
-    return [(flag, FLAGS[flag]) for flag in flags_of(flags)]
 
 
 def sums(edit: Row) -> tuple[int | None, int | None]:

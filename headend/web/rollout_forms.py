@@ -7,31 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from headend.rollout.checklist import Step
+from headend.web.forms import CATEGORY, Field, value_of
 from headend.web.text import humanise, instant, register
-
-FieldKind = Literal["text", "note", "integer", "kwh", "instant", "choice"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Field:
-    """One thing to enter."""
-
-    name: str
-    """Key in the evidence."""
-    label: str
-    chinese: str
-    kind: FieldKind = "text"
-    required: bool = True
-    hint: str = ""
-    choices: tuple[tuple[str, str], ...] = ()
-    group: str = ""
-    """What a run of fields is entered for, where that is not always so; empty: always."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +28,6 @@ class StepForm:
     fields: tuple[Field, ...]
 
 
-_CATEGORIES = (
-    ("residential", "Residential 居民"), ("production", "Production 生产"), ("commercial", "Commercial 商业"),
-    ("irrigation", "Irrigation 农灌"), ("public_lighting", "Public lighting 路灯"), ("temporary", "Temporary 临时"),
-)  # fmt: skip
 _PHASES = (("L1", "L1 (A)"), ("L2", "L2 (B)"), ("L3", "L3 (C)"), ("L123", "Three-phase 三相"))
 
 _PRODUCTION_METER = "Production got a usage point and a meter of its own"
@@ -72,8 +50,8 @@ _FORMS = (
         explanation="Who lives behind the shared meter here, and how are they supplied?",
         button="Close survey",
         fields=(
-            Field(name="people", label="People", chinese="人口", kind="integer", hint="who live or work here"),
-            Field(name="category", label="Category", chinese="用电类别", kind="choice", choices=_CATEGORIES),
+            Field(name="people", label="People", chinese="人口", kind="whole", hint="who live or work here"),
+            CATEGORY,
             Field(name="phase", label="Phase", chinese="相别", kind="choice", choices=_PHASES),
             _NOTE,
         ),
@@ -137,8 +115,6 @@ _FORMS = (
 )
 FORMS: Mapping[Step, StepForm] = {form.step: form for form in _FORMS}
 
-_LARGEST_KWH = Decimal(10) ** 12
-
 
 def read(step: Step, entered: Mapping[str, str], zone: ZoneInfo) -> tuple[dict[str, Any], dict[str, str]]:
     """(evidence, faults by field) of a form. What was left empty is in neither: the rollout says that it is missing."""
@@ -149,45 +125,10 @@ def read(step: Step, entered: Mapping[str, str], zone: ZoneInfo) -> tuple[dict[s
         if not text:
             continue
         try:
-            evidence[field.name] = _read(field, text, zone)
+            evidence[field.name] = value_of(field, text, zone)
         except ValueError as wrong:
             faults[field.name] = str(wrong)
     return evidence, faults
-
-
-def _read(field: Field, text: str, zone: ZoneInfo) -> Any:
-    match field.kind:
-        case "integer":
-            if not (text.isascii() and text.isdigit() and len(text) < 10):
-                raise ValueError(f"{text!r} is not a whole number")
-            return int(text)
-        case "kwh":
-            return wh_of_kwh(text)
-        case "instant":
-            try:
-                given = datetime.fromisoformat(text)
-            except ValueError as wrong:
-                raise ValueError(f"{text!r} is not a date and time such as 2026-11-23T14:05") from wrong
-            local = given if given.tzinfo is not None else given.replace(tzinfo=zone)
-            return local.astimezone(UTC).isoformat()
-        case "choice":
-            if text not in dict(field.choices):
-                raise ValueError(f"{text!r} is not one of the choices")
-    return text
-
-
-def wh_of_kwh(text: str) -> int:
-    """A register entered in kWh, in Wh. Raises ValueError."""
-    try:
-        kwh = Decimal(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
-    except InvalidOperation as wrong:
-        raise ValueError(f"{text!r} is not a register in kWh such as 1234.56") from wrong
-    if not kwh.is_finite() or not 0 <= kwh < _LARGEST_KWH:
-        raise ValueError(f"{text!r} is not a register in kWh such as 1234.56")
-    wh = kwh * 1000
-    if wh != wh.to_integral_value():
-        raise ValueError(f"{text!r} has more than three decimals; a register is read to the Wh")
-    return int(wh)
 
 
 def shown(step: Step, evidence: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]:

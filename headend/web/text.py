@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -99,6 +100,31 @@ def likelihood(value: float) -> str:
 def instant(value: datetime | None, zone: ZoneInfo) -> str:
     """Local date and time to the minute."""
     return MISSING if value is None else value.astimezone(zone).strftime("%Y-%m-%d %H:%M")
+
+
+def exactly(value: datetime, zone: ZoneInfo) -> str:
+    """The same, to the second where there are seconds: one minute is not before itself."""
+    return instant(value, zone) + (f":{value.second:02d}" if value.second else "")
+
+
+_ENERGY = re.compile(r"\b(\d+)(?: to (\d+))? Wh\b")
+_INSTANT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[+-]\d\d:\d\d|Z)")
+
+
+def plainly(said: str, zone: ZoneInfo) -> str:
+    """A sentence of ours with its Wh and instants as pages show them elsewhere."""
+    return _INSTANT.sub(lambda found: _there(found[0], zone), _ENERGY.sub(_in_kwh, said))
+
+
+def _in_kwh(found: re.Match[str]) -> str:
+    return " to ".join(register(int(wh)) for wh in found.groups() if wh is not None) + " kWh"
+
+
+def _there(written: str, zone: ZoneInfo) -> str:
+    try:
+        return exactly(datetime.fromisoformat(written), zone)
+    except (ValueError, OverflowError):  # no instant, or beyond the zone's calendar: it stays as it was said
+        return written
 
 
 def day(value: date | None) -> str:

@@ -166,7 +166,7 @@ def _months(parts: Parts, connection: Connection, code: str) -> list[PeriodBalan
     """Newest first; months before the first settled day are left out."""
     first, last = days_of(parts, "month", None, None)
     found = rollups.periods(connection, "area", code, first, last, period="month", zone=parts.settings.settlement.zone)
-    return [period_balance(row) for row in reversed(found) if row["missing"] < row["area_days"]]
+    return [period_balance(row, PeriodBalance) for row in reversed(found) if row["missing"] < row["area_days"]]
 
 
 def loading_of(row: Mapping[str, Any]) -> dict[str, int] | None:

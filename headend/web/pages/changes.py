@@ -6,35 +6,31 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from headend.api import pagination
 from headend.api.change_requests import ChangeRequest, order_of
-from headend.api.changes import Effect, made
+from headend.api.changes import Effect, area_id_of, made, meter_id_of, timeline_of
 from headend.api.deps import Instant, Parts, PartsDep, ReadDep, invalid, unknown
 from headend.api.errors import Problem
 from headend.domain.changes import ChangeKind, ChangeOrder
 from headend.domain.timeline import Span
-from headend.store import change_lists, changes, discovered, views
+from headend.store import change_lists, changes, views
 from headend.store.changes import StoredChange, Timeline
 from headend.store.pool import Connection
 from headend.store.topology import find_meter, membership_at
-from headend.web import change_forms, change_words
+from headend.web import change_forms, change_words, text
 from headend.web.change_forms import FORMS, HAPPENED, ChangeForm
-from headend.web.edit_words import plainly
-from headend.web.pages.rollout import form_of
 from headend.web.render import page
+from headend.web.sent_forms import OPERATOR, FormDep, done, name_of
 
 router = APIRouter(include_in_schema=False)
 
 CHANGES_OF_A_PAGE: Final = 50
-_NAME_COOKIE = "headend_operator"
-_NAME_COOKIE_AGE_S = 90 * 86400
 _REQUEST: Final[TypeAdapter[Any]] = TypeAdapter(ChangeRequest)
 _INSTANT: Final[TypeAdapter[datetime]] = TypeAdapter(Instant)
 _ROW_NOUNS: Final = {"installations": "installation", "memberships": "membership", "categories": "category"}
@@ -72,7 +68,7 @@ def history(
     *, code: str, request: Request, parts: PartsDep, connection: ReadDep, cursor: str | None = None
 ) -> Response:
     """The timeline, every row with what can be done about it, and the changes newest first."""
-    found = _timeline(connection, code)
+    found = timeline_of(connection, code)
     listed, following = _listed(connection, cursor, usage_point_id=found.usage_point_id)
     hangs = membership_at(connection, found.usage_point_id, parts.clock())
     return page(
@@ -103,15 +99,9 @@ def listed_changes(
     """Changes of an area, a meter, or all, newest first."""
     about: dict[str, int] = {}
     if area:
-        area_id = discovered.area_id(connection, area)
-        if area_id is None:
-            raise unknown("area", area)
-        about["area_id"] = area_id
+        about["area_id"] = area_id_of(connection, area)
     if manufacturer and serial:
-        meter = find_meter(connection, manufacturer, serial)
-        if meter is None:
-            raise unknown("meter", f"{manufacturer}/{serial}")
-        about["meter_id"] = meter.meter_id
+        about["meter_id"] = meter_id_of(connection, manufacturer, serial)
     listed, following = _listed(connection, cursor, **about)
     return page(
         request,
@@ -140,12 +130,12 @@ def ask(
     about = About(
         kind=kind, usage_point=usage_point, since=since, manufacturer=manufacturer, serial=serial, undoes=undoes
     )
-    entered = {"by": unquote(request.cookies.get(_NAME_COOKIE, ""))}
+    entered = {"by": name_of(request, OPERATOR)}
     return _form(request, connection, about, entered)
 
 
 @router.post("/changes/new")
-def send(request: Request, parts: PartsDep, form: Annotated[dict[str, str], Depends(form_of)]) -> Response:
+def send(request: Request, parts: PartsDep, form: FormDep) -> Response:
     """Look at a change (`step` look), or make it (`step` make); what is wrong is shown beside what was entered."""
     about = _about(form)
     looking = form.get("step") != "make"
@@ -166,10 +156,7 @@ def send(request: Request, parts: PartsDep, form: Annotated[dict[str, str], Depe
             refusal = None if faults and faults.keys() <= known else problem
         else:
             if answer.change is not None:
-                done: Response = RedirectResponse(f"{about.back}#changes", status_code=303)
-                by = quote(order.by)
-                done.set_cookie(_NAME_COOKIE, by, max_age=_NAME_COOKIE_AGE_S, httponly=True, samesite="lax")
-                return done
+                return done(f"{about.back}#changes", OPERATOR, order.by)
             effect = answer.effect
     with views.reading(parts.store) as connection:
         return _form(request, connection, about, form, faults=faults, refusal=refusal, effect=effect)
@@ -205,7 +192,7 @@ def _form(
         faults=faults or {},
         refusal=refusal,
         effect=effect,
-        plainly=lambda said: plainly(said, zone),
+        plainly=lambda said: text.plainly(said, zone),
         change_id=str(uuid4()) if taken else entered.get("change_id") or str(uuid4()),
         areas=change_lists.areas(connection),
         shared=change_lists.shared_points(connection, about.usage_point),
@@ -274,7 +261,7 @@ def _row(connection: Connection, about: About) -> dict[str, Any] | None:
             raise unknown("meter", f"{about.manufacturer}/{about.serial}")
         return asdict(meter)
     if about.usage_point or about.kind is not ChangeKind.UNDO:
-        found = _timeline(connection, about.usage_point)
+        found = timeline_of(connection, about.usage_point)
         if form.table:
             rows: tuple[Span, ...] = getattr(found.records, form.table)
             wanted = None if not about.since else _instant(about.since)
@@ -305,13 +292,6 @@ def _undone(connection: Connection, about: About) -> StoredChange | None:
     return found
 
 
-def _timeline(connection: Connection, code: str) -> Timeline:
-    found = changes.timeline(connection, code)
-    if found is None:
-        raise unknown("usage-point", code)
-    return found
-
-
 def _can(form: ChangeForm, point: Timeline) -> bool:
     """Whether a change makes sense at a usage point of this kind."""
     match form.kind:
@@ -325,7 +305,4 @@ def _can(form: ChangeForm, point: Timeline) -> bool:
 def _listed(connection: Connection, cursor: str | None, **about: int) -> tuple[list[StoredChange], str | None]:
     before = pagination.decode(cursor, pagination.whole)
     found = changes.listed(connection, limit=CHANGES_OF_A_PAGE + 1, before=before[0] if before else None, **about)
-    kept = found[:CHANGES_OF_A_PAGE]
-    if len(found) == len(kept):
-        return kept, None
-    return kept, pagination.encode((kept[-1].number,))
+    return pagination.cut(found, CHANGES_OF_A_PAGE, lambda change: (change.number,))

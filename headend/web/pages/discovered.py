@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
-from urllib.parse import quote, unquote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from headend.api import pagination
@@ -18,14 +16,13 @@ from headend.api.errors import Problem
 from headend.store import discovered, topology, views
 from headend.store.pool import Connection, Row
 from headend.web import payload
-from headend.web.pages.rollout import form_of
+from headend.web.forms import wh_of_kwh
 from headend.web.render import page
-from headend.web.rollout_forms import wh_of_kwh
+from headend.web.sent_forms import CREW, FormDep, done, name_of
 
 router = APIRouter(include_in_schema=False)
 
 ROWS_OF_A_PAGE = 100
-_NAME_COOKIE = "headend_crew"
 _FIELDS: Final = (
     "by", "model", "phases", "digits", "resolution_wh", "usage_point", "installed_at", "multiplier", "seal", "area",
 )  # fmt: skip
@@ -83,21 +80,19 @@ def one(
         "phases": str(row["phases_guess"] or ""),
         "usage_point": usage_point or "",
         "installed_at": _local(row["first_seen_at"], parts) if usage_point else "",
-        "by": unquote(request.cookies.get(_NAME_COOKIE, "")),
+        "by": name_of(request, CREW),
     }
     told = None if of is None else {"of": of, "understood": understood, "readings": readings}
     return _page(request, connection, row, entered, told=told)
 
 
 @router.post("/discovered/{discovered_id}/adopt")
-def adopt(
-    discovered_id: DiscoveredId, request: Request, parts: PartsDep, form: Annotated[dict[str, str], Depends(form_of)]
-) -> Response:
+def adopt(discovered_id: DiscoveredId, request: Request, parts: PartsDep, form: FormDep) -> Response:
     """Adopt it from its form; what does not fit is shown beside what was entered."""
     faults: list[str] = []
     try:
         wanted = AdoptRequest.model_validate(_values(form, parts))
-        done = adopted(parts, discovered_id, wanted)
+        made = adopted(parts, discovered_id, wanted)
     except ValidationError as error:
         faults = [
             f"{'.'.join(str(p) for p in e['loc']) or 'form'}: {e['msg'].removeprefix('Value error, ')}"
@@ -110,10 +105,8 @@ def adopt(
             raise
         faults = [problem.detail]
     else:
-        told = f"of={done.messages_replayed}&understood={done.messages_understood}&readings={done.readings_stored}"
-        answer: Response = RedirectResponse(f"/discovered/{discovered_id}?{told}", status_code=303)
-        answer.set_cookie(_NAME_COOKIE, quote(wanted.by), max_age=90 * 86400, httponly=True, samesite="lax")
-        return answer
+        told = f"of={made.messages_replayed}&understood={made.messages_understood}&readings={made.readings_stored}"
+        return done(f"/discovered/{discovered_id}?{told}", CREW, wanted.by)
     with views.reading(parts.store) as connection:
         return _page(request, connection, _existing(connection, discovered_id), form, faults=faults, status=422)
 

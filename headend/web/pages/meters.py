@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
@@ -25,8 +25,8 @@ from headend.store.pool import Connection, Row
 from headend.store.topology import StoredMeter, find_meter
 from headend.web import meter_words, plots, revision_words, text
 from headend.web.pages.field import OUTCOMES
-from headend.web.pages.rollout import form_of
 from headend.web.render import page
+from headend.web.sent_forms import OPERATOR, FormDep, done, name_of
 
 router = APIRouter(include_in_schema=False, prefix="/meters/{manufacturer}/{serial}")
 
@@ -34,8 +34,6 @@ COMMANDS: Final = 10
 EVENTS: Final = 20
 REVISIONS: Final = 10
 _REFRESH_BUSY_S, _REFRESH_S = 2, 20
-_NAME_COOKIE = "headend_operator"
-_NAME_COOKIE_AGE_S = 90 * 86400
 _LAST_DIGITS = 4
 """Of the serial, entered by whoever switches a relay: one more look at which door it is."""
 _FIELDS: Final = {"requested_by": "by"}
@@ -91,9 +89,7 @@ def meter(
 
 
 @router.post("/reads")
-def live_read(
-    manufacturer: str, serial: str, parts: PartsDep, form: Annotated[dict[str, str], Depends(form_of)]
-) -> Response:
+def live_read(manufacturer: str, serial: str, parts: PartsDep, form: FormDep) -> Response:
     """Have the meter, or its clock, read now; the page then waits for the answer."""
     what = form.get("what", "registers")
     if what not in ("registers", "clock"):
@@ -117,18 +113,12 @@ def ask(
 ) -> Response:
     """The question before a command: what will happen, to whom, and why it is wanted."""
     row = _row(connection, parts, manufacturer, serial)
-    entered = {"by": unquote(request.cookies.get(_NAME_COOKIE, "")), "ttl_s": str(parts.settings.commands.ttl_s)}
+    entered = {"by": name_of(request, OPERATOR), "ttl_s": str(parts.settings.commands.ttl_s)}
     return _question(request, connection, row, kind, wanted, entered=entered)
 
 
 @router.post("/command")
-def command(
-    manufacturer: str,
-    serial: str,
-    request: Request,
-    parts: PartsDep,
-    form: Annotated[dict[str, str], Depends(form_of)],
-) -> Response:
+def command(manufacturer: str, serial: str, request: Request, parts: PartsDep, form: FormDep) -> Response:
     """Ask for a command from its form; what is wrong is shown beside what was entered."""
     try:
         kind = CommandKind(form.get("kind", ""))
@@ -147,10 +137,7 @@ def command(
         except CommandIdTaken as error:
             refusal = Problem(status=409, code="command-id-taken", detail=str(error))
         else:
-            answer: Response = RedirectResponse(f"{_path(manufacturer, serial)}#commands", status_code=303)
-            by = quote(order.requested_by)
-            answer.set_cookie(_NAME_COOKIE, by, max_age=_NAME_COOKIE_AGE_S, httponly=True, samesite="lax")
-            return answer
+            return done(f"{_path(manufacturer, serial)}#commands", OPERATOR, order.requested_by)
     with views.reading(parts.store) as connection:
         row = _row(connection, parts, manufacturer, serial)
         return _question(

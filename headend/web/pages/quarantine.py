@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from headend.api import pagination
@@ -25,9 +25,9 @@ from headend.api.quarantine import (
 from headend.ingest.quarantine import Outcome
 from headend.store import quarantine as kept
 from headend.store.quarantine import Search
-from headend.web.pages.rollout import form_of
 from headend.web.payload import shown
 from headend.web.render import page
+from headend.web.sent_forms import FormDep
 
 router = APIRouter(include_in_schema=False)
 
@@ -130,7 +130,7 @@ def messages(
 
 
 @router.post("/quarantine/replay")
-def replay_many(parts: PartsDep, form: Annotated[dict[str, str], Depends(form_of)]) -> Response:
+def replay_many(parts: PartsDep, form: FormDep) -> Response:
     """Try again what is open and fits the filter that the page showed: the oldest, a bounded number."""
     chosen = {key: form.get(key, "") for key in _FILTERS}
     answer = replayed(parts, _search(parts, chosen))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-from urllib.parse import quote, unquote
+from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Request, Response
 
 from headend.api.areas import coverage_of
 from headend.api.deps import Decided, Parts, PartsDep, ReadDep, invalid, unknown
@@ -17,25 +16,15 @@ from headend.api.rollout import states_of
 from headend.rollout.checklist import Step, StepRefused
 from headend.store import views
 from headend.store.pool import Connection, Row
+from headend.web.forms import Field
 from headend.web.render import page
-from headend.web.rollout_forms import FORMS, Field, read, shown
+from headend.web.rollout_forms import FORMS, read, shown
 from headend.web.rollout_words import plainly
+from headend.web.sent_forms import CREW, FormDep, done, name_of
 
 router = APIRouter(include_in_schema=False)
 
 MOST_PREMISES = 1000
-_NAME_COOKIE = "headend_crew"
-_NAME_COOKIE_AGE_S = 90 * 86400
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """The fields of a sent form; files are ignored."""
-    async with request.form(max_files=0, max_fields=50) as form:
-        found = {key: value for key, value in form.items() if isinstance(value, str)}
-    for key, value in found.items():
-        if "\0" in value:
-            raise invalid(key, "holds a NUL character")
-    return found
 
 
 @router.get("/rollout")
@@ -71,9 +60,7 @@ def premises(code: str, request: Request, parts: PartsDep, _decided: Decided, co
 
 
 @router.post("/rollout/premises/{code}/steps/{step}")
-def close_step(
-    code: str, step: Step, request: Request, parts: PartsDep, form: Annotated[dict[str, str], Depends(form_of)]
-) -> Response:
+def close_step(code: str, step: Step, request: Request, parts: PartsDep, form: FormDep) -> Response:
     """Close a step from its form; what is missing is shown beside what was entered."""
     by = form.get("by", "").strip()
     evidence, faults = read(step, form, parts.calendar.zone)
@@ -90,9 +77,7 @@ def close_step(
         except StepRefused as error:
             refusal = error
     if not faults and refusal is None:
-        answer: Response = RedirectResponse(f"/rollout/premises/{quote(code, safe='')}", status_code=303)
-        answer.set_cookie(_NAME_COOKIE, quote(by), max_age=_NAME_COOKIE_AGE_S, httponly=True, samesite="lax")
-        return answer
+        return done(f"/rollout/premises/{quote(code, safe='')}", CREW, by)
     with views.reading(parts.store) as connection:
         return _premises_page(
             request,
@@ -142,7 +127,7 @@ def _premises_page(
         plainly=lambda said: plainly(said, zone),
         noted=lambda step, evidence: shown(step, evidence, zone),
         stock=views.stock_meters(connection, row["area_id"], now=parts.clock()),
-        by=attempt["entered"].get("by", "") if attempt else unquote(request.cookies.get(_NAME_COOKIE, "")),
+        by=attempt["entered"].get("by", "") if attempt else name_of(request, CREW),
         client_id=str(uuid4()),
         refresh_s=3 if any(state.condition == "waiting" for state in states) else None,
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from headend.api.deps import Parts, PartsDep, ReadDep, invalid, unknown
-from headend.api.rollups import PartBalance, days_of, part_of, period_balance
+from headend.api.rollups import PartBalance, PeriodBalance, days_of, period_balance
 from headend.domain.calendar import EARLIEST
 from headend.store import rollups
 from headend.store.pool import Connection
@@ -34,7 +34,7 @@ def stations(request: Request, parts: PartsDep, connection: ReadDep, month: Mont
     """Every station in one month."""
     first, last = month_of(parts, month)
     found = {
-        row["part"]: part_of(row)
+        row["part"]: period_balance(row, PartBalance)
         for row in rollups.periods(
             connection, "all", None, first, last, period="month", zone=parts.settings.settlement.zone, by="station"
         )
@@ -127,7 +127,7 @@ def _month(
 ) -> list[PartBalance]:
     """One month's sums of a scope by its parts."""
     found = rollups.periods(connection, *where, *days, period="month", zone=parts.settings.settlement.zone, by=by)
-    return [part_of(row) for row in found]
+    return [period_balance(row, PartBalance) for row in found]
 
 
 def _frame(parts: Parts, first: date, last: date) -> dict[str, Any]:
@@ -157,7 +157,11 @@ def _body(
     first, last = days
     year = days_of(parts, "month", None, last)
     months = rollups.periods(connection, *where, *year, period="month", zone=parts.settings.settlement.zone)
-    shown = [period_balance(row) for row in months if row["period"] == first or row["missing"] < row["area_days"]]
+    shown = [
+        period_balance(row, PeriodBalance)
+        for row in months
+        if row["period"] == first or row["missing"] < row["area_days"]
+    ]
     areas = _month(parts, connection, where, days, "area")
     return _frame(parts, first, last) | {
         "sum": next((m for m in shown if m.period == first), None),

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal
-from urllib.parse import unquote
 from uuid import uuid4
 
 from fastapi import Request, Response
@@ -16,17 +15,17 @@ from headend.api.errors import Problem
 from headend.api.meters import SOURCES
 from headend.api.usage_points import covering, existing
 from headend.domain.edits import EditState
-from headend.domain.quality import Quality, ValidationFlag
+from headend.domain.quality import FAULTS, Quality, ValidationFlag
 from headend.settlement.edit_trial import Preview
 from headend.store import edits, rule_sets, usage_points, views
 from headend.store.pool import Connection, Row
 from headend.store.vectors import ABSENT
 from headend.web import day_plot, edit_words, flag_words, text
 from headend.web.render import page
+from headend.web.sent_forms import OPERATOR, name_of
 
 STRIP_DAYS: Final = 31
 MOST_READINGS: Final = 1_500
-NAME_COOKIE: Final = "headend_operator"
 Direction = Literal["import", "export"]
 
 
@@ -90,10 +89,10 @@ def day_page(  # noqa: PLR0917 what a page is made of
         waiting=edits.waiting(connection, point, day),
         answer=answer,
         tried=None if answer.tried is None else _tried(answer.tried),
-        by=answer.entered.get("by") or unquote(request.cookies.get(NAME_COOKIE, "")),
+        by=answer.entered.get("by") or name_of(request, OPERATOR),
         edit_id=str(uuid4()),
         typed=lambda at: edit_words.typed(at, calendar.zone),
-        plainly=lambda said: edit_words.plainly(said, calendar.zone),
+        plainly=lambda said: text.plainly(said, calendar.zone),
         interval_s=calendar.interval_s,
         words=edit_words,
         qualities={day_plot.QUALITY_NAMES[q]: words for q, words in flag_words.QUALITIES.items()},
@@ -166,7 +165,7 @@ def _strip(connection: Connection, point: int, first: date, last: date, shown: d
     by_day = {
         r["day"]: r
         for r in usage_points.qualities(
-            connection, point, first, last, refused=int(ValidationFlag.EDIT_REFUSED), faults=day_plot.FAULTS
+            connection, point, first, last, refused=int(ValidationFlag.EDIT_REFUSED), faults=FAULTS
         )
     }
     names = ("measured", "interpolated", "estimated", "edited", "zero_by_event", "absent")

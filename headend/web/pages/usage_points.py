@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from headend.api.deps import Parts, PartsDep, ReadDep, invalid
@@ -17,13 +16,14 @@ from headend.api.edits import EditRequest, UndoRequest, order_of, previewed, sub
 from headend.api.errors import Problem
 from headend.store import views
 from headend.web import edit_words
-from headend.web.pages.rollout import form_of
-from headend.web.pages.usage_point_day import NAME_COOKIE, Answer, Direction, day_page
+from headend.web.forms import local_instant
+from headend.web.pages.usage_point_day import Answer, Direction, day_page
+from headend.web.sent_forms import OPERATOR, FormDep, done
 
 router = APIRouter(include_in_schema=False)
 
-_NAME_COOKIE_AGE_S: Final = 90 * 86400
-FormDep = Annotated[dict[str, str], Depends(form_of)]
+_FIELDS: Final[Mapping[str, str]] = {"energies_wh": "energies", "total_wh": "total"}
+"""Names in the request that the form has otherwise."""
 
 
 @router.get("/usage-points/{code}")
@@ -46,50 +46,57 @@ def usage_point(
 @router.post("/usage-points/{code}/edits")
 def edit(code: str, request: Request, parts: PartsDep, form: FormDep) -> Response:
     """Try values out, or set them; what is wrong is shown beside what was entered."""
-    day, direction = _day(form, parts), _direction(form)
     answer = Answer(about="values", entered=form)
-    try:
-        asked = _values_of(form, direction, parts)
+
+    def deed() -> bool:
+        asked = _values_of(form, parts)
         if form.get("action") == "make":
             submitted(parts, code, asked)
-            return _to_day(code, day, direction, form.get("by", ""), "#edits")
+            return True
         with views.reading(parts.store) as connection:
             answer.tried = previewed(parts, connection, code, order_of(asked))
-    except _Faults as wrong:
-        answer.faults = wrong.by_field
-    except Problem as problem:
-        _take(answer, problem)
-    with views.reading(parts.store) as connection:
-        return day_page(request, connection, code, day, direction, answer)
+        return False
+
+    return _after(deed, answer, code, request, parts)
 
 
 @router.post("/usage-points/{code}/set-aside")
 def set_aside(code: str, request: Request, parts: PartsDep, form: FormDep) -> Response:
     """Set readings aside."""
-    day, direction = _day(form, parts), _direction(form)
-    answer = Answer(about="readings", entered=form)
-    try:
+
+    def deed() -> bool:
         submitted(parts, code, _readings_of(form, parts))
-        return _to_day(code, day, direction, form.get("by", ""), "#edits")
-    except _Faults as wrong:
-        answer.faults = wrong.by_field
-    except Problem as problem:
-        _take(answer, problem)
-    with views.reading(parts.store) as connection:
-        return day_page(request, connection, code, day, direction, answer)
+        return True
+
+    return _after(deed, Answer(about="readings", entered=form), code, request, parts)
 
 
 @router.post("/usage-points/{code}/edits/{edit_id}/undo")
 def undo(code: str, edit_id: UUID, request: Request, parts: PartsDep, form: FormDep) -> Response:
     """Undo an edit."""
-    day, direction = _day(form, parts), _direction(form)
-    answer = Answer(about="undo", entered={**form, "edit_id": str(edit_id)})
-    try:
+
+    def deed() -> bool:
         said = {name: form.get(name, "").strip() for name in ("by", "reason")}
-        undone(parts, code, edit_id, UndoRequest.model_validate(said))
-        return _to_day(code, day, direction, said["by"], "#edits")
-    except ValidationError:
-        answer.faults = {"undo": "who takes it back, and why?"}
+        try:
+            undone(parts, code, edit_id, UndoRequest.model_validate(said))
+        except ValidationError as wrong:
+            raise _Faults({"undo": "who takes it back, and why?"}) from wrong
+        return True
+
+    return _after(deed, Answer(about="undo", entered={**form, "edit_id": str(edit_id)}), code, request, parts)
+
+
+def _after(deed: Callable[[], bool], answer: Answer, code: str, request: Request, parts: Parts) -> Response:
+    """Do what a form asks: on to its edits if that is done, else the page with what came of it."""
+    form = answer.entered
+    day, direction = _day(form, parts), _direction(form)
+    try:
+        if deed():
+            query = f"?day={day}" + ("&direction=export" if direction == "export" else "")
+            address = f"/usage-points/{quote(code, safe='')}{query}#edits"
+            return done(address, OPERATOR, form.get("by", "").strip())
+    except _Faults as wrong:
+        answer.faults = wrong.by_field
     except Problem as problem:
         _take(answer, problem)
     with views.reading(parts.store) as connection:
@@ -109,9 +116,8 @@ def _take(answer: Answer, problem: Problem) -> None:
     if problem.status == 404:
         raise problem
     if problem.errors:
-        names = {"energies_wh": "energies", "total_wh": "total"}
         pointers = ((e["pointer"].removeprefix("#/"), e["detail"]) for e in problem.errors)
-        answer.faults = {names.get(name, name): detail for name, detail in pointers}
+        answer.faults = {_FIELDS.get(name, name): detail for name, detail in pointers}
     else:
         answer.refusal = problem
 
@@ -128,25 +134,25 @@ def _common(form: Mapping[str, str], parts: Parts) -> tuple[dict[str, Any], dict
     }  # fmt: skip
     for name in ("from", "to"):
         try:
-            said[name] = edit_words.instant(form.get(name, ""), parts.calendar.zone).isoformat()
-        except edit_words.Unreadable as wrong:
+            said[name] = local_instant(form.get(name, ""), parts.calendar.zone).isoformat()
+        except ValueError as wrong:
             faults[name] = str(wrong) if form.get(name) else "from when until when?"
     return said, faults
 
 
-def _values_of(form: Mapping[str, str], direction: Direction, parts: Parts) -> EditRequest:
+def _values_of(form: Mapping[str, str], parts: Parts) -> EditRequest:
     said, faults = _common(form, parts)
-    try:
-        if form.get("energies", "").strip():
-            said["energies_wh"] = edit_words.energies_wh(form["energies"])
-    except edit_words.Unreadable as wrong:
-        faults["energies"] = str(wrong)
-    try:
-        if form.get("total", "").strip():
-            said["total_wh"] = edit_words.energy_wh(form["total"])
-    except edit_words.Unreadable as wrong:
-        faults["total"] = str(wrong)
-    return _request(said | {"direction": direction}, faults)
+    readers: Mapping[str, Callable[[str], Any]] = {
+        "energies_wh": edit_words.energies_wh,
+        "total_wh": edit_words.energy_wh,
+    }
+    for name, read in readers.items():
+        if typed := form.get(_FIELDS[name], "").strip():
+            try:
+                said[name] = read(typed)
+            except edit_words.Unreadable as wrong:
+                faults[_FIELDS[name]] = str(wrong)
+    return _request(said | {"direction": _direction(form)}, faults)
 
 
 def _readings_of(form: Mapping[str, str], parts: Parts) -> EditRequest:
@@ -162,8 +168,8 @@ def _request(said: Mapping[str, Any], faults: Mapping[str, str]) -> EditRequest:
     try:
         return EditRequest.model_validate(said)
     except ValidationError as wrong:
-        names = {"energies_wh": "energies", "total_wh": "total"}
-        raise _Faults({names.get(str(e["loc"][0]), str(e["loc"][0])): e["msg"] for e in wrong.errors()}) from wrong
+        said_of = {str(e["loc"][0]): e["msg"] for e in wrong.errors()}
+        raise _Faults({_FIELDS.get(name, name): detail for name, detail in said_of.items()}) from wrong
 
 
 def _day(form: Mapping[str, str], parts: Parts) -> date:
@@ -178,10 +184,3 @@ def _day(form: Mapping[str, str], parts: Parts) -> date:
 
 def _direction(form: Mapping[str, str]) -> Direction:
     return "export" if form.get("direction") == "export" else "import"
-
-
-def _to_day(code: str, day: date, direction: Direction, by: str, anchor: str) -> Response:
-    query = f"?day={day}" + ("&direction=export" if direction == "export" else "")
-    answer = RedirectResponse(f"/usage-points/{quote(code, safe='')}{query}{anchor}", status_code=303)
-    answer.set_cookie(NAME_COOKIE, quote(by.strip()), max_age=_NAME_COOKIE_AGE_S, httponly=True, samesite="lax")
-    return answer
