@@ -107,7 +107,7 @@ class Adoption:
 
     def _make(self, connection: Connection, held: Held, what: AsMeter | AsConcentrator) -> bool:
         if isinstance(what, AsConcentrator):
-            if discovered.area_id(connection, what.area) is None:
+            if topology.area_id(connection, what.area) is None:
                 raise AdoptionRefused(f"there is no area {what.area!r}")
             return discovered.add_concentrator(connection, held.name, what.area)
         made = discovered.add_meter(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from headend.ingest.assemble import Bools, Ints, Rows
 from headend.store.history import METERS_A_BLOCK, Arrivals
@@ -26,31 +27,32 @@ def late(rows: Rows, new: Bools, newest_us: Ints, stored: Rows, now_us: int) -> 
     rows: (n,) sorted by meter and instant; new: (n,) stored just now; newest_us: (n,) the newest instant of each one's
     meter that was stored before; stored: what is stored around the rows that are not newer, by meter and instant.
     """
-    places = np.flatnonzero(new & (rows["ts_us"] < now_us - LATE_AFTER_US))
+    ts_us = rows["ts_us"]
+    places = np.flatnonzero(new & (ts_us < now_us - LATE_AFTER_US))
     if not places.size:
         nothing = np.zeros(0, dtype=np.int64)
         return Arrivals(nothing, nothing, nothing, [])
-    meter, ts_us, before_us = rows["meter"][places].astype(np.int64), rows["ts_us"][places], newest_us[places]
-    newer = ts_us > before_us
+    meter, newer = rows["meter"][places], (ts_us > newest_us)[places]
     begins = np.ones(places.size, dtype=np.bool_)
-    begins[1:] = (meter[1:] != meter[:-1]) | (newer[1:] != newer[:-1])
+    begins[1:] = meter[1:] != meter[:-1]
+    begins[1:] |= newer[1:] != newer[:-1]
     filling = np.flatnonzero(~newer)
     if filling.size:
         # A hole of one meter ends where something is stored, or may be.
-        rank = _rank(meter[filling], ts_us[filling], stored)
-        apart = (np.diff(rank) != 0) | (np.diff(ts_us[filling]) > _APART_US)
+        instants = ts_us[places[filling]]
+        apart = (np.diff(_rank(meter[filling], instants, stored)) != 0) | (np.diff(instants) > _APART_US)
         begins[filling[1:][apart]] = True
     starts = np.flatnonzero(begins)
     ends = np.append(starts[1:], places.size) - 1
-    first_us, last_us = ts_us[starts], ts_us[ends]
+    first_us, last_us, before_us = ts_us[places[starts]], ts_us[places[ends]], newest_us[places[starts]]
     # Beyond all that was stored a span may reach on: then meters that were read a little apart share a row.
     open_ = newer[starts]
-    first_us = np.where(open_, np.maximum(first_us // LATE_AFTER_US * LATE_AFTER_US, before_us[starts] + 1), first_us)
+    first_us = np.where(open_, np.maximum(first_us // LATE_AFTER_US * LATE_AFTER_US, before_us + 1), first_us)
     last_us = np.where(open_, (last_us // LATE_AFTER_US + 1) * LATE_AFTER_US - 1, last_us)
-    return _grouped(meter[starts], first_us, last_us)
+    return _grouped(meter[starts].astype(np.int64), first_us, last_us)
 
 
-def _rank(meter: Ints, ts_us: Ints, stored: Rows) -> Ints:
+def _rank(meter: npt.NDArray[np.int32], ts_us: Ints, stored: Rows) -> Ints:
     """(n,) how many stored rows stand before each row, by meter and instant."""
     order = np.lexsort((np.append(np.ones(stored.size), np.zeros(meter.size)),
                         np.append(stored["ts_us"], ts_us), np.append(stored["meter"], meter)))  # fmt: skip

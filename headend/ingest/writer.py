@@ -176,10 +176,9 @@ class ReadingWriter:
                 noted = self._book_concentrators(connection, work.items)
             came_or_went = device_events.of_concentrators(noted.changes(), now)
             new_events = events.add_new(connection, [*work.told, *changed, *seen, *came_or_went])
-            reach = touched.joined(
-                self._reach(connection, columns, outcome, advanced),
-                _between_readings(connection, device_events.power_changes(new_events)),
-            )
+            reach = self._reach(connection, columns, outcome, advanced)
+            if (changes := device_events.power_changes(new_events)).meter.size:
+                reach = touched.joined(reach, _between_readings(connection, changes))
             if reach.meter.size:
                 days = touched.local_days(reach, self._zone)
                 readings.mark_touched(connection, reach.meter, *days, zone=self._zone, now=now)
@@ -193,7 +192,8 @@ class ReadingWriter:
             nothing = np.zeros(0, dtype=np.bool_)
             return _Outcome(nothing, nothing, _none(), {})
         newest_us, standing = readings.newest(connection, columns.meters)
-        newer = rows["ts_us"] > newest_us[columns.of_meter]
+        before_us = newest_us[columns.of_meter]
+        newer = rows["ts_us"] > before_us
         doubt, of_phases = known.in_doubt(columns, newer)
         stored = readings.stored(connection, doubt.meter, doubt.first_us, doubt.last_us)
         stored_phases = readings.stored_phases(connection, of_phases.meter, of_phases.first_us, of_phases.last_us)
@@ -203,21 +203,19 @@ class ReadingWriter:
             new, rest = np.zeros_like(new), new | rest
         if new.any():
             readings.append(connection, rows[new], phases[new[phase_of]])
-        late = _came_late(columns, new, newest_us, stored, now)
-        outcome = _Outcome(new, newer, newest_us, standing, arrivals=late)
-        if not rest.any():
-            return outcome
-        places, belongs = np.flatnonzero(rest), rest[phase_of]
-        merged = readings.merge(
-            connection, rows[places], phases[belongs], np.searchsorted(places, phase_of[belongs]), now
-        )
-        new = new.copy()
-        new[places[merged.stored]] = True
-        late = _came_late(columns, new, newest_us, stored, now)
-        return replace(
-            outcome, new=new, completed=places[merged.completed], revised=places[merged.revised],
-            contradicting=places[merged.contradicting], arrivals=late,
-        )  # fmt: skip
+        outcome = _Outcome(new, newer, newest_us, standing)
+        if rest.any():
+            places, belongs = np.flatnonzero(rest), rest[phase_of]
+            merged = readings.merge(
+                connection, rows[places], phases[belongs], np.searchsorted(places, phase_of[belongs]), now
+            )
+            new = new.copy()
+            new[places[merged.stored]] = True
+            outcome = replace(
+                outcome, new=new, completed=places[merged.completed], revised=places[merged.revised],
+                contradicting=places[merged.contradicting],
+            )  # fmt: skip
+        return replace(outcome, arrivals=arrivals.late(rows, new, before_us, stored, to_us(now)))
 
     def _seen(self, connection: Connection, columns: Columns, outcome: _Outcome, now: datetime) -> list[StoredEvent]:
         """Events that the new rows show by themselves."""
@@ -301,11 +299,6 @@ def _kept(
     ]
 
 
-def _came_late(columns: Columns, new: Bools, newest_us: Ints, stored: assemble.Rows, now: datetime) -> history.Arrivals:
-    """Of the rows that are stored now. newest_us: of each meter what was stored before."""
-    return arrivals.late(columns.readings, new, newest_us[columns.of_meter], stored, to_us(now))
-
-
 def _advance(connection: Connection, columns: Columns, outcome: _Outcome, now: datetime) -> readings.Advanced | None:
     """The newest reading of each meter that has new ones, and how many these are; within a pipeline."""
     places = np.flatnonzero(outcome.new)
@@ -323,8 +316,6 @@ def _advance(connection: Connection, columns: Columns, outcome: _Outcome, now: d
 
 def _between_readings(connection: Connection, changes: known.Stretches) -> known.Stretches:
     """What a meter's power tells of: from the reading before it to the one after."""
-    if not changes.meter.size:
-        return changes
     before, after = readings.neighbours(connection, changes.meter, changes.first_us, changes.last_us)
     return touched.reaching(changes, before, after, readings.MOST_DAYS)
 

@@ -27,6 +27,7 @@ from headend.domain.timeline import (
 from headend.domain.topology import MeterId
 from headend.store.pool import Connection, Row, row, rows
 from headend.store.queries import load
+from headend.store.topology import area_id
 
 
 class Unknown(Contradiction):
@@ -154,7 +155,7 @@ def _must_know_area(connection: Connection, what: Change) -> None:
     area = what.area if isinstance(what, Move) else None
     if isinstance(what, CorrectMembership):
         area = what.given.get("area")
-    if area is not None and row(connection, load("changes")["area"], {"code": area}) is None:
+    if area is not None and area_id(connection, area) is None:
         raise Unknown(f"there is no area {area!r}", "area")
 
 

@@ -34,10 +34,10 @@ from headend.domain.timeline import (
 from headend.store import history
 from headend.store.change_rows import Unknown, hold, identities, kept_rows, write
 from headend.store.change_warnings import warnings_of
+from headend.store.dirty import mark_area
 from headend.store.errors import StoreConflict
 from headend.store.pool import Connection, Row, row, rows
 from headend.store.queries import load
-from headend.store.topology import mark_dirty
 
 _EARLIEST: Final = date(1970, 1, 1)
 
@@ -264,7 +264,7 @@ def _mark(
         kept = Days(max(min(seen), _EARLIEST), date.max)
         for days in reached.areas[area["code"]]:
             if (part := days.within(kept)) is not None:
-                mark_dirty(connection, area["area_id"], part.first, part.last, now)
+                mark_area(connection, area["area_id"], part.first, part.last, now)
                 marked.setdefault(area["code"], []).append(part)
     return marked
 

@@ -7,6 +7,7 @@ field count, per field a length, -1 for null, and the value in network byte orde
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -44,33 +45,36 @@ def encoded(columns: Sequence[Column], at_once: int) -> Iterator[bytes | memoryv
 
 def tuples(columns: Sequence[Column], *, counted: bool = True) -> memoryview:
     """Rows as bytes: a field count where `counted`, then length and value of each field. Raises OverflowError."""
-    rows = columns[0][0].size
     nulls = [_nulls(values) if nullable else None for values, _, nullable in columns]
-    fields: list[tuple[str, str]] = [("count", ">i2")] if counted else []
-    for i, (_, kind, _nullable) in enumerate(columns):
-        null = nulls[i]
-        fields.append((f"length_{i}", ">i4"))
-        if null is None or not null.all():
-            fields.append((f"value_{i}", f">{kind}"))
-    packed = np.dtype(fields)  # no padding between fields
-    like = np.zeros(1, dtype=packed)
-    if counted:
-        like["count"] = len(columns)
-    for i, (_, kind, _nullable) in enumerate(columns):
-        like[f"length_{i}"] = np.dtype(kind).itemsize if f"value_{i}" in (packed.names or ()) else -1
-    table = np.empty(rows, dtype=packed)
-    table.view(f"V{packed.itemsize}")[:] = like.view(f"V{packed.itemsize}")  # one copy of all that rows have in common
+    present = [null is None or not null.all() for null in nulls]
+    like = _in_common(tuple(kind for _, kind, _ in columns), tuple(present), counted=counted)
+    table = np.empty(columns[0][0].size, dtype=like.dtype)
+    table.view(f"V{like.itemsize}")[:] = like.view(f"V{like.itemsize}")  # one copy of all that rows have in common
     some = []
     for i, (values, kind, _nullable) in enumerate(columns):
         null = nulls[i]
         _check_fits(values, kind, null, i)
-        if f"value_{i}" not in (packed.names or ()):
+        if not present[i]:
             continue
         table[f"value_{i}"] = values
         if null is not None:
             table[f"length_{i}"][null] = -1
             some.append((i, null))
     return table.view(np.uint8).data if not some else _without(table, some)
+
+
+@lru_cache(maxsize=256)
+def _in_common(kinds: tuple[str, ...], present: tuple[bool, ...], *, counted: bool) -> npt.NDArray[Any]:
+    """(1,) what every row of such columns looks like, without the values. present: a column with any value in it."""
+    fields: list[tuple[str, str]] = [("count", ">i2")] if counted else []
+    for i, kind in enumerate(kinds):
+        fields += [(f"length_{i}", ">i4"), (f"value_{i}", f">{kind}")][: 1 + present[i]]
+    like = np.zeros(1, dtype=np.dtype(fields))  # no padding between fields
+    if counted:
+        like["count"] = len(kinds)
+    for i, kind in enumerate(kinds):
+        like[f"length_{i}"] = np.dtype(kind).itemsize if present[i] else -1
+    return like
 
 
 def _without(table: npt.NDArray[Any], some: Sequence[tuple[int, npt.NDArray[np.bool_]]]) -> memoryview:

@@ -131,7 +131,7 @@ def mark_points(
 
 
 def mark_area(connection: Connection, area_id: int, first: date, last: date, marked_at: datetime) -> int:
-    """Mark every day of an area from first to last, to be settled again; returns how many."""
+    """Mark every day of an area from first to last (none where last < first), to be settled again; returns how many."""
     return connection.execute(
         _SQL["mark_area"], {"area_id": area_id, "first": first, "last": last, "marked_at": marked_at}
     ).rowcount

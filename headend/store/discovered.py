@@ -194,12 +194,6 @@ def add_meter(connection: Connection, held: Held, *, model: str, phases: int, di
     return True
 
 
-def area_id(connection: Connection, code: str) -> int | None:
-    """The number of an area."""
-    found = row(connection, _q["area_id"], [code])
-    return None if found is None else int(found["area_id"])
-
-
 def add_concentrator(connection: Connection, code: str, area: str) -> bool:
     """Make the concentrator of an area; False: it is there already, and stays as it is."""
     return row(connection, _q["add_concentrator"], {"code": code, "area": area}) is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from headend.domain.calendar import to_us
 from headend.domain.edits import EditKind, EditState
 from headend.domain.quality import ValidationFlag
 from headend.store.arrays import integers
+from headend.store.dirty import mark_points
 from headend.store.pool import Connection, Row, row, rows
 from headend.store.queries import load
 from headend.store.vectors import vector_rows
@@ -171,8 +172,8 @@ def _state(told: Row, kind: str) -> EditState:
 
 def mark(connection: Connection, usage_point_id: int, first: date, last: date, *, zone: str, now: datetime) -> None:
     """Have days of a usage point settled again on the areas it hung on; a mark that stands is renewed."""
-    parameters = {"usage_point_id": usage_point_id, "first": first, "last": last, "zone": zone, "now": now}
-    connection.execute(load("edits")["mark"], parameters)
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    mark_points(connection, [usage_point_id] * len(days), days, zone=zone, marked_at=now)
 
 
 def memberships(connection: Connection, usage_point_id: int, start: datetime, end: datetime) -> list[Row]:

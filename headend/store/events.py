@@ -5,7 +5,6 @@ The same event told twice (same device, kind, instant and phase) is stored once,
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,11 +73,6 @@ class PowerEvents:
 def add(connection: Connection, events: Sequence[StoredEvent]) -> int:
     """Store what was not told before; how many that were."""
     return len(add_new(connection, events))
-
-
-def add_by_kind(connection: Connection, events: Sequence[StoredEvent]) -> Counter[str]:
-    """The same, counted by kind."""
-    return Counter(event.kind for event in add_new(connection, events))
 
 
 def add_new(connection: Connection, events: Sequence[StoredEvent]) -> list[Added]:

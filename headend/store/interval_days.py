@@ -17,7 +17,7 @@ import psycopg
 
 from headend.domain.calendar import to_us
 from headend.store import queries
-from headend.store.arrays import Integers, columns
+from headend.store.arrays import DATE_ZERO, Integers, columns
 from headend.store.pool import Connection
 from headend.store.vectors import POSTGRES_EPOCH_US, Column, copy_rows
 
@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 
 _SQL = queries.load("intervals")
 _UNIX_ZERO: Final = date(1970, 1, 1)
-_DATE_ZERO: Final = (date(2000, 1, 1) - _UNIX_ZERO).days
+_DATE_ZERO: Final = (DATE_ZERO - _UNIX_ZERO).days
 """The zero of PostgreSQL's binary dates, in days since 1970."""
 
 

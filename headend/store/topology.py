@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from headend.domain.calendar import LocalCalendar
 from headend.domain.topology import MeterId, PollTarget
 from headend.store import history
+from headend.store.dirty import mark_area
 from headend.store.errors import StoreConflict
 from headend.store.pool import Connection, row, rows
 from headend.store.queries import load
@@ -66,12 +67,6 @@ class StoredMeter:
     resolution_wh: int
 
 
-def mark_dirty(connection: Connection, area_id: int, first_day: date, last_day: date, now: datetime) -> None:
-    """Have the local days from first to last, both included, of an area settled again; none where last < first."""
-    parameters = {"area_id": area_id, "first_day": first_day, "last_day": last_day, "now": now}
-    connection.execute(load("topology")["mark_dirty"], parameters)
-
-
 def meter_ids(connection: Connection, identities: Sequence[MeterId]) -> dict[MeterId, int]:
     """The numbers of the meters among `identities` that are known."""
     parameters = {"manufacturer": [m for m, _ in identities], "serial": [s for _, s in identities]}
@@ -88,6 +83,12 @@ def find_meter(connection: Connection, manufacturer: str, serial: str) -> Stored
 def models(connection: Connection) -> list[str]:
     """Models that meters are of."""
     return [r["model"] for r in rows(connection, load("topology")["models"])]
+
+
+def area_id(connection: Connection, code: str) -> int | None:
+    """The number of an area."""
+    found = row(connection, load("topology")["area_id"], {"code": code})
+    return None if found is None else int(found["area_id"])
 
 
 def usage_point_id(connection: Connection, code: str) -> int | None:
@@ -310,7 +311,7 @@ def _mark_areas(
     """Mark from the day that `at` lies in; a change at midnight touches the day that it ends, too."""
     first, today = calendar.day_of(at - _JUST_BEFORE), calendar.day_of(now)
     for found in rows(connection, load("topology")["areas_since"], {"usage_point_id": usage_point_id, "at": at}):
-        mark_dirty(connection, found["area_id"], first, today, now)
+        mark_area(connection, found["area_id"], first, today, now)
 
 
 def _mark_while_it_hung(
@@ -322,4 +323,4 @@ def _mark_while_it_hung(
     for found in rows(connection, load("topology")["hung_since"], parameters):
         until = found["valid_to"]
         last = today if until is None else min(today, calendar.day_of(until - _JUST_BEFORE))
-        mark_dirty(connection, found["area_id"], calendar.day_of(found["since"]), last, now)
+        mark_area(connection, found["area_id"], calendar.day_of(found["since"]), last, now)

@@ -29,9 +29,9 @@ from headend.domain.topology import (
 from headend.domain.unmetered import UnmeteredLoad
 from headend.store import history, unmetered
 from headend.store.changes import apply as apply_change
+from headend.store.dirty import mark_area
 from headend.store.pool import Connection, rows
 from headend.store.queries import load as load_queries
-from headend.store.topology import mark_dirty
 
 _ORDER: Final = (
     "station",
@@ -150,4 +150,4 @@ def _mark(
             seen.append(calendar.day_of(area["first_reading_at"]))
         if seen:
             first = max(calendar.day_of(area["since"]), min(seen))
-            mark_dirty(connection, area["area_id"], first, today, now)
+            mark_area(connection, area["area_id"], first, today, now)

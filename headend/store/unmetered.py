@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from headend.domain.calendar import LocalCalendar
 from headend.domain.topology import overlap
 from headend.domain.unmetered import UnmeteredLoad
-from headend.store import queries
+from headend.store import queries, topology
+from headend.store.dirty import mark_area
 from headend.store.errors import StoreConflict
 from headend.store.pool import Connection, Row, row, rows
-from headend.store.topology import mark_dirty
 
 _SQL = queries.load("unmetered")
 _JUST_BEFORE = timedelta(microseconds=1)
@@ -96,9 +96,9 @@ def withdraw(
 
 def mark(connection: Connection, load: UnmeteredLoad, *, calendar: LocalCalendar, now: datetime) -> None:
     """Mark what a load touches that was just stored, or whose end became known: as if it had held on without it."""
-    found = row(connection, _SQL["area_id"], {"area": load.area})
+    found = topology.area_id(connection, load.area)
     assert found is not None  # it was stored with this area in the same transaction
-    _mark(connection, found["area_id"], load.valid_from, None, calendar=calendar, now=now)
+    _mark(connection, found, load.valid_from, None, calendar=calendar, now=now)
 
 
 def _versions(connection: Connection, code: str) -> list[UnmeteredLoad]:
@@ -130,4 +130,4 @@ def _mark(
     if since > now:
         return
     last = calendar.day_of(now if until is None else min(now, until - _JUST_BEFORE))
-    mark_dirty(connection, area_id, max(known["day"], calendar.day_of(since)), last, now)
+    mark_area(connection, area_id, max(known["day"], calendar.day_of(since)), last, now)

@@ -5,15 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from headend.store import queries
-from headend.store.pool import Connection, Row, row, rows
+from headend.store.pool import Connection, Row, rows
 
 _SQL = queries.load("validation")
-
-
-def area(connection: Connection, code: str) -> int | None:
-    """The number of an area; None: there is none."""
-    found = row(connection, _SQL["area"], {"code": code})
-    return None if found is None else int(found["area_id"])
 
 
 def flags_of_area(connection: Connection, area_id: int, day: date, start: datetime, end: datetime) -> list[Row]:

@@ -206,10 +206,6 @@ left join lateral (select ts, import_wh from register_reading where meter_id = m
                    and ts >= w.valid_from and ts <= coalesce(w.valid_to, 'infinity') order by ts desc limit 1) last on true
 order by w.n;
 
--- area --
--- Whether there is one.
-select area_id from area where code = %(code)s;
-
 -- subjects --
 -- Numbers of whom a change is about.
 select array(select usage_point_id from usage_point where code = any(%(usage_points)s) order by 1) as usage_points,

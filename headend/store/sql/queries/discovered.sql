@@ -92,10 +92,6 @@ insert into endpoint (meter_id, protocol, concentrator_id)
 values (%(meter_id)s, 'mqtt', (select concentrator_id from concentrator where code = %(concentrator)s))
 on conflict (meter_id, protocol) do nothing
 
--- area_id --
--- A code's number.
-select area_id from area where code = %s
-
 -- add_concentrator --
 -- A concentrator of an area.
 insert into concentrator (code, area_id) select %(code)s, area_id from area where code = %(area)s

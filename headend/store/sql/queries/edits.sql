@@ -98,19 +98,6 @@ where e.usage_point_id = %(usage_point_id)s and e.from_ts < %(end)s
   and (e.to_ts > %(start)s or (e.kind = 'readings' and e.to_ts >= %(start)s))
 order by e.made_at desc, e.number desc
 
--- mark --
--- Days of a usage point on the areas it hung on. A mark always gets a later instant than it had, so that who settles the day
--- sees that it was renewed.
-insert into dirty_day as d (area_id, day, marked_at)
-select distinct m.area_id, g::date, %(now)s::timestamptz
-from area_membership m
-cross join generate_series(%(first)s::date::timestamp, %(last)s::date::timestamp, interval '1 day') g
-where m.usage_point_id = %(usage_point_id)s
-  and tstzrange(m.valid_from, m.valid_to) && tstzrange(g at time zone %(zone)s, (g + interval '1 day') at time zone %(zone)s)
-order by 1, 2
-on conflict (area_id, day) do update set
-    marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond'), since = coalesce(d.since, d.marked_at)
-
 -- memberships --
 -- The areas that a usage point hung on in a stretch.
 select m.area_id, a.code, m.valid_from, m.valid_to

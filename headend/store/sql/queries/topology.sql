@@ -1,11 +1,3 @@
--- mark_dirty --
--- A day that is marked already gets a later mark in any case: whoever settles it now must look again.
-insert into dirty_day as d (area_id, day, marked_at)
-select %(area_id)s, day::date, %(now)s
-from generate_series(%(first_day)s::date, %(last_day)s::date, interval '1 day') as day
-on conflict (area_id, day) do update set
-    marked_at = greatest(excluded.marked_at, d.marked_at + interval '1 microsecond'), since = coalesce(d.since, d.marked_at);
-
 -- meter_ids --
 -- Many identities at once: one look-up for a whole batch.
 select m.manufacturer, m.serial, m.meter_id
@@ -20,6 +12,10 @@ from meter where (manufacturer, serial) = (%(manufacturer)s, %(serial)s);
 -- models --
 -- What meters are of, for a person to choose from.
 select distinct model from meter order by model;
+
+-- area_id --
+-- A code's number.
+select area_id from area where code = %(code)s;
 
 -- usage_point_id --
 -- A code's number.

@@ -49,7 +49,3 @@ returning area_id
 -- first_day --
 -- The first day of an area that was ever settled or is to be: days before it need no settlement.
 select least((select min(day) from balance_day where area_id = %(area_id)s), (select min(day) from dirty_day where area_id = %(area_id)s)) as day
-
--- area_id --
--- A code's number.
-select area_id from area where code = %(area)s

@@ -1,7 +1,3 @@
--- area --
--- An area by its code.
-select area_id, code from area where code = %(code)s
-
 -- flags_of_area --
 -- Of each metering point that hung on an area on a local day: how many of its intervals carry which flags, and by which rule set.
 select u.code as usage_point, d.rules, f.flags, count(*) as intervals
