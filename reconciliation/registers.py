@@ -123,34 +123,22 @@ def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: Grid
     otherwise it is absent: before the first reading, after the last one, across a reset.
     Raises ValueError when registers × multiplier leave the range of 64 bits.
     """
-    series = len(meta.multiplier_e4)
+    _check_range(readings, meta)
     at = np.clip(grid_us[None, :], meta.from_us[:, None], meta.to_us[:, None])
     before, after = _bracket(readings, grid_us, at)
-    ts, value, run = _padded(readings)
-    near_b, near_a = at - ts[before], ts[after] - at
-    has_b, has_a = before >= 0, after >= 0
-    far = np.iinfo(np.int64).max
-    near_b, near_a = np.where(has_b, near_b, far), np.where(has_a, near_a, far)
-    snapped = np.minimum(near_b, near_a) <= rules.on_grid_us
-    anchor = np.where(near_b <= near_a, before, after)
-    both = has_b & has_a & (run[before] == run[after])
-    gap = np.where(both, ts[after] - ts[before], 1)
-    between = both & ~snapped & (gap <= rules.longest_gap_us)
-
-    scale = meta.multiplier_e4[:, None] * np.ones((1, at.shape[1]), dtype=np.int64)
-    _check_range(readings, meta)
-    nearest = np.where(snapped, anchor, before)
-    ticks = value[nearest] * scale
-    if between.any():
-        climb = np.where(between, value[after] - value[before], 0) * scale
-        share = np.where(between, near_b, 0) / np.maximum(gap, 1)
-        ticks += np.rint(climb * share).astype(np.int64)
-
-    quality = np.full((series, at.shape[1]), IntervalQuality.ABSENT, dtype=np.int8)
-    quality[between] = IntervalQuality.ESTIMATED
-    close = (np.maximum(near_b, near_a) <= rules.tolerance_us) & (gap <= rules.longest_line_us)
-    quality[between & close] = IntervalQuality.INTERPOLATED
-    quality[snapped] = IntervalQuality.MEASURED
+    _, value, run = padded = _padded(readings)
+    nearest = before.copy()
+    ticks = value[nearest] * meta.multiplier_e4[:, None]
+    quality = np.where(nearest >= 0, IntervalQuality.MEASURED, IntervalQuality.ABSENT).astype(np.int8)
+    thin = np.zeros(at.shape, dtype=np.bool_)
+    apart = np.flatnonzero(before != after)
+    if apart.size:  # no reading stands at the very instant
+        found = _between(
+            padded, at.ravel()[apart], before.ravel()[apart], after.ravel()[apart],
+            multiplier_e4=meta.multiplier_e4[apart // grid_us.size],
+            usual_us=int(np.diff(grid_us).min(initial=rules.longest_gap_us)), rules=rules,
+        )  # fmt: skip
+        nearest.flat[apart], ticks.flat[apart], quality.flat[apart], thin.flat[apart] = found
     ticks[quality == IntervalQuality.ABSENT] = NO_VALUE
     return GridRegisters(
         at,
@@ -159,10 +147,43 @@ def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: Grid
         run[nearest],
         before,
         after,
-        np.where(snapped, anchor, -1),
-        between & (2 * gap > 3 * np.diff(grid_us).min(initial=rules.longest_gap_us)),
+        np.where(quality == IntervalQuality.MEASURED, nearest, -1),
+        thin,
         np.where(quality == IntervalQuality.ESTIMATED, Flag.BY_LINE, 0).astype(np.int32),
     )
+
+
+def _between(
+    padded: tuple[Ints, Ints, Ints],
+    at: Ints,
+    before: Ints,
+    after: Ints,
+    *,
+    multiplier_e4: Ints,
+    usual_us: int,
+    rules: GridRules,
+) -> tuple[Ints, Ints, Small, Bools]:
+    """Registers at n instants between readings: which of these decides each, its ticks, quality, and whether a reading
+    is missing there, because these are further apart than half as much again as instants are (`usual_us`).
+    """
+    ts, value, run = padded
+    far = np.iinfo(np.int64).max
+    has_b, has_a = before >= 0, after >= 0
+    near_b, near_a = np.where(has_b, at - ts[before], far), np.where(has_a, ts[after] - at, far)
+    snapped = np.minimum(near_b, near_a) <= rules.on_grid_us
+    nearest = np.where(snapped & (near_a < near_b), after, before)
+    both = has_b & has_a & (run[before] == run[after])
+    gap = np.where(both, ts[after] - ts[before], 1)
+    between = both & ~snapped & (gap <= rules.longest_gap_us)
+    climb = np.where(between, value[after] - value[before], 0) * multiplier_e4
+    share = np.where(between, near_b, 0) / np.maximum(gap, 1)
+    ticks = value[nearest] * multiplier_e4 + np.rint(climb * share).astype(np.int64)
+    quality = np.full(at.shape, IntervalQuality.ABSENT, dtype=np.int8)
+    quality[between] = IntervalQuality.ESTIMATED
+    close = (np.maximum(near_b, near_a) <= rules.tolerance_us) & (gap <= rules.longest_line_us)
+    quality[between & close] = IntervalQuality.INTERPOLATED
+    quality[snapped] = IntervalQuality.MEASURED
+    return nearest, ticks, quality, between & (2 * gap > 3 * usual_us)
 
 
 def _bracket(readings: Cleaned, grid_us: Ints, at: Ints) -> tuple[Ints, Ints]:
@@ -189,8 +210,10 @@ def _cells(ts_us: Ints, grid_us: Ints) -> tuple[Ints, Ints]:
     steps = np.diff(grid_us)
     if steps.size == 0 or (steps != steps[0]).any():
         return np.searchsorted(grid_us, ts_us, side="left"), np.searchsorted(grid_us, ts_us, side="right")
-    below, rest = np.divmod(ts_us - grid_us[0], steps[0])
-    return np.clip(below + (rest > 0), 0, grid_us.size), np.clip(below + 1, 0, grid_us.size)
+    since = ts_us - grid_us[0]
+    below = since // steps[0]
+    above = below + (below * steps[0] < since)
+    return np.clip(above, 0, grid_us.size), np.clip(below + 1, 0, grid_us.size)
 
 
 def _padded(readings: Cleaned) -> tuple[Ints, Ints, Ints]:
@@ -258,10 +281,15 @@ def interval_energy(
     energy = np.where(good, wh[:, 1:] - wh[:, :-1], NO_VALUE)
     quality = np.where(good, np.maximum(left, right), IntervalQuality.ABSENT).astype(np.int8)
     flags = np.zeros(energy.shape, dtype=np.int32)
-    flags[serving & known & ~same_run] |= Flag.RESET
-    flags[good & (registers.thin[:, :-1] | registers.thin[:, 1:])] |= Flag.MISSING
-    flags |= np.where(good, registers.method[:, :-1] | registers.method[:, 1:], 0)
+    if registers.method.any():
+        flags = np.where(good, registers.method[:, :-1] | registers.method[:, 1:], 0).astype(np.int32)
+    if not same_run.all():
+        flags[serving & known & ~same_run] |= Flag.RESET
+    if registers.thin.any():
+        flags[good & (registers.thin[:, :-1] | registers.thin[:, 1:])] |= Flag.MISSING
     fell = good & (energy < 0)
+    if not fell.any():
+        return energy, quality, flags, serving
     explained = 0 if forgiven_wh is None else np.maximum(forgiven_wh[:, :-1], forgiven_wh[:, 1:])
     flags[fell & (-energy > explained)] |= Flag.REGISTER_DECREASED
     bounds = [*day_start.tolist(), energy.shape[1]]

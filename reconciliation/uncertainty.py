@@ -65,14 +65,18 @@ class Accuracy:
 
 def class_sd(percent: float, rule: SigmaRule = SigmaRule.NORMAL_99) -> float:
     """Relative standard deviation of what may be off by so many percent."""
-    return percent / 100 / (2.576 if rule == SigmaRule.NORMAL_99 else 3**0.5)
+    return percent / 100 / _limit_in_sd(rule)
 
 
-def gain_sd(percent: float, accuracy: Accuracy, *, transformers: bool) -> float:
-    """Relative standard deviation of a metering point's gain: the meter's, and its current transformers'."""
-    meter = class_sd(percent, accuracy.sigma_rule)
-    ratio = class_sd(accuracy.transformer_class, accuracy.sigma_rule) if transformers else 0.0
-    return float(np.hypot(meter, ratio))
+def _limit_in_sd(rule: SigmaRule) -> float:
+    return 2.576 if rule == SigmaRule.NORMAL_99 else 3**0.5
+
+
+def gain_sd(percent: npt.ArrayLike, accuracy: Accuracy, *, transformers: npt.ArrayLike) -> Floats:
+    """(n,) relative standard deviation of metering points' gains: the meters', and their current transformers'."""
+    meter = np.asarray(percent, dtype=np.float64) / 100 / _limit_in_sd(accuracy.sigma_rule)
+    ratio = np.where(transformers, class_sd(accuracy.transformer_class, accuracy.sigma_rule), 0.0)
+    return np.asarray(np.hypot(meter, ratio), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from headend.settlement.grid import DayRange
 from headend.settlement.intervals import PointIntervals
 from headend.settlement.presence import Presence
 from headend.settlement.rules import Rules
+from headend.settlement.topology import DIRECT_E4
 from reconciliation.balance import (
     IntervalBalance,
     MeteredEnergy,
@@ -49,7 +49,7 @@ def balance_rows(
     """One row of balance_day for every day. `area`: code and limits; `model`: its technical-loss model, if there is
     one; `unmetered`: what its loads without a meter take.
     """
-    is_area = np.array([p.kind == "area" for p in settled.points], dtype=np.bool_)
+    is_area = np.asarray(settled.points.kind == "area", dtype=np.bool_)
     mask = settled.presence.counted
     into, points = _metered(settled, mask, is_area), _metered(settled, mask, ~is_area)
     balance = interval_balance(into, points, unmetered)
@@ -131,21 +131,11 @@ def _sources(
 
 def _gains(presence: Presence, accuracy: Accuracy) -> Floats:
     """(P, D) relative SD of each point's gain; on a day on which two meters served, the less accurate one's."""
-
-    @cache
-    def gain(kind: str, accuracy_class: float | None, transformers: bool) -> float:
-        usual = accuracy.area_class if kind == "area" else accuracy.household_class
-        return gain_sd(usual if accuracy_class is None else accuracy_class, accuracy, transformers=transformers)
-
-    return presence.highest(
-        np.array(
-            [
-                gain(presence.points[p].kind, one.accuracy_class, one.multiplier_e4 != 10_000)
-                for p, one in zip(presence.owner.tolist(), presence.installed, strict=True)
-            ],
-            dtype=np.float64,
-        )
-    )
+    installed = presence.installed
+    of_area = presence.columns.kind[installed.point] == "area"
+    usual = np.where(of_area, accuracy.area_class, accuracy.household_class)
+    percent = np.where(np.isnan(installed.accuracy_class), usual, installed.accuracy_class)
+    return presence.highest(gain_sd(percent, accuracy, transformers=installed.multiplier_e4 != DIRECT_E4))
 
 
 def _technical(model: Mapping[str, Any] | None, balance: IntervalBalance, interval_s: int) -> Floats:
@@ -173,7 +163,7 @@ def _elapsed(settled: PointIntervals, mask: Bools, days: DayRange, now: datetime
 
 def _households(settled: PointIntervals, days: DayRange) -> list[tuple[int, int]]:
     """By day: customers on the area, and how many of them were read by a meter of their own."""
-    customers = np.array([p.kind == "customer" for p in settled.points], dtype=np.bool_)
+    customers = np.asarray(settled.points.kind == "customer", dtype=np.bool_)
     if not customers.any():
         return [(0, 0)] * len(days.days)
     here = settled.presence.on_area & customers[:, None]

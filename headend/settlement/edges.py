@@ -54,34 +54,46 @@ def day_edges(
     gap_from, gap_to = np.full(count, FAR), np.full(count, FAR)
     columns = days.midnights
     at = days.grid_us[columns]
-    raw_wh = np.append(series.value_wh[cleaned.source], -1)
-    stamp_us, run = np.append(cleaned.ts_us, -1), np.append(cleaned.run, -1)
     begin, finish = series.meta.from_us[:, None], series.meta.to_us[:, None]
     anchor = registers.anchor[:, columns]
     read = anchor >= 0
-    raw = np.where(read, raw_wh[anchor], NO_VALUE)
+    raw = np.where(read, _raw_wh(series, cleaned, anchor), NO_VALUE)
     opens = read & (at >= begin) & (at < finish)
     closes = read & (at > begin) & (at <= finish)
     within = (at > begin) & (at < finish)
     low, high = registers.before[:, columns], registers.after[:, columns]
+    low_us, high_us = _looked_up(cleaned.ts_us, low), _looked_up(cleaned.ts_us, high)
+    one_run = (low >= 0) & (high >= 0) & (_looked_up(cleaned.run, low) == _looked_up(cleaned.run, high))
     parts = (
-        stamp_us[low], raw_wh[low], stamp_us[high], raw_wh[high],
-        ((low >= 0) & (high >= 0) & (run[low] == run[high])).astype(np.int64),
+        low_us, _raw_wh(series, cleaned, low), high_us, _raw_wh(series, cleaned, high), one_run.astype(np.int64)
     )  # fmt: skip
-    salt = np.arange(len(series.owners))[:, None] % 2
+    salt = np.arange(series.point.size)[:, None] % 2
     np.add.at(marks, series.point, np.where(within, _mixed(parts, salt), np.uint64(0)))
     for own in series.rounds():
-        p, into = series.point[own], "import" if series.into_import[own[0]] else "export"
+        p, into = series.of_round(own), "import" if series.into_import[own[0]] else "export"
         starts[into][p] = np.where(opens[own, :-1], raw[own, :-1], starts[into][p])
         ends[into][p] = np.where(closes[own, 1:], raw[own, 1:], ends[into][p])
     outward = within[:, 0] & (low[:, 0] >= 0)
-    np.minimum.at(gap_from, series.point[outward], stamp_us[low[outward, 0]])
+    np.minimum.at(gap_from, series.point[outward], low_us[outward, 0])
     outward = within[:, -1] & (high[:, -1] >= 0)
     latest = np.full(count, -1)
-    np.maximum.at(latest, series.point[outward], stamp_us[high[outward, -1]])
+    np.maximum.at(latest, series.point[outward], high_us[outward, -1])
     gap_to = np.where(latest >= 0, latest, gap_to)
     pairs = ((starts["import"], starts["export"]), (ends["import"], ends["export"]))
     return *pairs, marks.view(np.int64), gap_from, gap_to
+
+
+def _raw_wh(series: Series, cleaned: Cleaned, index: Ints) -> Ints:
+    """Of readings, by their place among those that are believed, the register as the meter showed it; -1: none."""
+    return _looked_up(series.value_wh, _looked_up(cleaned.source, index))
+
+
+def _looked_up(values: Ints, index: Ints) -> Ints:
+    """A few of many values; -1 where the index is -1."""
+    found = np.full(index.shape, -1, dtype=np.int64)
+    there = index >= 0
+    found[there] = values[index[there]]
+    return found
 
 
 def unread_s(count: int, series: Series, cleaned: Cleaned, registers: GridRegisters, days: DayRange) -> Floats:
@@ -95,8 +107,7 @@ def unread_s(count: int, series: Series, cleaned: Cleaned, registers: GridRegist
     if not open_.any():
         return found
     at = days.grid_us[columns]
-    stamps = np.append(cleaned.ts_us, 0)
-    before, after = (at - stamps[low]) / US_PER_S, (stamps[high] - at) / US_PER_S
+    before, after = (at - _looked_up(cleaned.ts_us, low)) / US_PER_S, (_looked_up(cleaned.ts_us, high) - at) / US_PER_S
     wait = np.where(open_, before * after / np.maximum(before + after, 1e-6), 0.0)
     own = series.into_import & open_.any(axis=1)
     within = (at >= series.meta.from_us[own, None]) & (at <= series.meta.to_us[own, None])

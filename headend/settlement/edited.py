@@ -20,7 +20,7 @@ from headend.settlement.outages import load_outages
 from headend.settlement.rules import LONGEST_GAP_DAYS, Rules
 from headend.settlement.series import Series, build_series
 from headend.settlement.set_aside import believed
-from headend.settlement.topology import Point, widened
+from headend.settlement.topology import Point, Points, widened
 from headend.store import edits as store_edits
 from headend.store import intervals
 from headend.store.edits import EditHead
@@ -68,7 +68,7 @@ class EditedPoint:
 
 def load_edited(
     connection: Connection,
-    points: Sequence[Point],
+    points: Points,
     days: DayRange,
     rules: Rules,
     *,
@@ -78,14 +78,15 @@ def load_edited(
     """Points whose edits may reach into a stretch, each with all that decides them. `proposed`: as though made now."""
     far = timedelta(days=LONGEST_GAP_DAYS)
     start, end = days.bounds
-    by_id = {point.usage_point_id: point for point in points}
+    ids = points.usage_point_id
     heads: dict[int, list[EditHead]] = {}
-    standing = store_edits.active(connection, list(by_id), start - far, end + far, known_at)
+    standing = store_edits.active(connection, ids, start - far, end + far, known_at)
     for head in [*standing, *(p.head for p in proposed)]:
         heads.setdefault(head.usage_point_id, []).append(head)
     found: list[EditedPoint] = []
     for usage_point_id, of_point in sorted(heads.items()):
-        wide = _whole_blocks(connection, by_id[usage_point_id], of_point, days, rules, known_at)
+        point = points[int(np.searchsorted(ids, usage_point_id))]
+        wide = _whole_blocks(connection, point, of_point, days, rules, known_at)
         here = [h for h in of_point if h.to_us > wide.days.grid_us[0] and h.from_us < wide.days.grid_us[-1]]
         if here:
             values = store_edits.energies(connection, [h.edit_id for h in here])
@@ -132,7 +133,7 @@ def _reach(
     registers = registers_at(cleaned, series.meta, ends, rules.grid)
     estimated = estimated_at(series, registers, ends)
     begins, finishes = [int(ends[0])], [int(ends[1])]
-    for s in range(len(series.owners)):
+    for s in range(series.point.size):
         for k, found in ((0, begins), (1, finishes)):
             if estimated[s, k]:
                 index = (registers.before if k == 0 else registers.after)[s, k]

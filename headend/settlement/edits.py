@@ -22,7 +22,7 @@ from headend.settlement.edited import EditedPoint, estimated_at
 from headend.settlement.grid import DayRange, cells_of
 from headend.settlement.references import Past
 from headend.settlement.series import Series
-from headend.settlement.topology import Point
+from headend.settlement.topology import Point, Points
 from reconciliation.cleaning import Cleaned
 from reconciliation.editing import Edit, Fitted, fit, regrid
 from reconciliation.estimation import BY_METHOD
@@ -117,9 +117,9 @@ def apply_edits(
         np.zeros((len(points), len(days.days) + 1), dtype=np.int64),
         np.full(len(points), FAR), np.full(len(points), FAR),
     )  # fmt: skip
-    index = {point.usage_point_id: p for p, point in enumerate(points)}
+    ids = Points.of(points).usage_point_id
     for one in edited:
-        p, plain = index[one.point.usage_point_id], unedited(one)
+        p, plain = int(np.searchsorted(ids, one.point.usage_point_id)), unedited(one)
         made = fitted(one, plain)
         _set(plain.draft, made)
         here = slice(int(np.searchsorted(one.days.grid_us, days.grid_us[0])), None)
@@ -187,9 +187,9 @@ def flag_set_aside(
     flags: npt.NDArray[np.int32], points: Sequence[Point], gone: Mapping[int, Ints], days: DayRange
 ) -> None:
     """Say of the interval in which a reading ended that it was set aside, in place; `gone`: instants by meter."""
-    for p, point in enumerate(points):
-        for installed in point.installations:
-            if (ts_us := gone.get(installed.meter_id)) is not None:
-                cell, inside = cells_of(ts_us, days.grid_us)
-                mine = inside & (ts_us >= installed.from_us) & (ts_us <= installed.to_us)
-                flags[p, cell[mine]] |= Flag.SET_ASIDE
+    installed = Points.of(points).installed
+    for i in np.flatnonzero(np.isin(installed.meter_id, list(gone))).tolist():
+        ts_us = gone[int(installed.meter_id[i])]
+        cell, inside = cells_of(ts_us, days.grid_us)
+        mine = inside & (ts_us >= installed.from_us[i]) & (ts_us <= installed.to_us[i])
+        flags[installed.point[i], cell[mine]] |= Flag.SET_ASIDE

@@ -20,7 +20,7 @@ from headend.settlement.observations import Observations, load_observations
 from headend.settlement.outages import load_outages
 from headend.settlement.rules import Rules
 from headend.settlement.set_aside import believed
-from headend.settlement.topology import Point, load_points, points_of
+from headend.settlement.topology import Point, Points, load_points, points_of
 from headend.store import edits, history, intervals, unmetered
 from headend.store.intervals import MeterReadings
 from headend.store.pool import Connection
@@ -67,11 +67,11 @@ def inputs_of(
 
 
 def _of_points(
-    connection: Connection, points: Sequence[Point], days: DayRange, rules: Rules, known_at: datetime | None
+    connection: Connection, points: Points, days: DayRange, rules: Rules, known_at: datetime | None
 ) -> Inputs:
     start, end = days.bounds
     margin = timedelta(microseconds=rules.grid.on_grid_us)
-    meters = sorted({i.meter_id for p in points for i in p.installations})
+    meters = points.meters
     spans = edits.set_aside(connection, meters, known_at)
     readings, gone = believed(partial(intervals.readings, connection), meters, start - margin, end + margin, spans)
     return Inputs(

@@ -22,9 +22,9 @@ from headend.settlement.references import Past, spread_long_gaps
 from headend.settlement.rules import Rules
 from headend.settlement.series import Series, build_series
 from headend.settlement.shaped import gap_days
-from headend.settlement.topology import Point
+from headend.settlement.topology import Point, Points
 from headend.settlement.validate import flag_readings, mean_voltages, validate
-from reconciliation.cleaning import Cleaned, clean
+from reconciliation.cleaning import Cleaned, SeriesMeta, clean
 from reconciliation.estimation import BY_METHOD
 from reconciliation.outages import darken_lines
 from reconciliation.registers import NO_VALUE, GridRegisters, IntervalQuality, interval_energy, long_gaps, registers_at
@@ -44,7 +44,7 @@ LARGEST_WH: Final = 2**31 - 1
 class PointIntervals:
     """P metering points over T intervals of D days."""
 
-    points: Sequence[Point]
+    points: Points
     presence: Presence
     """Of these points in these days."""
     import_wh: Ints
@@ -77,7 +77,7 @@ class PointIntervals:
 
 def point_intervals(inputs: Inputs, days: DayRange, rules: Rules, past: Past) -> PointIntervals:
     """Settle metering points over a stretch. `past` gives settled days before it, for the shape of long gaps."""
-    points, readings, past = inputs.points, inputs.readings, without_refused(past)
+    points, readings, past = Points.of(inputs.points), inputs.readings, without_refused(past)
     presence = Presence(points, days)
     plain = unedited(inputs, days, rules, past)
     series, cleaned, registers, draft = plain.series, plain.cleaned, plain.registers, plain.draft
@@ -135,6 +135,14 @@ def _forgiven(series: Series, cleaned: Cleaned, registers: GridRegisters) -> Int
     return np.asarray(-(-around * series.meta.multiplier_e4[:, None] // 10_000), dtype=np.int64)
 
 
+def _served_us(meta: SeriesMeta, own: Ints, grid: Ints) -> Ints:
+    """How long each of some series served in each interval [µs]: (n, T), or (T,) where all did throughout."""
+    since, until = meta.from_us[own, None], meta.to_us[own, None]
+    if bool((since <= grid[0]).all() and (until >= grid[-1]).all()):
+        return np.diff(grid)
+    return np.asarray(np.maximum(np.minimum(grid[1:], until) - np.maximum(grid[:-1], since), 0), dtype=np.int64)
+
+
 def _combine(
     points: Sequence[Point], series: Series, registers: GridRegisters, days: DayRange, forgiven_wh: Ints | None
 ) -> Draft:
@@ -151,7 +159,7 @@ def _combine(
     meters = np.zeros(shape, dtype=np.int16)
     covered = np.zeros(shape, dtype=np.int64)
     for own in series.rounds():
-        p, into = series.point[own], "import" if series.into_import[own[0]] else "export"
+        p, into = series.of_round(own), "import" if series.into_import[own[0]] else "export"
         there = energy[own] != NO_VALUE
         total[into][p] += np.where(there, energy[own], 0)
         known[into][p] |= there
@@ -164,8 +172,7 @@ def _combine(
         marked[p] |= told
         if into == "import":
             meters[p] += serving[own]
-            low = np.maximum(grid[:-1], series.meta.from_us[own, None])
-            covered[p] += np.maximum(np.minimum(grid[1:], series.meta.to_us[own, None]) - low, 0)
+            covered[p] += _served_us(series.meta, own, grid)
     import_wh, export_wh = (
         np.where(known[into] & ~lacking[into], total[into], NO_VALUE) for into in ("import", "export")
     )
@@ -175,14 +182,16 @@ def _combine(
         if wide.any():
             energy_wh[wide] = NO_VALUE
             beyond |= wide
-    joint = worst["import"].copy()
+    joint = worst["import"]
     moved = (export_wh != NO_VALUE) & (export_wh != 0)
-    joint[moved] = np.maximum(joint, worst["export"])[moved]
-    partial = covered < np.diff(grid)[None, :]
-    joint = np.where(partial & (meters == 1), np.maximum(joint, IntervalQuality.INTERPOLATED), joint)
-    joint = np.where(partial & (meters > 1), np.maximum(joint, IntervalQuality.ESTIMATED), joint)
+    if moved.any():
+        joint[moved] = np.maximum(joint, worst["export"])[moved]
+    partial, swapped = covered < np.diff(grid)[None, :], meters > 1
+    if partial.any():
+        joint = np.where(partial & (meters == 1), np.maximum(joint, IntervalQuality.INTERPOLATED), joint)
+        joint = np.where(partial & swapped, np.maximum(joint, IntervalQuality.ESTIMATED), joint)
     joint = np.where(import_wh == NO_VALUE, IntervalQuality.ABSENT, joint).astype(np.int8)
-    marked[meters > 1] |= Flag.METER_SWAP
+    marked[swapped] |= Flag.METER_SWAP
     marked[beyond] |= Flag.ABOVE_CAPACITY
     marked[joint != IntervalQuality.ESTIMATED] &= ~int(BY_METHOD)
     return Draft(import_wh, export_wh, joint, marked, meters > 0)

@@ -44,7 +44,7 @@ def keep(
     p, d = np.nonzero(~served & here)
     gone: list[tuple[int, date]] = []
     if p.size:
-        without = [settled.points[i].usage_point_id for i in p.tolist()]
+        without = settled.points.usage_point_id[p].tolist()
         of_days = [days.days[i] for i in d.tolist()]
         if foretold is not None:
             foretold(list(zip(without, of_days, strict=True)))
@@ -69,11 +69,10 @@ def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_b
 
     quality = vector(settled.quality)
     measured = is_measured(quality) & inside
-    ids = np.array([point.usage_point_id for point in settled.points], dtype=np.int64)
     meters, meter_counts, multiplier = _serving(settled.presence, p, d)
     first_day = (days.first - _EPOCH) // timedelta(days=1)
     return interval_days.IntervalDays(
-        usage_point_id=ids[p],
+        usage_point_id=settled.points.usage_point_id[p],
         day=first_day + d,
         starts_us=days.grid_us[days.midnights[d]],
         interval_s=days.calendar.interval_s,
@@ -100,15 +99,16 @@ def _columns(settled: PointIntervals, days: DayRange, p: Ints, d: Ints, judged_b
 
 def _serving(presence: Presence, p: Ints, d: Ints) -> tuple[Ints, Ints, Ints]:
     """Of each row the meters that served on the day (rows, most), how many, and the last one's multiplier."""
-    owner, there = presence.owner, presence.served
+    installed, there = presence.installed, presence.served
+    owner = installed.point
     counts = np.zeros((len(presence.points), there.shape[1]), dtype=np.int64)
     np.add.at(counts, owner, there)
     before: Ints = np.cumsum(there, axis=0) - there
     before -= before[np.searchsorted(owner, owner)]  # of the same point's
     meters = np.zeros((*counts.shape, int(counts.max(initial=1))), dtype=np.int64)
     i, day = np.nonzero(there)
-    meters[owner[i], day, before[i, day]] = presence.column("meter_id")[i]
+    meters[owner[i], day, before[i, day]] = installed.meter_id[i]
     last = np.full(counts.shape, NO_VALUE, dtype=np.int64)
-    last[owner[i], day] = presence.column("multiplier_e4")[i]  # in order of time: the last one stays
+    last[owner[i], day] = installed.multiplier_e4[i]  # in order of time: the last one stays
     most = int(counts[p, d].max(initial=1))
     return meters[p, d, :most], counts[p, d], last[p, d]

@@ -23,6 +23,7 @@ from headend.settlement.mass import AreaDays, wanted_areas
 from headend.settlement.references import Past
 from headend.settlement.rules import Rules
 from headend.settlement.settler import DAYS_A_PASS, open_days
+from headend.settlement.topology import Points
 from headend.store import history
 from headend.store.pool import Connection, Store
 
@@ -140,21 +141,22 @@ def past_of(connection: Connection, rules: Rules, known_at: datetime | None) -> 
             begin = first + timedelta(days=low)
             days = DayRange(rules.calendar, begin, min(begin + timedelta(days=DAYS_A_PASS - 1), last))
             inputs = inputs_of(connection, usage_points, days, rules, known_at)
-            if not any(point.installations for point in inputs.points):
+            if not Points.of(inputs.points).meters:
                 continue
             settled = point_intervals(inputs, days, rules, lambda *_: ())
+            ids = settled.points.usage_point_id.tolist()
             for d, day in enumerate(days.days):
                 here = days.day_slice(d)
                 rows += [
                     {
-                        "usage_point_id": point.usage_point_id,
+                        "usage_point_id": usage_point_id,
                         "day": day,
                         "import_wh": settled.import_wh[p, here],
                         "export_wh": settled.export_wh[p, here],
                         "quality": settled.quality[p, here],
                         "flags": settled.flags[p, here],
                     }
-                    for p, point in enumerate(settled.points)
+                    for p, usage_point_id in enumerate(ids)
                     if settled.served[p, here].any()
                 ]
         return rows
@@ -164,7 +166,7 @@ def past_of(connection: Connection, rules: Rules, known_at: datetime | None) -> 
 
 def _categories(connection: Connection, computed: Computed, known_at: datetime | None) -> Sequence[Mapping[str, Any]]:
     with history.as_known(connection, known_at):
-        return history.categories(connection, [point.usage_point_id for point in computed.settled.points])
+        return history.categories(connection, computed.settled.points.usage_point_id.tolist())
 
 
 def _told(

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import from_us, to_us
-from headend.domain.topology import CATEGORIES
 from headend.settlement.grid import DayRange
+from headend.settlement.rulebook import NO_CATEGORY
 from headend.settlement.rules import Rules
 from headend.settlement.tariffs import TariffReadings, load_tariffs
-from headend.settlement.topology import FOREVER_US, Installed, Point
+from headend.settlement.topology import FOREVER_US, Installed, Point, Points
 from headend.store import observations
 from headend.store.observations import PhaseBounds
 from headend.store.pool import Connection, Row
@@ -28,8 +27,6 @@ from reconciliation.validation import NOMINAL_V
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-_INDEX: Final = {category: i for i, category in enumerate(CATEGORIES)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,9 +76,9 @@ class Observations:
     """(meter_id, installed at [µs UTC]) → until when it had served elsewhere before [µs UTC]."""
 
 
-def load_observations(connection: Connection, points: Sequence[Point], days: DayRange, rules: Rules) -> Observations:
+def load_observations(connection: Connection, points: Points, days: DayRange, rules: Rules) -> Observations:
     """What there is of note about the points' meters in a stretch."""
-    meters = sorted({i.meter_id for point in points for i in point.installations})
+    meters = points.meters
     near = timedelta(microseconds=rules.grid.on_grid_us)
     return Observations(
         category=_categories(connection, points, days),
@@ -93,15 +90,16 @@ def load_observations(connection: Connection, points: Sequence[Point], days: Day
     )
 
 
-def _categories(connection: Connection, points: Sequence[Point], days: DayRange) -> Ints:
+def _categories(connection: Connection, points: Points, days: DayRange) -> Ints:
     """(points, days): the one in force as each day ends."""
-    found = np.full((len(points), len(days.days)), _INDEX["none"], dtype=np.int64)
-    start, end = days.bounds
-    ends_us = days.grid_us[days.midnights[1:]]
-    place = {point.usage_point_id: p for p, point in enumerate(points)}
-    for point, category, since_us in observations.categories(connection, list(place), start, end):
-        since = int(np.searchsorted(ends_us, since_us, side="right")) if since_us > days.grid_us[0] else 0
-        found[place[point], since:] = _INDEX[category]
+    found = np.full((len(points), len(days.days)), NO_CATEGORY, dtype=np.int64)
+    point, category, since_us = observations.categories(connection, points.usage_point_id, *days.bounds)
+    place = np.searchsorted(points.usage_point_id, point)
+    # in order of time: the last one stays
+    ended = np.searchsorted(days.grid_us[days.midnights[1:]], since_us, side="right")
+    for d in range(len(days.days)):
+        holds = ended <= d
+        found[place[holds], d] = category[holds]
     return found
 
 
@@ -183,13 +181,10 @@ def put_in(points: Sequence[Point], days: DayRange) -> list[tuple[int, Installed
     """With their point's index, the installations that begin in a stretch because a meter is put in; not those that do
     because something else about it changes.
     """
-    start_us, end_us = int(days.grid_us[0]), int(days.grid_us[-1])
-    return [
-        (p, i)
-        for p, point in enumerate(points)
-        for i in point.installations
-        if start_us <= i.from_us < end_us and i.scope_from_us == i.from_us
-    ]
+    installed = Points.of(points).installed
+    begins = (installed.from_us >= days.grid_us[0]) & (installed.from_us < days.grid_us[-1])
+    begins &= installed.scope_from_us == installed.from_us
+    return [(int(installed.point[i]), installed[i]) for i in np.flatnonzero(begins).tolist()]
 
 
 def _served_until(connection: Connection, points: Sequence[Point], days: DayRange) -> dict[tuple[int, int], int]:

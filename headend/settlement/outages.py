@@ -6,15 +6,15 @@ The rule it keeps: a register difference is never bent by an event; the event on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from headend.settlement.draft import Draft
 from headend.settlement.grid import DayRange
-from headend.settlement.series import Owner, Series
+from headend.settlement.series import Series
 from headend.store import events
 from headend.store.intervals import MeterReadings, ReadingTable
 from headend.store.pool import Connection
@@ -26,7 +26,6 @@ from reconciliation.registers import NO_VALUE, GridRegisters, IntervalQuality
 from reconciliation.validation import Flag
 
 Ints = npt.NDArray[np.int64]
-_Key = TypeVar("_Key", bound=Hashable)
 _DAY_US: Final = 86_400_000_000
 _CLOCK_SUSPECT: Final = 1
 """Bit of a raw reading's flags (drivers' ReadingFlag): its device's clock is off."""
@@ -55,11 +54,10 @@ def gaps_in_the_dark(
     if not failed:
         return []
     found: list[DarkGap] = []
-    for (_, meter), own in _grouped(series, lambda owner: (owner.point, owner.installed.meter_id)).items():
-        spans = failed.get(meter)
-        if spans is None:
-            continue
-        rows = readings[meter]
+    meter_of = np.repeat(series.points.installed.meter_id, 2)
+    told = np.flatnonzero(np.isin(meter_of, list(failed)))
+    for (_, meter), own in _grouped(told, series.point, meter_of).items():
+        spans, rows = failed[meter], readings[meter]
         for s in own:
             found += dark_gaps(
                 cleaned,
@@ -85,15 +83,15 @@ def dark_marks(gaps: list[DarkGap], series: Series, cleaned: Cleaned, points: in
         begin, end = cleaned.ts_us[gap.before], cleaned.ts_us[gap.before + 1]
         inside = (at > max(begin, served_from)) & (at < min(end, served_to))
         said = hashlib.blake2b(gap.dark_us.tobytes(), digest_size=8, salt=bytes([gap.series % 2]))
-        marks[series.owners[gap.series].point, inside] += np.frombuffer(said.digest(), dtype=np.int64)[0]
+        marks[series.point[gap.series], inside] += np.frombuffer(said.digest(), dtype=np.int64)[0]
     return marks
 
 
-def _grouped(series: Series, key: Callable[[Owner], _Key]) -> dict[_Key, list[int]]:
-    """Indices of the series by what their owners have in common."""
-    found: dict[_Key, list[int]] = {}
-    for s, owner in enumerate(series.owners):
-        found.setdefault(key(owner), []).append(s)
+def _grouped(chosen: Ints, *keys: Ints) -> dict[tuple[int, ...], list[int]]:
+    """Chosen series by what they have in common: columns (S,) of keys."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for s, *key in zip(chosen.tolist(), *(column[chosen].tolist() for column in keys), strict=True):
+        found.setdefault(tuple(key), []).append(s)
     return found
 
 
@@ -107,9 +105,8 @@ def zero_by_event(draft: Draft, series: Series, registers: GridRegisters, gaps: 
     dark = dark_intervals(registers, gaps)
     served = registers.at_us[:, 1:] > registers.at_us[:, :-1]
     known = (registers.ticks[:, 1:] != NO_VALUE) & (registers.ticks[:, :-1] != NO_VALUE)
-    of_point = _grouped(series, lambda owner: owner.point)
-    for point in {series.owners[gap.series].point for gap in gaps}:
-        own = of_point[point]
+    for point in np.unique(series.point[[gap.series for gap in gaps]]).tolist():
+        own = np.flatnonzero(series.point == point)
         lit = (served[own] & known[own] & ~dark[own]).any(axis=0)
         soft = np.isin(draft.quality[point], (IntervalQuality.INTERPOLATED, IntervalQuality.ESTIMATED))
         nothing = (draft.import_wh[point] == 0) & np.isin(draft.export_wh[point], (0, NO_VALUE))

@@ -5,8 +5,10 @@ Only rows that changed pass anything on, so the passing on comes to an end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date, timedelta
+
+import numpy as np
 
 from headend.domain.calendar import from_us
 from headend.settlement.edges import FAR
@@ -18,23 +20,29 @@ from headend.store.pool import Connection
 
 
 def touched_days(
-    connection: Connection, settled: PointIntervals, days: DayRange, changed: Iterable[tuple[int, date]]
+    connection: Connection, settled: PointIntervals, days: DayRange, changed: Sequence[tuple[int, date]]
 ) -> list[tuple[int, date]]:
     """Days outside the stretch that what changed in it makes out of date: (usage_point_id, day)."""
-    changed = sorted(set(changed))
     if not changed:
         return []
-    index = {point.usage_point_id: p for p, point in enumerate(settled.points)}
     before, after = days.first - timedelta(days=1), days.last + timedelta(days=1)
-    at_an_end = {point for point, day in changed if day in {days.first, days.last}}
-    theirs = intervals.marks_of_days(connection, at_an_end, (before, after)) if at_an_end else {before: {}, after: {}}
+    at_first, at_last = (
+        np.array(sorted({point for point, day in changed if day == end}), dtype=np.int64)
+        for end in (days.first, days.last)
+    )
     found: list[tuple[int, date]] = []
-    for outer, own, side in ((before, days.first, 0), (after, days.last, -1)):
-        shared = settled.marks[:, side].tolist()
-        for point in (point for point, day in changed if day == own):
-            p, known = index[point], theirs[outer].get(point)
-            if shared[p] and (known is None or known[1 if side == 0 else 0] != shared[p]):
-                found += [(point, day) for day in _gap_days(settled, p, days, side, known is not None)]
+    ends = np.union1d(at_first, at_last)
+    theirs = intervals.marks_of_days(connection, ends, (before, after)) if ends.size else {}
+    for outer, side, own in ((before, 0, at_first), (after, -1, at_last)):
+        if own.size:
+            known = theirs[outer]
+            p = np.searchsorted(settled.points.usage_point_id, own)
+            shared = settled.marks[p, side]
+            at = np.searchsorted(known.usage_point_id, own)
+            there = np.append(known.usage_point_id, -1)[at] == own
+            agreed = there & (np.append(known.end_mark if side == 0 else known.start_mark, 0)[at] == shared)
+            for i in np.flatnonzero((shared != 0) & ~agreed).tolist():
+                found += [(int(own[i]), day) for day in _gap_days(settled, int(p[i]), days, side, bool(there[i]))]
     return found + shaped.resting_on(connection, changed, days.last, REFERENCE_SPAN_DAYS)
 
 

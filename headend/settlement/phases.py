@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from headend.settlement.grid import DayRange
 from headend.settlement.rules import Rules
-from headend.settlement.series import capacity_w, series_meta
+from headend.settlement.series import series_meta
 from headend.settlement.set_aside import covered
-from headend.settlement.topology import Installed, Point
+from headend.settlement.topology import Installed, Point, Points
 from headend.store import edits, intervals
 from headend.store.edits import Span
 from headend.store.pool import Connection
@@ -86,7 +86,8 @@ def _phase_energy(point: Point, installed: Installed, row: Mapping[str, Any], da
             stamps.append(row["ts_us"][there])
             values.append(register[there])
     offsets = np.cumsum([0, *(len(t) for t in stamps)], dtype=np.int64)
-    meta = series_meta([installed], np.array([capacity_w(point, installed)]), rules.plausible, each=6)
+    alone = Points.of([replace(point, installations=(installed,))])
+    meta = series_meta(alone, rules.plausible, each=6)
     cleaned = clean(offsets, np.concatenate(stamps), np.concatenate(values), meta)
     registers = registers_at(cleaned, meta, days.grid_us, rules.grid)
     energy, quality, _, _ = interval_energy(registers, meta, days.grid_us, days.midnights[:-1])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.settlement.grid import DayRange
-from headend.settlement.topology import Installed, Point
+from headend.settlement.topology import Point, Points, Served
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -32,26 +32,27 @@ class Presence:
     @cached_property
     def on_area(self) -> Bools:
         """(P, D) whether each point hung on the area at any time of a day."""
-        owner, since, until, _ = self._members
-        return self._joined(np.logical_or, owner, self._overlaps(since, until))
+        members = self.columns.members
+        return self._joined(np.logical_or, members.point, self._overlaps(members.from_us, members.to_us))
 
     @cached_property
     def counted(self) -> Bools:
         """(P, T) whether each is counted in the area's balance: a member at the interval's start, and behind nobody."""
         mask = np.zeros((len(self.points), self.days.intervals), dtype=np.bool_)
-        owner, since, until, direct = self._members
-        low, high = np.searchsorted(self.days.grid_us[:-1], (since, until))
+        members = self.columns.members
+        direct = members.behind == 0
+        low, high = np.searchsorted(self.days.grid_us[:-1], (members.from_us, members.to_us))
         whole = (low == 0) & (high == mask.shape[1])
-        mask[owner[whole & direct]] = True
+        mask[members.point[whole & direct]] = True
         for i in np.flatnonzero(direct & ~whole):
-            mask[owner[i], low[i] : high[i]] = True
+            mask[members.point[i], low[i] : high[i]] = True
         return mask
 
     @cached_property
     def aligned(self) -> Bools:
         """(T,) False where a membership begins or ends within the interval: its sums would belong to two areas."""
-        grid, (_, since, until, _) = self.days.grid_us, self._members
-        edges = np.concatenate([since, until])
+        grid, members = self.days.grid_us, self.columns.members
+        edges = np.concatenate([members.from_us, members.to_us])
         edges = edges[(edges > grid[0]) & (edges < grid[-1])]
         after = np.searchsorted(grid, edges)
         mask = np.ones(len(grid) - 1, dtype=np.bool_)
@@ -59,43 +60,32 @@ class Presence:
         return mask
 
     @cached_property
-    def installed(self) -> list[Installed]:
-        """All installations, in order of point and time."""
-        return [one for point in self.points for one in point.installations]
-
-    @cached_property
-    def owner(self) -> Ints:
-        """(I,) index of each installation's point."""
-        return np.repeat(np.arange(len(self.points)), [len(point.installations) for point in self.points])
-
-    def column(self, name: str) -> Ints:
-        """(I,) int64 of a field of the installations."""
-        return np.array([getattr(one, name) for one in self.installed], dtype=np.int64)
-
-    @cached_property
     def served(self) -> Bools:
         """(I, D) whether each installation served at any time of a day."""
-        return self._overlaps(self.column("from_us"), self.column("to_us"))
+        return self._overlaps(self.installed.from_us, self.installed.to_us)
 
     def highest(self, values: npt.NDArray[_Type]) -> npt.NDArray[_Type]:
         """(P, D) of a value of each installation (I,), none below 0, the highest of those that served on a day; 0: none
         did.
         """
-        return self._joined(np.maximum, self.owner, np.where(self.served, values[:, None], values.dtype.type(0)))
+        return self._joined(
+            np.maximum, self.installed.point, np.where(self.served, values[:, None], values.dtype.type(0))
+        )
 
     @cached_property
     def own_step_wh(self) -> Floats:
         """(P, D) coarsest step of the registers of the meters that served, primary side [Wh]; 0: none did."""
-        return self.highest(self.column("resolution_wh") * self.column("multiplier_e4") / 1e4)
+        return self.highest(self.installed.resolution_wh * self.installed.multiplier_e4 / 1e4)
 
     @cached_property
-    def _members(self) -> tuple[Ints, Ints, Ints, Bools]:
-        """Of all memberships the index of the point, since when, until when [µs UTC], and whether it is direct."""
-        found = [
-            (p, m.from_us, m.to_us, m.behind is None) for p, point in enumerate(self.points) for m in point.memberships
-        ]
-        owner, since, until, direct = np.array(found, dtype=np.int64).reshape(-1, 4).T
-        return owner, since, until, direct.astype(np.bool_)
+    def columns(self) -> Points:
+        """The points in columns."""
+        return Points.of(self.points)
+
+    @property
+    def installed(self) -> Served:
+        """All installations, in order of point and time."""
+        return self.columns.installed
 
     def _overlaps(self, since: Ints, until: Ints) -> Bools:
         midnights = self.days.grid_us[self.days.midnights]

@@ -19,7 +19,7 @@ from headend.settlement.draft import Draft
 from headend.settlement.grid import DayRange
 from headend.settlement.rules import REFERENCE_SPAN_DAYS, Rules
 from headend.settlement.series import Owner, Series
-from headend.settlement.topology import Point
+from headend.settlement.topology import Point, Points
 from reconciliation.cleaning import Cleaned
 from reconciliation.estimation import NO_SPANS, cumulative_share, has_energy, reference_profiles, spread
 from reconciliation.outages import DarkGap
@@ -51,15 +51,16 @@ def spread_long_gaps(
     in which power had failed for a time: nothing is used then.
     """
     starts = [rules.calendar.day_of(from_us(int(cleaned.ts_us[gap.before]))) for gap in gaps]
-    wanted = sorted({points[series.owners[gap.series].point].usage_point_id for gap in gaps})
+    ids = Points.of(points).usage_point_id[series.point[[gap.series for gap in gaps]]].tolist()
+    wanted = sorted(set(ids))
     stored: dict[int, dict[date, Mapping[str, Any]]] = {}
     if min(starts) - timedelta(days=REFERENCE_SPAN_DAYS) < days.first:
         for row in past(wanted, min(starts) - timedelta(days=REFERENCE_SPAN_DAYS), days.first - timedelta(days=1)):
             stored.setdefault(row["usage_point_id"], {})[row["day"]] = row
     dark_of = {(gap.series, gap.before): gap.dark_us for gap in dark}
-    for gap, gap_day in zip(gaps, starts, strict=True):
-        owner = series.owners[gap.series]
-        known = stored.get(points[owner.point].usage_point_id, {})
+    for gap, gap_day, usage_point_id in zip(gaps, starts, ids, strict=True):
+        owner = series.owner(gap.series)
+        known = stored.get(usage_point_id, {})
         energy, good = _past_days(
             owner.point, _shaped_as(owner, gap.series), gap_day, draft=draft, stored=known, days=days
         )

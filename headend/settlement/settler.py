@@ -142,7 +142,7 @@ def _settle_stretch(  # noqa: PLR0917 those of settle_area
     changed = keep(connection, settled, days, rules.rule_set, now, foretold=foretold)
     shaped.put(
         connection,
-        [point.usage_point_id for point in settled.points],
+        settled.points.usage_point_id,
         days.first,
         days.last,
         shaped_rows(settled, days),

@@ -37,14 +37,15 @@ def gap_days(count: int, series: Series, cleaned: Cleaned, gaps: Sequence[LongGa
         if first > last:
             continue
         low, high = np.searchsorted(days.midnights, (first, last), side="right") - 1
-        here = found[series.owners[gap.series].point, low : high + 1]
+        here = found[series.point[gap.series], low : high + 1]
         np.copyto(here, np.where(here == 0, begins, np.minimum(here, begins)))
     return found
 
 
 def shaped_rows(settled: PointIntervals, days: DayRange) -> list[tuple[int, date, date]]:
     """The same of a settled stretch: (usage_point_id, day, day of the reading before the gap)."""
+    ids = settled.points.usage_point_id
     return [
-        (settled.points[p].usage_point_id, days.days[d], date.fromordinal(int(settled.gap_days[p, d])))
+        (int(ids[p]), days.days[d], date.fromordinal(int(settled.gap_days[p, d])))
         for p, d in zip(*np.nonzero(settled.gap_days), strict=True)
     ]

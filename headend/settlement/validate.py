@@ -122,6 +122,5 @@ def _voltage_band(dv: Ints, category: Ints, rules: Rules) -> Bools:
 
 def _capacity_w(presence: Presence) -> Floats:
     """(P, D) what each connection carries; by the meters that served on the day. NaN: not known."""
-    current = [np.nan if p.rated_current_a is None else p.rated_current_a for p in presence.points]
-    phases = np.maximum(presence.highest(presence.column("phases")), 1)
-    return validation.capacity_w(np.array(current, dtype=np.float64)[:, None], phases)
+    phases = np.maximum(presence.highest(presence.installed.phases), 1)
+    return validation.capacity_w(presence.columns.rated_current_a[:, None], phases)

@@ -17,7 +17,7 @@ from headend.settlement.grid import DayRange, cells_of
 from headend.settlement.inputs import Inputs
 from headend.settlement.observations import Observations, put_in
 from headend.settlement.rules import Rules
-from headend.settlement.topology import Installed
+from headend.settlement.topology import DIRECT_E4, Installed
 from headend.store.intervals import MeterReadings, ReadingTable
 from headend.store.vectors import ABSENT
 from reconciliation import validation
@@ -188,7 +188,7 @@ def _phases(
 
 def _rated_a(installed: Installed, rated_a: int | None) -> float:
     """Rated current of the meter's own terminals [A]; NaN: not known."""
-    if installed.multiplier_e4 != 10_000:
+    if installed.multiplier_e4 != DIRECT_E4:
         return _SECONDARY_A
     return np.nan if rated_a is None else float(rated_a)
 

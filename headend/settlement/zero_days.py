@@ -93,7 +93,8 @@ def days_after(changed: Sequence[tuple[int, date]], days: DayRange, rules: Rules
     if not rules.book.in_use("zero_days") or not changed:
         return []
     reach = longest(rules) - 1
-    near = sorted({point for point, day in changed if (days.last - day).days < reach})
+    beyond = days.last - timedelta(days=reach)
+    near = sorted({point for point, day in changed if day > beyond})
     if not near or not reach:
         return []
     following = days.last + timedelta(days=1)

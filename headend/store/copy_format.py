@@ -53,7 +53,7 @@ def tuples(columns: Sequence[Column], *, counted: bool = True) -> memoryview:
     some = []
     for i, (values, kind, _nullable) in enumerate(columns):
         null = nulls[i]
-        _check_fits(values, kind, null, i)
+        check_fits(values, kind, null, i)
         if not present[i]:
             continue
         table[f"value_{i}"] = values
@@ -95,7 +95,8 @@ def _nulls(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
     return null if null.any() else None
 
 
-def _check_fits(values: npt.NDArray[Any], kind: str, null: npt.NDArray[np.bool_] | None, column: int) -> None:
+def check_fits(values: npt.NDArray[Any], kind: str, null: npt.NDArray[np.bool_] | None, column: int) -> None:
+    """Raise OverflowError naming the column when a value, of those that are not null, does not fit the numpy type."""
     limits, own = np.iinfo(kind), np.iinfo(values.dtype)
     if own.min >= limits.min and own.max <= limits.max:
         return

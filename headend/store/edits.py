@@ -17,7 +17,7 @@ import numpy.typing as npt
 from headend.domain.calendar import to_us
 from headend.domain.edits import EditKind, EditState
 from headend.domain.quality import ValidationFlag
-from headend.store.arrays import integers
+from headend.store.arrays import Integers, integers
 from headend.store.dirty import mark_points
 from headend.store.pool import Connection, Row, row, rows
 from headend.store.queries import load
@@ -62,7 +62,7 @@ class EditIdTaken(Exception):
 
 def active(
     connection: Connection,
-    usage_points: Sequence[int],
+    usage_points: Ints,
     start: datetime,
     end: datetime,
     known_at: datetime | None = None,
@@ -70,7 +70,7 @@ def active(
     """Edits of values that stand and overlap a stretch, in the order in which they were made; with `known_at`: those
     that stood then.
     """
-    parameters = {"usage_points": integers(usage_points), "start": start, "end": end, "known_at": known_at}
+    parameters = {"usage_points": Integers(usage_points), "start": start, "end": end, "known_at": known_at}
     return [
         EditHead(
             edit_id=r["edit_id"],

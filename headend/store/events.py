@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from headend.domain.calendar import from_us
 from headend.store import queries
-from headend.store.arrays import Instants, Integers
+from headend.store.arrays import Integers
 from headend.store.pool import Connection, Row, rows
 from headend.store.storable import storable
 
@@ -102,12 +103,17 @@ def of_power(connection: Connection, meter_ids: Ints, first_us: Ints, last_us: I
     """meter_id → what it told of its power, of (n,) meters each between two instants of its own [µs UTC], both
     included; those that told nothing are not among them.
     """
-    parameters = {"meter_id": Integers(meter_ids), "first": Instants(first_us), "last": Instants(last_us)}
+    if not meter_ids.size:
+        return {}
+    spans = dict(zip(meter_ids.tolist(), zip(first_us.tolist(), last_us.tolist(), strict=True), strict=True))
+    widest = {"first": from_us(int(first_us.min())), "last": from_us(int(last_us.max()))}
     told: dict[int, list[tuple[int, bool, int]]] = {}
     for meter_id, failed, ts_us, uncertainty_ms in connection.execute(
-        _q["of_power"], parameters, prepare=False
+        _q["of_power"], {"meters": Integers(meter_ids)} | widest
     ).fetchall():
-        told.setdefault(meter_id, []).append((ts_us, failed, uncertainty_ms * 1000))
+        first, last = spans[meter_id]
+        if first <= ts_us <= last:
+            told.setdefault(meter_id, []).append((ts_us, failed, uncertainty_ms * 1000))
     return {meter_id: _power_events(of_meter) for meter_id, of_meter in told.items()}
 
 

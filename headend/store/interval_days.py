@@ -17,7 +17,7 @@ import psycopg
 
 from headend.domain.calendar import to_us
 from headend.store import queries
-from headend.store.arrays import DATE_ZERO, Integers, columns
+from headend.store.arrays import DATE_ZERO, Days, Integers, columns
 from headend.store.pool import Connection
 from headend.store.vectors import POSTGRES_EPOCH_US, Column, copy_rows
 
@@ -85,7 +85,11 @@ def put(
     columns_ += [Column("int8", digest), Column("int8", when)]
     new, changed = np.flatnonzero(known == _NEW), np.flatnonzero(known == _OTHER)
     rows_ = np.flatnonzero((known == _NEW) | (known == _OTHER))
-    written = list(zip(days.usage_point_id[rows_].tolist(), map(_date, days.day[rows_].tolist()), strict=True))
+    day_of = {day: _date(day) for day in np.unique(days.day).tolist()}
+    written = [
+        (point, day_of[day])
+        for point, day in zip(days.usage_point_id[rows_].tolist(), days.day[rows_].tolist(), strict=True)
+    ]
     if foretold is not None and written:
         foretold(written)
     if new.size:
@@ -104,8 +108,8 @@ def put(
             _SQL["judged_anew"],
             {
                 "rules": days.rules,
-                "usage_points": days.usage_point_id[judged].tolist(),
-                "days": [_date(day) for day in days.day[judged].tolist()],
+                "usage_points": Integers(days.usage_point_id[judged]),
+                "days": Days(days.day[judged]),
             },
         )
     return written

@@ -19,6 +19,8 @@ from headend.store.pool import Connection, Row, rows
 from headend.store.vectors import ABSENT, vector_rows
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Objects = npt.NDArray[np.object_]
 
 _SQL = queries.load("intervals")
 _ABSENT_DV: Final = int(np.iinfo(np.int16).min)
@@ -110,59 +112,57 @@ class ReadingTable(Mapping[int, MeterReadings]):
 _READING_COLUMNS: Final = tuple(field.name for field in fields(MeterReadings))
 
 
-class Member(NamedTuple):
-    """A metering point from when until when it hung on an area."""
+class Members(NamedTuple):
+    """Metering points from when until when they hung on an area; (n,) each."""
 
-    usage_point_id: int
-    code: str
-    kind: str
-    rated_current_a: int | None
-    behind: int | None
-    from_us: int
-    to_us: int
+    usage_point_id: Ints
+    code: Objects
+    kind: Objects
+    rated_current_a: Ints
+    """0: not known."""
+    behind: Ints
+    """The shared point whose meter counts instead; 0: none."""
+    from_us: Ints
+    to_us: Ints
     """FOREVER_US: it still does."""
 
 
-class Installation(NamedTuple):
-    """A meter at a metering point, with what is known of the meter."""
+class Installations(NamedTuple):
+    """Meters at metering points, with what is known of the meters; (n,) each."""
 
-    usage_point_id: int
-    meter_id: int
-    identity: str
+    usage_point_id: Ints
+    meter_id: Ints
+    identity: Objects
     """manufacturer/serial."""
-    from_us: int
-    to_us: int
+    from_us: Ints
+    to_us: Ints
     """FOREVER_US: it is still there."""
-    multiplier_e4: int
-    sign: int
-    start_import_wh: int | None
-    start_export_wh: int | None
-    end_import_wh: int | None
-    end_export_wh: int | None
-    phases: int
-    digits: int
-    resolution_wh: int
-    accuracy_class: float | None
+    multiplier_e4: Ints
+    sign: Ints
+    start_import_wh: Ints
+    """Registers noted; ABSENT: none was."""
+    start_export_wh: Ints
+    end_import_wh: Ints
+    end_export_wh: Ints
+    phases: Ints
+    digits: Ints
+    resolution_wh: Ints
+    accuracy_class: Floats
+    """NaN: not known."""
 
 
-def points_of_area(connection: Connection, area_id: int, start: datetime, end: datetime) -> list[Member]:
+def points_of_area(connection: Connection, area_id: int, start: datetime, end: datetime) -> Members:
     """Memberships of an area that overlap a stretch, with their metering points, in order of point and time."""
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_SQL["points_of_area"], {"area_id": area_id, "start": start, "end": end})
-        point, code, kind, current, behind, since, until = columns(
-            cursor, "int4 json json int4 int4 timestamptz timestamptz"
-        )
-    return [
-        *map(
-            Member, point.tolist(), code.tolist(), kind.tolist(), _nullable(current, 0), _nullable(behind, 0),
-            since.tolist(), np.minimum(until, FOREVER_US).tolist(),
-        )
-    ]  # fmt: skip
+        found = columns(cursor, "int4 json json int4 int4 timestamptz timestamptz")
+    told = Members(*map(_wide, found))
+    return told._replace(to_us=np.minimum(told.to_us, FOREVER_US))
 
 
-def _nullable(values: npt.NDArray[Any], absent: int) -> list[int | None]:
-    found: list[int | None] = values.tolist()
-    return [None if value == absent else value for value in found] if absent in found else found
+def _wide(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Integers with 64 bits, so that whatever is counted with them has room."""
+    return column if column.dtype == np.object_ else column.astype(np.int64, copy=False)
 
 
 def members(connection: Connection, area_id: int) -> int:
@@ -176,21 +176,17 @@ def points(connection: Connection, usage_points: Sequence[int]) -> list[Row]:
     return rows(connection, _SQL["points"], {"usage_points": integers(usage_points)})
 
 
-def installations_of(connection: Connection, usage_points: Sequence[int]) -> list[Installation]:
+def installations_of(connection: Connection, usage_points: Collection[int] | Ints) -> Installations:
     """Every installation of some metering points with its meter, in order of point and time."""
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_SQL["installations_of"], {"usage_points": integers(usage_points), "absent": ABSENT})
-        point, meter, identity, since, until, multiplier, sign, *registers, phases, digits, step, accuracy = columns(
+        found = columns(
             cursor, "int4 int4 json timestamptz timestamptz int8 int2 int8 int8 int8 int8 int2 int2 int4 json"
         )
-    return [
-        *map(
-            Installation, point.tolist(), meter.tolist(), identity.tolist(), since.tolist(),
-            np.minimum(until, FOREVER_US).tolist(), multiplier.tolist(), sign.tolist(),
-            *(_nullable(register, ABSENT) for register in registers),
-            phases.tolist(), digits.tolist(), step.tolist(), accuracy.tolist(),
-        )
-    ]  # fmt: skip
+    told = Installations(*map(_wide, found))
+    return told._replace(
+        to_us=np.minimum(told.to_us, FOREVER_US), accuracy_class=told.accuracy_class.astype(np.float64)
+    )
 
 
 def readings(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> ReadingTable:
@@ -310,18 +306,25 @@ def phase_readings(connection: Connection, meters: Sequence[int], start: datetim
     return found
 
 
-def marks_of_days(
-    connection: Connection, usage_points: Collection[int], days: Sequence[date]
-) -> dict[date, dict[int, tuple[int, int]]]:
-    """By day: (start_mark, end_mark) of the points that have a settled row of it."""
+class Marks(NamedTuple):
+    """Which readings decided the two midnights of one day of some points; (n,) each."""
+
+    usage_point_id: Ints
+    """Rising."""
+    start_mark: Ints
+    end_mark: Ints
+
+
+def marks_of_days(connection: Connection, usage_points: Ints, days: Sequence[date]) -> dict[date, Marks]:
+    """The marks of the points that have a settled row of each day."""
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(_SQL["marks_of_days"], {"usage_points": integers(usage_points), "days": dates(days)})
-        point, day, start, end = columns(cursor, "int4 date int8 int8")
-    found: dict[date, dict[int, tuple[int, int]]] = {}
+        cursor.execute(_SQL["marks_of_days"], {"usage_points": Integers(usage_points), "days": dates(days)})
+        point, day, *marks = columns(cursor, "int4 date int8 int8")
+    found: dict[date, Marks] = {}
     for wanted in days:
-        own = day == (wanted - DATE_ZERO).days
-        marks = zip(start[own].tolist(), end[own].tolist(), strict=True)
-        found[wanted] = dict(zip(point[own].tolist(), marks, strict=True))
+        own = np.flatnonzero(day == (wanted - DATE_ZERO).days)
+        own = own[np.argsort(point[own])]
+        found[wanted] = Marks(point[own].astype(np.int64), *(mark[own] for mark in marks))
     return found
 
 

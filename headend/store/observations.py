@@ -8,14 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from headend.domain.gaps import GAP_DAYS
+from headend.domain.topology import CATEGORIES
 from headend.store import queries
-from headend.store.arrays import columns, integers
+from headend.store.arrays import Integers, columns, integers
 from headend.store.pool import Connection, Row, rows
 from headend.store.vectors import ABSENT, vector_rows
 
+Ints = npt.NDArray[np.int64]
+
 _SQL = queries.load("observations")
+_CATEGORIES: Final = f"{{{','.join(CATEGORIES)}}}"
+"""As a literal of text[]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +88,12 @@ def served_before(
     return {(r["meter_id"], r["installed_at"]): r["served_until"] for r in found if r["served_until"] is not None}
 
 
-def categories(
-    connection: Connection, usage_points: Sequence[int], start: datetime, end: datetime
-) -> list[tuple[int, str, int]]:
-    """Categories of some metering points that held in a stretch, and since when [µs UTC], by point and time."""
+def categories(connection: Connection, usage_points: Ints, start: datetime, end: datetime) -> tuple[Ints, Ints, Ints]:
+    """Categories of some metering points that held in a stretch, by point and time: (n,) usage_point_id, index in
+    CATEGORIES, and since when [µs UTC].
+    """
     with connection.cursor(binary=True) as cursor:
-        parameters = {"usage_points": integers(usage_points), "start": start, "end": end}
-        cursor.execute(_SQL["categories"], parameters)
-        found = columns(cursor, "int4 json timestamptz")
-    return [*zip(*(column.tolist() for column in found), strict=True)]
+        told = {"usage_points": Integers(usage_points), "categories": _CATEGORIES, "start": start, "end": end}
+        cursor.execute(_SQL["categories"], told)
+        point, category, since = columns(cursor, "int4 int4 timestamptz")
+    return point, category - 1, since

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
+import numpy as np
+import numpy.typing as npt
+
 from headend.store import queries
-from headend.store.arrays import dates, integers
+from headend.store.arrays import Integers, dates, integers
 from headend.store.pool import Connection
+
+Ints = npt.NDArray[np.int64]
 
 _SQL = queries.load("shaped")
 PointDay = tuple[int, date]
@@ -15,7 +20,7 @@ PointDay = tuple[int, date]
 
 def put(
     connection: Connection,
-    usage_points: Sequence[int],
+    usage_points: Ints,
     first: date,
     last: date,
     shaped: Sequence[tuple[int, date, date]],
@@ -23,7 +28,7 @@ def put(
     """Keep, for days from first to last of some points, which are shaped: (usage_point_id, day, day of the gap)."""
     points, days = [p for p, _, _ in shaped], [day for _, day, _ in shaped]
     keys = {"usage_points": integers(points), "days": dates(days)}
-    connection.execute(_SQL["forget"], keys | {"of": integers(usage_points), "first": first, "last": last})
+    connection.execute(_SQL["forget"], keys | {"of": Integers(usage_points), "first": first, "last": last})
     if shaped:
         connection.execute(_SQL["put"], keys | {"gap_days": [gap_day for _, _, gap_day in shaped]})
 

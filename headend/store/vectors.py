@@ -101,8 +101,11 @@ class Column:
     """(rows,) length of each vector where it is shorter than n."""
 
     def taken(self, rows: npt.NDArray[np.int64]) -> Column:
-        """Some rows of it."""
-        return Column(self.type, self.values[rows], None if self.sizes is None else self.sizes[rows])
+        """Some rows of it, each once, in their order; those that follow one another are not copied."""
+        chosen: npt.NDArray[np.int64] | slice = rows
+        if rows.size and int(rows[-1] - rows[0]) + 1 == rows.size:
+            chosen = slice(int(rows[0]), int(rows[-1]) + 1)
+        return Column(self.type, self.values[chosen], None if self.sizes is None else self.sizes[chosen])
 
 
 def copy_rows(connection: Connection, statement: bytes, columns: Sequence[Column]) -> int:
@@ -125,14 +128,14 @@ def copy_rows(connection: Connection, statement: bytes, columns: Sequence[Column
 
 def _check_fits(column: Column) -> None:
     values, kind = column.values, column.type
-    if not values.size:
+    if not values.size or kind == "int8":
         return
     if kind == "numeric":
         low, high, what = 0, _NUMERIC_MOST - 1, "a numeric of twelve digits"
     else:
         width = _WIDTHS[kind]
         low, high, what = -(1 << 8 * width - 1), (1 << 8 * width - 1) - 1, f"{8 * width} bits"
-    if (low <= int(values.min()) and int(values.max()) <= high) or kind == "int8":
+    if low <= int(values.min()) and int(values.max()) <= high:
         return
     if np.any(((values < low) | (values > high)) & (values != ABSENT)):
         raise ValueError(f"a value does not fit {what}")

@@ -15,21 +15,25 @@ limit %(most)s
 
 -- take_area --
 -- Lock an area, and the areas that share a usage point with it (both settle its days), as far as nobody else has them: one row each, the area
--- itself first. The locks do not hinder rows that refer to the area.
+-- itself first. The locks do not hinder rows that refer to the area. Looked up by arrays: joins were planned to read all memberships and areas.
 with wanted as materialized (
     select %(area_id)s::integer as area_id
     union
-    select other.area_id from area_membership own join area_membership other using (usage_point_id) where own.area_id = %(area_id)s)
+    select area_id from area_membership
+    where usage_point_id = any (array(select usage_point_id from area_membership where area_id = %(area_id)s)))
 select a.code, (select count(*) from wanted) as wanted
-from area a where a.area_id in (select area_id from wanted)
+from area a where a.area_id = any (array(select area_id from wanted))
 order by a.area_id <> %(area_id)s, a.area_id
 for no key update of a skip locked
 
 -- lock_area --
 -- The same, waiting for whoever has one of them; in one order, so that nobody waits in a circle.
 select area_id from area
-where area_id = %(area_id)s
-   or area_id in (select other.area_id from area_membership own join area_membership other using (usage_point_id) where own.area_id = %(area_id)s)
+where area_id = any (array(
+    select %(area_id)s::integer
+    union
+    select area_id from area_membership
+    where usage_point_id = any (array(select usage_point_id from area_membership where area_id = %(area_id)s))))
 order by area_id for no key update
 
 -- marks --

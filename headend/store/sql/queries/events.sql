@@ -80,10 +80,10 @@ group by e.kind order by count(*) desc, e.kind
 select distinct kind from device_event order by kind
 
 -- of_power --
--- Failures and restorations of some meters' power, each between two instants of its own, in order of time. What may have happened half a
--- day sooner or later says nothing.
+-- Failures and restorations of some meters' power between two instants, in order of time. What may have happened half a day sooner or later
+-- says nothing.
 select e.meter_id, e.kind = 'power_failed' as failed, (extract(epoch from e.occurred_at) * 1000000)::bigint as ts_us, e.uncertainty_ms
-from unnest(%(meter_id)s, %(first)s, %(last)s) as w (meter_id, first, last)
-join device_event e on e.meter_id = w.meter_id and e.occurred_at between w.first and w.last
-where e.kind in ('power_failed', 'power_restored') and e.meter_id is not null and e.phase is null and e.uncertainty_ms <= 43200000
+from device_event e
+where e.meter_id = any(%(meters)s) and e.occurred_at between %(first)s and %(last)s
+  and e.kind in ('power_failed', 'power_restored') and e.meter_id is not null and e.phase is null and e.uncertainty_ms <= 43200000
 order by e.meter_id, e.occurred_at, e.kind, e.uncertainty_ms

@@ -1,5 +1,6 @@
 -- points_of_area --
--- Metering points that hung on an area at any time of a stretch, as columns; one element a membership.
+-- Metering points that hung on an area at any time of a stretch, as columns; one element a membership. Bounds are compared one by one, and the
+-- points looked up by an array: a plan made for any values read every membership that holds at the time, or every point, for the few asked for.
 select array_agg(usage_point_id) as usage_point_id, json_agg(code) as code, json_agg(kind) as kind, array_agg(coalesce(rated_current_a, 0)) as rated_current_a,
        array_agg(coalesce(behind_usage_point_id, 0)) as behind_usage_point_id, array_agg(valid_from) as valid_from,
        array_agg(coalesce(valid_to, 'infinity')) as valid_to
@@ -7,7 +8,8 @@ from (
     select u.usage_point_id, u.code, u.kind, u.rated_current_a, m.behind_usage_point_id, m.valid_from, m.valid_to
     from area_membership m join usage_point u using (usage_point_id)
     where m.area_id = %(area_id)s
-      and tstzrange(m.valid_from, m.valid_to) && tstzrange(%(start)s, %(end)s)
+      and u.usage_point_id = any (array(select usage_point_id from area_membership where area_id = %(area_id)s))
+      and m.valid_from < %(end)s and (m.valid_to is null or m.valid_to > %(start)s)
     order by u.usage_point_id, m.valid_from) p
 
 -- points --

@@ -92,11 +92,13 @@ select w.meter_id, w.installed_at, (
 from unnest(%(meters)s::integer[], %(installed_at)s::timestamptz[]) as w (meter_id, installed_at)
 
 -- categories --
--- What each metering point was billed as in a stretch, as columns.
-select array_agg(usage_point_id) as usage_point_id, json_agg(category) as category, array_agg(valid_from) as valid_from
+-- What each metering point was billed as in a stretch, as columns; a category is its place in a list. Bounds are compared one by one: a plan
+-- made for any values reads every category that held at the time where they are compared as ranges.
+select array_agg(usage_point_id) as usage_point_id, array_agg(array_position(%(categories)s::text[], category)) as category,
+       array_agg(valid_from) as valid_from
 from (
     select usage_point_id, category, valid_from
     from usage_point_category
     where usage_point_id = any(%(usage_points)s)
-      and tstzrange(valid_from, valid_to) && tstzrange(%(start)s, %(end)s)
+      and valid_from < %(end)s and (valid_to is null or valid_to > %(start)s)
     order by usage_point_id, valid_from) c
