@@ -43,7 +43,7 @@ soak: $(STAMP) ## half an hour of load (SOAK_MINUTES): memory stays flat, nothin
 	HEADEND_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/bench/test_soak.py -m bench -q -s
 
 lock: $(STAMP) ## pin every dependency with its hashes
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra scale --universal --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra scale --extra parquet --universal --generate-hashes --no-emit-index-url \
 		--no-header --python-version 3.11 --upgrade -o requirements.lock
 
 picture: $(STAMP) ## take the README's picture from a running demo (needs chromium)

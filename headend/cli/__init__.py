@@ -1,4 +1,4 @@
-"""The command line: `headend demo | run | migrate | import | settle | rules | status | …`, all of them in `app`.
+"""The command line: `headend demo | run | migrate | import | settle | reconcile | …`, all of them in `app`.
 
 Commands import what they need when they run, so that `--help` answers at once.
 """
@@ -7,7 +7,21 @@ from __future__ import annotations
 
 import typer
 
-from headend.cli import backup, command, demo, models, probe, quarantine, rules, service, settle, status
+from headend.cli import (
+    backup,
+    command,
+    demo,
+    explain,
+    export,
+    models,
+    probe,
+    quarantine,
+    reconcile,
+    rules,
+    service,
+    settle,
+    status,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +38,10 @@ app.command()(service.migrate)
 app.command("import")(service.import_)
 app.command()(settle.settle)
 app.command()(rules.rules)
+app.command()(explain.explain)
 app.command()(status.status)
+app.command(epilog=reconcile.LAYOUT)(reconcile.reconcile)
+app.command()(export.export)
 app.add_typer(probe.app, name="probe")
 app.add_typer(models.app, name="models")
 app.add_typer(command.app, name="command")

@@ -80,6 +80,31 @@ def area_days(rows: Sequence[Row], days: Sequence[date]) -> Plot | None:
     }
 
 
+def mean_power_by_day(days: Sequence[date], power_w: Mapping[str, Sequence[float | None]]) -> Plot | None:
+    """Mean power [kW] of each day by the names supplied, delivered, loss, technical, unexplained; None where no day
+    has any.
+    """
+    if all(value is None for value in power_w["supplied"]):
+        return None
+    kw = {name: [_kilo(value) for value in values] for name, values in power_w.items()}
+    return {
+        "x": [day.isoformat() for day in days],
+        "daily": True,
+        "panels": [
+            {"title": "Supplied and delivered", "unit": "kW", "weight": 2},
+            {"title": "Loss", "unit": "kW", "weight": 2},
+        ],
+        "series": [
+            _series("Supplied", "supplied", kw["supplied"]),
+            _series("Delivered", "delivered", kw["delivered"]),
+            _series("Loss", "loss", kw["loss"], panel=1),
+            _series("Technical loss", "technical", kw["technical"], panel=1),
+            _series("Unexplained", "other2", kw["unexplained"], panel=1),
+        ],
+        "marks": [],
+    }
+
+
 def area_intervals(row: Row, zone: ZoneInfo) -> Plot | None:
     """Mean power [kW] of each interval of one settled day; None where no interval is complete."""
     to_kw = 3.6 / row["interval_s"]

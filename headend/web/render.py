@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from headend.api.deps import Parts
 from headend.api.errors import Problem
-from headend.web import finding_texts, text
+from headend.web import cause_texts, finding_texts, text
 from headend.web.static_files import static_url
 
 STATES: Mapping[str, tuple[str, str, str]] = {
@@ -51,7 +51,8 @@ CATEGORIES = {
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """All templates, with the filters they use; also for what is written to a file instead of served."""
     made = Environment(
         loader=PackageLoader("headend.web", "templates"),
         autoescape=True,
@@ -79,6 +80,7 @@ def _environment() -> Environment:
         "static_url": static_url,
         "states": STATES,
         "finding_text": finding_texts.of,
+        "cause_text": cause_texts.of,
         "MISSING": text.MISSING,
         "query": lambda parameters: urlencode({k: v for k, v in parameters.items() if v not in (None, "", False)}),
     }
@@ -104,7 +106,7 @@ def page(
         return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), text.instant(value, zone))
 
     html = (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             request=request,

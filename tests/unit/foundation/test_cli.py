@@ -57,7 +57,7 @@ def test_all_commands_of_the_product_are_there() -> None:
         "models", "models list", "models show", "models check", "rules",
         "command", "command relay", "command clock", "command tariff", "command show",
         "quarantine", "quarantine list", "quarantine show", "quarantine replay",
-        "backup", "backup check", "backup restored",
+        "backup", "backup check", "backup restored", "reconcile", "export",
     }  # fmt: skip
 
 

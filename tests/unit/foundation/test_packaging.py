@@ -70,8 +70,8 @@ def test_every_import_of_the_program_is_asked_for() -> None:
 
     providers = packages_distributions()
     asked = {normal(re.match(r"[A-Za-z0-9._-]+", d)[0]) for d in PYPROJECT["project"]["dependencies"]}  # type: ignore[index]
-    # parts of what is asked for, the extra `scale` with its own dask, and the browser that takes the README's picture
-    given = asked | {"starlette", "psycopg-pool", "markupsafe", "distributed", "dask", "playwright"}
+    # parts of what is asked for, the extras `scale` (with its own dask) and `parquet`, the README's picture's browser
+    given = asked | {"starlette", "psycopg-pool", "markupsafe", "distributed", "dask", "pyarrow", "playwright"}
     unasked: dict[str, str] = {}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):

@@ -1,0 +1,213 @@
+"""Draws a plot (the JSON of headend/web/plots.py) as SVG that needs no script: a report can be mailed and printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from markupsafe import Markup
+
+_PANEL_PX: Final = 66.0
+"""Height of one unit of a panel's weight."""
+_GAP: Final = 22.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 18.0, 24.0
+_MOST_MARKERS: Final = 70
+"""Points of a curve that get a dot with the number behind it."""
+
+
+_DOT: Final = Markup('<circle class="dot role-{}" cx="{}" cy="{}" r="2.4"><title>{}</title></circle>')
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """Where one panel's values stand."""
+
+    top: float
+    bottom: float
+    low: float
+    high: float
+
+    def y(self, value: float) -> float:
+        return self.bottom - (self.bottom - self.top) * (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    width: float
+    count: int
+    """Places on the x axis; a step's last value is as wide as the others."""
+    stepped: bool
+    panels: tuple[_Panel, ...]
+
+    def x(self, place: float) -> float:
+        return _LEFT + (self.width - _LEFT - _RIGHT) * place / max(self.count - (0 if self.stepped else 1), 1)
+
+
+def picture(plot: Mapping[str, Any], label: str) -> Markup:
+    """Legend and curves: once for a screen, once for a phone."""
+    legend = Markup("").join(
+        Markup('<li class="role-{}"><span></span>{}</li>').format(one["role"], one["name"]) for one in plot["series"]
+    )
+    drawn = Markup("").join(
+        Markup('<div class="{}">{}</div>').format(css, _svg(plot, label, width))
+        for css, width in (("on-screen", 920.0), ("on-phone", 350.0))
+    )
+    return Markup('<figure class="picture"><ul class="legend">{}</ul>{}</figure>').format(legend, drawn)
+
+
+def _svg(plot: Mapping[str, Any], label: str, width: float) -> Markup:
+    canvas = _canvas(plot, width)
+    height = canvas.panels[-1].bottom + _BOTTOM
+    parts = [*_frame(plot, canvas), *_curves(plot, canvas), *_marks(plot, canvas)]
+    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        f"{width:g}", f"{height:g}", label, Markup("").join(parts)
+    )
+
+
+def _canvas(plot: Mapping[str, Any], width: float) -> _Canvas:
+    panels = []
+    top = _TOP
+    for number, panel in enumerate(plot["panels"]):
+        values = [v for v in _all(plot["series"], number) if v is not None]
+        low, high = (min(values), max(values)) if values else (0.0, 1.0)
+        if panel["unit"] != "V":
+            low, high = min(low, 0.0), max(high, 0.0)
+        if high - low < 1e-9:
+            high = low + 1.0
+        room = 0.06 * (high - low)
+        bottom = top + max(_PANEL_PX * panel["weight"], _PANEL_PX)
+        panels.append(_Panel(top, bottom, low - (room if low < 0 or panel["unit"] == "V" else 0.0), high + room))
+        top = bottom + _GAP
+    stepped = not plot["daily"]
+    return _Canvas(width, len(plot["x"]), stepped, tuple(panels))
+
+
+def _all(series: Sequence[Mapping[str, Any]], panel: int) -> Iterator[float | None]:
+    for one in series:
+        if one["panel"] == panel:
+            yield from one["values"]
+            yield from one.get("low") or ()
+            yield from one.get("high") or ()
+
+
+def _frame(plot: Mapping[str, Any], canvas: _Canvas) -> Iterator[Markup]:
+    right = canvas.width - _RIGHT
+    for panel, told in zip(canvas.panels, plot["panels"], strict=True):
+        for tick in nice_ticks(panel.low, panel.high, 4):
+            y = panel.y(tick)
+            yield _line("zero" if tick == 0 else "grid", _LEFT, y, right, y)
+            yield _text(_LEFT - 5, y + 3.5, _short(tick), "end")
+        said = ", ".join(part for part in (told["title"], told["unit"]) if part)
+        yield _text(_LEFT, panel.top - 6, said, "start", "unit")
+    bottom = canvas.panels[-1].bottom
+    for place, text in _days(plot["x"], 4 if canvas.width < 500 else 9):
+        x = canvas.x(place)
+        yield _line("grid", x, canvas.panels[0].top, x, bottom)
+        yield _text(min(x, right - 16), bottom + 15, text, "middle")
+
+
+def _days(x: Sequence[str], most: int) -> list[tuple[int, str]]:
+    """Places of some midnights with their dates."""
+    begins = [k for k, at in enumerate(x) if len(at) == 10 or at.endswith("T00:00:00")]
+    every = max(1, -(-len(begins) // most))
+    return [(k, datetime.fromisoformat(x[k]).strftime("%d %b")) for k in begins[::every]]
+
+
+def _curves(plot: Mapping[str, Any], canvas: _Canvas) -> Iterator[Markup]:
+    for series in plot["series"]:
+        panel, role = canvas.panels[series["panel"]], series["role"]
+        stepped = series["shape"] == "step"
+        if series.get("low"):
+            yield from _band(series, panel, canvas)
+        path = " ".join(_path([(k, v) for k, v in run], panel, canvas, stepped) for run in _runs(series["values"]))
+        if path:
+            yield Markup('<path class="curve role-{}" d="{}"/>').format(role, path)
+        if len(series["values"]) <= _MOST_MARKERS:
+            unit = plot["panels"][series["panel"]]["unit"].replace(" a day", "")
+            for k, value in enumerate(series["values"]):
+                if value is not None:
+                    told = f"{series['name']}, {plot['x'][k].replace('T', ' ')}: {value:,.4g} {unit}"
+                    at = _px(canvas.x(k)), _px(panel.y(value))
+                    yield _DOT.format(role, *at, told)
+
+
+def _path(run: Sequence[tuple[int, float]], panel: _Panel, canvas: _Canvas, stepped: bool) -> str:
+    """A move and lines; a step runs to the beginning of the next one."""
+    parts = []
+    for n, (k, value) in enumerate(run):
+        y = _px(panel.y(value))
+        parts.append(f"{'L' if n else 'M'}{_px(canvas.x(k))} {y}")
+        if stepped and (k + 1 < canvas.count or canvas.stepped):
+            parts.append(f"H{_px(canvas.x(k + 1))}")
+    return "".join(parts)
+
+
+def _band(series: Mapping[str, Any], panel: _Panel, canvas: _Canvas) -> Iterator[Markup]:
+    both = [
+        None if low is None or high is None else (low, high)
+        for low, high in zip(series["low"], series["high"], strict=True)
+    ]
+    for run in _runs(both):
+        up = [f"{_px(canvas.x(k))},{_px(panel.y(pair[1]))}" for k, pair in run]
+        down = [f"{_px(canvas.x(k))},{_px(panel.y(pair[0]))}" for k, pair in reversed(run)]
+        yield Markup('<polygon class="band role-{}" points="{}"/>').format(series["role"], " ".join(up + down))
+
+
+def _marks(plot: Mapping[str, Any], canvas: _Canvas) -> Iterator[Markup]:
+    for mark in plot["marks"]:
+        at = _place(plot["x"], mark["x"])
+        if at is not None:
+            x = canvas.x(at)
+            yield _line("mark", x, canvas.panels[0].top, x, canvas.panels[-1].bottom)
+            yield _text(min(x + 3, canvas.width - 40), canvas.panels[0].top + 11, mark["label"], "start", "mark-text")
+
+
+def _place(x: Sequence[str], at: str) -> float | None:
+    """Where on the axis an instant is; None: not on it."""
+    if len(x) < 2:
+        return None
+    first, second, wanted = (datetime.fromisoformat(text) for text in (x[0], x[1], at))
+    step = (second - first) / timedelta(seconds=1)
+    place = (wanted - first) / timedelta(seconds=1) / step if step else 0.0
+    return place if 0 <= place <= len(x) else None
+
+
+def _runs(values: Sequence[Any]) -> Iterator[list[tuple[int, Any]]]:
+    """Stretches without a gap."""
+    run: list[tuple[int, Any]] = []
+    for k, value in enumerate(values):
+        if value is None:
+            if run:
+                yield run
+            run = []
+        else:
+            run.append((k, value))
+    if run:
+        yield run
+
+
+def nice_ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers between two values, at most so many and one more; zero is exactly zero."""
+    rough = (high - low) / most
+    scale = 10.0 ** math.floor(math.log10(rough))
+    step = next(scale * m for m in (1, 2, 2.5, 5, 10) if scale * m >= rough * 0.999)
+    return [round(k * step, 12) + 0.0 for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _short(value: float) -> str:
+    return f"{value / 1e3:,.4g}k" if abs(value) >= 10_000 else f"{value:,.4g}".replace("-", "−")
+
+
+def _px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _line(css: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(css, *map(_px, (x1, y1, x2, y2)))
+
+
+def _text(x: float, y: float, said: str, anchor: str, css: str = "tick") -> Markup:
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(css, _px(x), _px(y), anchor, said)

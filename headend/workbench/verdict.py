@@ -1,0 +1,55 @@
+"""What a report comes to, in one sentence for people; both languages say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from headend.web import cause_texts
+
+_SHOWN: Final = 6
+
+
+def verdict(report: Mapping[str, Any]) -> tuple[str, str]:
+    """(English, Chinese) of a report as JSON has it."""
+    cause = str(report["cause"])
+    words = cause_texts.of(cause)
+    accused = [str(name) for name in report["accused"]]
+    english, chinese = words.says or f"{words.title}.", words.says_chinese or words.title
+    if cause == "not_computable":
+        english, chinese = (
+            f"Not computable: {report.get('reason') or words.says}.",
+            f"{words.says_chinese or words.chinese}",
+        )
+    elif cause == "mapping" and report["misplaced"]:
+        moves = [f"{meter} → {area}" for meter, area in report["misplaced"]]
+        english, chinese = (
+            f"Listed here, but hanging elsewhere: {_named(moves)}.",
+            f"列在本台区，实际接在他处：{_named(moves, '、')}。",
+        )
+    elif cause == "mapping":
+        english, chinese = (
+            "A meter that is listed elsewhere hangs here: see its own area.",
+            "有列在他处的表实际接在本台区：见其所列台区。",
+        )  # fmt: skip
+    elif cause == "meter" and not accused:
+        english, chinese = (
+            "Some meter’s reading is wrong, but not clearly enough whose: nobody is accused.",
+            "有表计量异常，但不足以断定是哪一块：不指认任何人。",
+        )
+    elif cause == "meter":
+        english = f"{'One meter explains' if len(accused) == 1 else 'Meters explain'} the loss: {_named(accused)}."
+        chinese = f"损耗可由以下表计解释：{_named(accused, '、')}。"
+    if accused and cause != "meter":
+        english += f" To visit besides: {_named(accused)}."
+        chinese += f"另需核查：{_named(accused, '、')}。"
+    silent = sum(1 for found in report["findings"] if found["kind"] == "missing_data")
+    if silent:
+        english += f" {silent} {'meter was' if silent == 1 else 'meters were'} hardly read."
+        chinese += f"{silent} 块表几乎没有读数。"
+    return english, chinese
+
+
+def _named(names: Sequence[str], joined: str = ", ") -> str:
+    shown = joined.join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} + {len(names) - _SHOWN}"

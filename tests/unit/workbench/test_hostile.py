@@ -1,0 +1,170 @@
+"""Ways of being wrong: each is refused with file, row, column and what was expected; none is guessed at."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from headend.workbench.errors import WrongInput
+from headend.workbench.npz import write_npz
+from support.workbench import long_csv, random_window, read, simple_rows, written
+
+HEAD = "meter,role,timestamp,import_kwh"
+GOOD = long_csv(simple_rows())
+ROW = "m1,,2026-03-02 05:00,0.1\n"
+
+
+def _refused(*paths: Path, **options: object) -> str:
+    with pytest.raises(WrongInput) as refused:
+        read(*paths, **options)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "data.csv, row 1: expected a header line that names the columns, found 'nothing'"),
+        (HEAD + "\n", "data.csv: expected rows below the header, found 'none'"),
+        (HEAD.replace("import", "import_") + "\n" + ROW, "unknown: import__kwh"),
+        (HEAD.replace("import_kwh", "energy") + "\n" + ROW, "row 1: expected columns of the layout"),
+        (HEAD.replace("import_kwh", "import") + "\n" + ROW, "column import: expected a unit in the name (import_wh or"),
+        (HEAD.replace("import_kwh", "import_kw") + "\n" + ROW, "column import_kw: expected a unit in the name"),
+        (HEAD.replace("timestamp", "timestmp") + "\n" + ROW, "timestamp, interval_start, interval_end (timestamp?)"),
+        (HEAD + ",interval_end\n" + ROW, "one of timestamp, interval_start, interval_end, found 'timestamp and"),
+        (HEAD + ",import_kwh\n" + ROW, "column import_kwh: expected every column once"),
+        (HEAD + ",import_wh\n", "row 1: expected import in one unit, found 'import_kwh and import_wh'"),
+        (HEAD + ",\n,,,,\n", "expected rows below the header"),
+        (GOOD + "m1,,2026-03-02 05:00,abc\n", "data.csv, row 26, column import_kwh: expected a number, found 'abc'"),
+        (GOOD + 'm1,,2026-03-02 05:00,"0,1"\n', "(decimal commas are read with --decimal ,), found '0,1'"),
+        (GOOD + "m1,,2026-03-02 05:00,1_000\n", "row 26, column import_kwh: expected a number, found '1_000'"),
+        (GOOD + "m1,,2026-03-02 05:00,1e999\n", "row 26, column import_kwh: expected a finite number"),
+        (GOOD + "m1,,2026-03-02 05:00,-0.1\n", "row 26, column import_kwh: expected nothing below zero"),
+        (GOOD + "m1,,03/02/2026 05:00,0.1\n", "row 26, column timestamp: expected an instant such as"),
+        (GOOD + "m1,,2026-02-30 05:00,0.1\n", "row 26, column timestamp: expected an instant such as"),
+        (GOOD + "m1,,2026-03-02 25:00,0.1\n", "row 26, column timestamp: expected an instant such as"),
+        (GOOD + "m1,,,0.1\n", "row 26, column timestamp: expected an instant such as"),
+        (GOOD + "m1,,1026-03-02 05:00,0.1\n", "row 26, column timestamp: expected a year from 1970"),
+        (GOOD + "m1,,2062-03-02 05:00,0.1\n", "at most 800 days (a year is mistyped, or --from and --to choose)"),
+        (GOOD + "m1,,2026-03-02 00:07,0.1\n", "row 26, column timestamp: expected energies on the grid of 15 min"),
+        (GOOD + ",,2026-03-02 05:00,0.1\n", "row 26, column meter: expected a meter's name"),
+        (GOOD + "m1,chief,2026-03-02 05:00,0.1\n", "column role: expected one of household, area, found 'chief'"),
+        (GOOD + "m1,,2026-03-02 05:00\n", "row 26: expected 4 cells as in the header, found 3"),
+        (GOOD + "m1,,2026-03-02 05:00,0.1,7\n", "row 26: expected 4 cells as in the header, found 5"),
+        (GOOD + 'm1,,"2026-03-02 05:00,0.1\n' + ROW * 600, "quotation marks closed"),
+        (GOOD + "m1,,2026-03-02 05:00,\0\n", "row 26: expected text, found 'a NUL character'"),
+        (GOOD.replace("area\n", "\n").replace(",area,", ",,"), "an area meter: rows or a listed meter of role `area`"),
+        (HEAD + "\n" + ROW, "an area meter"),
+        (HEAD + "\ntop,area,2026-03-02 05:00,1\n" + ROW, "expected at least two instants of a meter"),
+        ("timestamp,m1,m2\n2026-03-02 00:00,1,2\n", "METER:QUANTITY, such as m1:import_kwh, or --wide QUANTITY"),
+        ("timestamp,m1:power_kw\n2026-03-02 00:00,1\n", "expected a quantity after the colon, such as m1:import_kwh"),
+        ("timestamp,m1:import_wh,M1:import_wh\n", "every column once"),
+        ("meter;timestamp;import_kwh\nm1;2026-03-02 00:00;1.234,5\n", "a number without thousands separators"),
+    ],
+)  # fmt: skip
+def test_a_table_is_refused_where_it_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    assert message in _refused(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("meter,role,phase\nm1,,1\n", "list.csv, row 1: expected columns meter, area, role, phases"),
+        ("meter,phases\nm1,2\n", "list.csv, row 2, column phases: expected 1 or 3, found '2'"),
+        ("meter,multiplier\nm1,0\n", "list.csv, row 2, column multiplier: expected a factor above 0"),
+        ("meter,multiplier\nm1,-40\n", "column multiplier: expected a factor above 0"),
+        ("meter,digits\nm1,7\n", "column resolution_wh: expected the register's step, which its digits count"),
+        ("meter,digits,resolution_wh\nm1,7.5,1\n", "column digits: expected 4 to 12, a whole number"),
+        ("meter,resolution_wh\nm1,ten\n", "row 2, column resolution_wh: expected a number, found 'ten'"),
+        (
+            "meter,phases\nm1,1\nm1,3\n",
+            "row 3, column meter: expected a meter once in an area (it stands in row 2 too)",
+        ),
+        ("meter,phases\n,1\n", "row 2, column meter: expected a meter's name"),
+        ("meter,role\nm1,boss\n", "row 2, column role: expected one of household, area, found 'boss'"),
+        ("meter,phases\n", "list.csv: expected rows below the header"),
+    ],
+)
+def test_so_is_the_list_of_meters(tmp_path: Path, text: str, message: str) -> None:
+    assert message in _refused(written(tmp_path, GOOD), written(tmp_path, text, "list.csv"))
+
+
+def test_files_that_are_no_tables(tmp_path: Path) -> None:
+    assert "expected a file, found 'a directory'" in _refused(tmp_path)
+    assert "a name that ends in .csv" in _refused(written(tmp_path, GOOD, "data.xlsx"))
+    assert "a ZIP or Parquet file" in _refused(written(tmp_path, "PK\x03\x04" + GOOD))
+    assert "--encoding, such as gb18030" in _refused(written(tmp_path, GOOD.replace("m1", "表"), encoding="gb18030"))
+    late = written(tmp_path, GOOD + ROW * 60_000 + "表,,2026-03-02 05:00,0.1\n", "late.csv", "gb18030")
+    assert "--encoding, such as gb18030" in _refused(late), "found far below the header"
+    assert "an encoding such as utf-8" in _refused(written(tmp_path, GOOD), encoding="klingon")
+    path = tmp_path / "cut.csv.gz"
+    path.write_bytes(gzip.compress(GOOD.encode())[:-20])
+    assert "a whole gzip file" in _refused(path)
+    assert "a file of readings beside the meters’ file" in _refused(written(tmp_path, "meter,phases\nm1,1\n"))
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "nothing.csv")
+
+
+def test_arrays_that_are_no_window(tmp_path: Path) -> None:
+    window = random_window("A", 1)
+    good = {name: getattr(window, name) for name in window.__dataclass_fields__} | {"start": window.start.isoformat()}
+    path = tmp_path / "x.npz"
+
+    def refused(**changed: object) -> str:
+        np.savez(path, **{k: np.asarray(v) for k, v in (good | changed).items() if v is not None})
+        return _refused(path)
+
+    assert "column area_import_wh: expected an array of that name" in refused(area_import_wh=None)
+    assert "must have shape" in refused(household_import_wh=window.household_import_wh.T)
+    assert "infinite" in refused(area_import_wh=np.full(window.n_intervals, np.inf))
+    assert "column start: expected an instant such as" in refused(start="yesterday")
+    assert "column area_import_kwh: expected arrays named area, start" in refused(area_import_kwh=1)
+    assert "expected arrays of numbers and text" in refused(meters=np.array([{"a": 1}], dtype=object))
+    path.write_bytes(b"PK\x03\x04 no")
+    assert "expected an NPZ file" in _refused(path)
+    np.savez(path, nothing=1)
+    assert "column nothing" in _refused(path)
+
+
+def test_what_does_not_fit_together(tmp_path: Path) -> None:
+    both = "meter,role,timestamp,import_wh,register_wh\n" + "".join(
+        f"{m},{r},2026-03-02 0{k}:00,5,{100 + 5 * k}\n" for m, r in (("m1", ""), ("top", "area")) for k in range(9)
+    )
+    assert "expected either registers or energies of a meter, not both, found 'm1'" in _refused(written(tmp_path, both))
+    two = "meter,role,area,timestamp,import_wh\n" + "".join(
+        f"{m},{r},{a},2026-03-02 0{k}:00,5\n"
+        for m, r, a in (("m1", "", "A"), ("m2", "", "B"), ("m3", "", ""), ("t", "area", "A")) for k in range(9)
+    )  # fmt: skip
+    assert "column meter: expected an area for every meter" in _refused(written(tmp_path, two))
+    good = written(tmp_path, GOOD)
+    assert "expected the name of a meter that has rows, found 'nobody'" in _refused(
+        good, area_meters=frozenset({"nobody"})
+    )
+    assert "--interval: expected minutes that divide the day" in _refused(good, interval_s=1000)
+    assert "in the days asked for, found 'rows from 2026-03-02 00:00" in _refused(good, first=date(2026, 4, 1))
+    assert "--wide: expected a quantity" in _refused(good, wide="power_kw")
+    npz = tmp_path / "data.npz"
+    write_npz(npz, [random_window("data", 1)])
+    assert "expected each area once, found 'data in two of them'" in _refused(good, npz)
+    assert "clocks are put forward there" in _refused(
+        written(tmp_path, GOOD.replace("2026-03-02 00:", "2026-03-29 02:")), zone=ZoneInfo("Europe/Berlin")
+    )
+
+
+def test_parquet_without_its_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    path = tmp_path / "x.parquet"
+    path.write_bytes(b"PAR1")
+    assert "x.parquet: expected pyarrow, which reads and writes Parquet: pip install 'headend[parquet]'" in _refused(
+        path
+    )
+
+
+def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pip install 'headend[parquet]'")
+    assert "x.parquet: expected a Parquet file" in _refused(written(tmp_path, "PAR1 no", "x.parquet"))
