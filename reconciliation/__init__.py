@@ -1,6 +1,7 @@
 """Explains the losses of transformer areas: pure functions on arrays, no I/O, no clock."""
 
 from reconciliation.engine import analyse
+from reconciliation.priors import Priors
 from reconciliation.report import (
     AreaReport,
     Cause,
@@ -20,6 +21,7 @@ __all__ = [
     "EvidenceSeries",
     "Finding",
     "FindingKind",
+    "Priors",
     "TechnicalLossModel",
     "analyse",
 ]

@@ -24,6 +24,7 @@ from reconciliation.evidence import (
 from reconciliation.localise import explained_share, localise
 from reconciliation.mapping import Move, find_moves
 from reconciliation.model import AreaModel, build
+from reconciliation.priors import Priors
 from reconciliation.report import AreaReport, Cause, Finding, TechnicalLossModel
 from reconciliation.shapes import area_profile, meter_columns, still_registers
 from reconciliation.voltage_response import voltage_response
@@ -37,9 +38,10 @@ HARDLY_READ = 0.5
 """Share of missing intervals from which a meter is reported as such."""
 
 
-def analyse(windows: Sequence[AreaWindow]) -> Mapping[str, AreaReport]:
+def analyse(windows: Sequence[AreaWindow], *, priors: Priors | None = None) -> Mapping[str, AreaReport]:
     """Explain the balance of each area; all windows of one call are each other's neighbours.
 
+    ``priors``: what a utility's inspections have taught about each kind of finding; None: nothing yet.
     Returns one report per area, by its code. Too little data gives ``not_computable`` with the reason, never an
     exception; raises ``ValueError`` only when an area is given twice (a window's own shapes are checked when it is
     made).
@@ -65,7 +67,8 @@ def analyse(windows: Sequence[AreaWindow]) -> Mapping[str, AreaReport]:
     for window in windows:
         if window.area in models:
             reports[window.area] = _report(window, models, after, moves, faults.get(window.area))
-    return {w.area: reports[w.area] for w in windows}
+    believed = Priors() if priors is None else priors
+    return {w.area: believed.applied(reports[w.area]) for w in windows}
 
 
 def why_not_computable(window: AreaWindow) -> str | None:

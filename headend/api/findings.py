@@ -38,7 +38,15 @@ class Finding(BaseModel):
     window_to: date
     opened_at: datetime
     seen_at: datetime = Field(description="last run that still found it")
-    closed_at: datetime | None
+    closed_at: datetime | None = Field(description="closed by the engine, or rejected")
+    assigned_to: str | None
+    verdict: Literal["confirmed", "rejected"] | None = Field(
+        description="what a person said of it; kept when it closes"
+    )
+    repaired_on: date | None = Field(description="local day from which what was confirmed is put right")
+    follows: int | None = Field(
+        description="id of the case before it about the same: rejected, or confirmed and closed"
+    )
 
 
 class FindingWithEvidence(Finding):
@@ -64,6 +72,7 @@ def list_findings(
     state: Annotated[
         FindingState | Literal["unresolved"] | None, Query(description="unresolved: neither rejected nor closed")
     ] = None,
+    assigned_to: Annotated[str | None, Query(max_length=100, description="whose it is")] = None,
     sort: Annotated[
         Literal["newest", "energy"], Query(description="energy: the largest first, whatever its sign")
     ] = "newest",
@@ -78,6 +87,7 @@ def list_findings(
         area=area,
         kind=kind,
         state=state,
+        assigned_to=assigned_to,
         sort=sort,
         after=(after[0], after[1]) if after else None,
     )

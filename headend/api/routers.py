@@ -8,6 +8,7 @@ from headend.api import (
     areas,
     billing,
     buses,
+    cases,
     changes,
     commands,
     discovered,
@@ -28,7 +29,7 @@ from headend.api import (
 
 router = APIRouter(prefix="/api/v1")
 for noun in (
-    areas, findings, events, discovered, quarantine, meters, commands, rollout, billing, buses, register_refusals,
-    profile_gaps, status, rollups, unmetered, usage_points, edits, changes, validation,
+    areas, cases, findings, events, discovered, quarantine, meters, commands, rollout, billing, buses,
+    register_refusals, profile_gaps, status, rollups, unmetered, usage_points, edits, changes, validation,
 ):  # fmt: skip
     router.include_router(noun.router)

@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from headend.domain.clock import Clock
 from headend.log import get_logger
 from headend.metrics import FINDINGS_OPENED
 from headend.settings import Settings
+from headend.settlement import case_keeper
 from headend.settlement.data_quality import MISSING_DATA, PROLONGED_ESTIMATION, data_findings
 from headend.settlement.grid import DayRange
+from headend.settlement.learning import learnt_priors
 from headend.settlement.reports import data_finding_row, finding_row, model_row, report_row, technical_rows
 from headend.settlement.rules import Rules
 from headend.settlement.windows import SettledWindow, load_window
-from headend.store import balances, findings, locks
+from headend.store import balances, locks
 from headend.store.balances import Watermark
 from headend.store.pool import Connection, Row, Store
-from reconciliation import AreaReport, AreaWindow, Cause, analyse
-
-Engine = Callable[[Sequence[AreaWindow]], Mapping[str, AreaReport]]
+from reconciliation import AreaReport, AreaWindow, Cause, Priors, analyse
 
 _log = get_logger(__name__)
 
@@ -40,6 +40,14 @@ _AGAIN_S = 30.0
 """A station is not reconciled again sooner: late readings come in bursts."""
 _METHOD = "1"
 """Part of the marker: rises when reports have to be made again although nothing under them changed."""
+
+
+class Engine(Protocol):
+    """What explains areas."""
+
+    def __call__(self, windows: Sequence[AreaWindow], *, priors: Priors) -> Mapping[str, AreaReport]:
+        """One report per area, by its code."""
+        ...
 
 
 class Reconciler:
@@ -113,14 +121,18 @@ class Reconciler:
         days = DayRange(calendar, min(a["first_day"] for a in areas), max(a["last_day"] for a in areas))
         with self._store.transaction() as connection:
             windows = [load_window(connection, a["area_id"], a["code"], days, self._rules) for a in areas]
+            priors = learnt_priors(connection, self._clock())
         loaded = time.perf_counter()
-        reports = self._engine([w.window for w in windows])
+        reports = self._engine([w.window for w in windows], priors=priors)
         analysed = time.perf_counter()
         now = self._clock()
+        marker = marker_of(areas)
         opened: list[str] = []
         with self._store.transaction() as connection:
             for area, settled in zip(areas, windows, strict=True):
-                opened += self._keep(connection, area, settled, reports[settled.area], marker=marker_of(areas), now=now)
+                report = reports[settled.area]
+                balances.put_report(connection, report_row(settled, report, priors, marker=marker, now=now))
+                opened += self._keep(connection, area, settled, report, now=now)
         for kind in opened:
             FINDINGS_OPENED.labels(kind=kind).inc()
         _log.info(
@@ -136,28 +148,20 @@ class Reconciler:
         settled: SettledWindow,
         report: AreaReport,
         *,
-        marker: str,
         now: datetime,
     ) -> list[str]:
-        """Store one area's report; returns the kinds of the findings that were opened."""
+        """Store what one area's report says; returns the kinds of the findings that were opened."""
         days = settled.days
         stored = balances.window(connection, settled.area_id, days.first, days.last)
         balances.put_technical(connection, technical_rows(settled, report, stored, area, self._rules))
         if (model := model_row(settled, report, now)) is not None:
             balances.put_model(connection, model)
-        balances.put_report(connection, report_row(settled, report, marker, now))
-        rows = self._finding_rows(settled, report, now)
-        seen: list[int] = []
-        opened: list[str] = []
-        for row in rows:
-            kept = findings.put(connection, row)
-            if kept is not None:
-                seen.append(kept[0])
-                opened += [row["kind"]] * kept[1]
         # Where nothing could be computed the engine takes nothing back; what rests on data alone was judged anyway.
         kinds = (MISSING_DATA, PROLONGED_ESTIMATION) if report.cause == Cause.NOT_COMPUTABLE else None
-        findings.close_unseen(connection, settled.area_id, seen, now, kinds=kinds)
-        return opened
+        return case_keeper.keep(
+            connection, settled.area_id, self._finding_rows(settled, report, now),
+            first=days.first, last=days.last, now=now, kinds=kinds,
+        )  # fmt: skip
 
     def _finding_rows(self, settled: SettledWindow, report: AreaReport, now: datetime) -> list[dict[str, Any]]:
         """The engine's findings, and what the rules for lack of data add to them."""

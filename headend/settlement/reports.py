@@ -15,14 +15,16 @@ from headend.domain.calendar import from_us
 from headend.settlement.data_quality import DataFinding
 from headend.settlement.rules import Rules
 from headend.settlement.windows import SettledWindow
-from reconciliation import AreaReport, Cause, Finding
+from reconciliation import AreaReport, Cause, Finding, Priors
 from reconciliation.day_balance import State, judge
 
 BY_REPORT: Final = "report"
 """Where a day's technical loss came from: the engine's window with the day in it."""
 
 
-def report_row(settled: SettledWindow, report: AreaReport, marker: str, now: datetime) -> dict[str, Any]:
+def report_row(
+    settled: SettledWindow, report: AreaReport, priors: Priors, *, marker: str, now: datetime
+) -> dict[str, Any]:
     """The row of area_report."""
     return {
         "area_id": settled.area_id,
@@ -34,6 +36,7 @@ def report_row(settled: SettledWindow, report: AreaReport, marker: str, now: dat
         "technical_loss_wh": finite(report.technical_loss_wh),
         "reason": report.reason,
         "marker": marker,
+        "priors": {kind.value: round(odds, 4) for kind, odds in priors.log_odds.items()},
         "now": now,
     }
 

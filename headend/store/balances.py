@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from headend.store import queries
 from headend.store.pool import Connection, Row, row, rows
 
@@ -87,7 +89,7 @@ def put_model(connection: Connection, model: Mapping[str, Any]) -> None:
 
 def put_report(connection: Connection, report: Mapping[str, Any]) -> None:
     """Keep an area's last report."""
-    connection.execute(_SQL["put_report"], report)
+    connection.execute(_SQL["put_report"], {**report, "priors": Jsonb(report["priors"])})
 
 
 def _watermark(watermark: Watermark) -> dict[str, datetime]:

@@ -180,6 +180,7 @@ def findings(
     area: str | None = None,
     kind: str | None = None,
     state: str | None = None,
+    assigned_to: str | None = None,
     sort: Literal["newest", "energy"] = "newest",
     after: tuple[float, int] | None = None,
 ) -> list[Row]:
@@ -194,6 +195,7 @@ def findings(
         area=area,
         kind=kind,
         state=state,
+        assigned_to=assigned_to,
         sort=sort,
         after_energy=after[0] if after else None,
         after_id=after[1] if after else None,

@@ -18,6 +18,7 @@ from headend.web.middleware import Surroundings
 from headend.web.pages import (
     areas,
     billing,
+    case_moves,
     changes,
     discovered,
     docs,
@@ -68,6 +69,7 @@ def create_app(store: Store, settings: Settings, clock: Clock, *, rollout_door: 
     for page in (
         areas,
         rollups,
+        case_moves,
         findings,
         events,
         meters,

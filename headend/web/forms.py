@@ -7,14 +7,14 @@ clocks skip or repeat is asked for again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from headend.web.render import CATEGORIES
 
-FieldKind = Literal["text", "note", "whole", "kwh", "multiplier", "instant", "choice"]
+FieldKind = Literal["text", "note", "whole", "kwh", "multiplier", "instant", "day", "choice"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +64,8 @@ def value_of(field: Field, text: str, zone: ZoneInfo) -> Any:
             return text.replace(",", ".")
         case "instant":
             return local_instant(text, zone).isoformat()
+        case "day":
+            return local_day(text).isoformat()
         case "choice":
             if text not in dict(field.choices):
                 raise ValueError(f"{text!r} is not one of the choices")
@@ -82,6 +84,14 @@ def wh_of_kwh(text: str) -> int:
     if wh != wh.to_integral_value():
         raise ValueError(f"{text!r} has more than three decimals; a register is read to the Wh")
     return int(wh)
+
+
+def local_day(text: str) -> date:
+    """A day as a date field sends it. Raises ValueError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as wrong:
+        raise ValueError(f"{text!r} is no day such as 2026-11-23") from wrong
 
 
 def local_instant(text: str, zone: ZoneInfo) -> datetime:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from headend.api import pagination
-from headend.api.deps import PartsDep, ReadDep, unknown
+from headend.api.deps import Parts, PartsDep, ReadDep, unknown
 from headend.api.findings import FindingState
-from headend.store import views
+from headend.store import cases, views
+from headend.store.pool import Connection
 from headend.web import finding_texts, plots, text
+from headend.web.pages.case_panel import Answer, panel
 from headend.web.render import page
 
 router = APIRouter(include_in_schema=False)
@@ -25,6 +27,7 @@ def findings(
     area: str | None = None,
     kind: str | None = None,
     state: FindingState | Literal["unresolved", "any"] = "unresolved",
+    assigned_to: Annotated[str | None, Query(max_length=100)] = None,
     sort: Literal["newest", "energy"] = "energy",
     cursor: str | None = None,
 ) -> Response:
@@ -36,13 +39,20 @@ def findings(
         area=area or None,
         kind=kind or None,
         state=None if state == "any" else state,
+        assigned_to=assigned_to or None,
         sort=sort,
         after=(after[0], after[1]) if after else None,
     )
     rows, following = pagination.cut(found, ROWS_OF_A_PAGE, lambda row: (row["energy_wh"], row["finding_id"]))
-    chosen = {"area": area, "kind": kind, "state": state, "sort": sort}
+    chosen = {"area": area, "kind": kind, "state": state, "assigned_to": assigned_to, "sort": sort}
     return page(
-        request, "findings.html", findings=rows, chosen=chosen, kinds=finding_texts.kinds(), following=following
+        request,
+        "findings.html",
+        findings=rows,
+        chosen=chosen,
+        kinds=finding_texts.kinds(),
+        holders=sorted({*cases.holders(connection), *([assigned_to] if assigned_to else [])}),
+        following=following,
     )
 
 
@@ -51,6 +61,13 @@ def finding(
     finding_id: Annotated[int, Path(ge=1, lt=2**63)], request: Request, parts: PartsDep, connection: ReadDep
 ) -> Response:
     """One case."""
+    return finding_page(request, connection, parts, finding_id)
+
+
+def finding_page(
+    request: Request, connection: Connection, parts: Parts, finding_id: int, answer: Answer | None = None
+) -> Response:
+    """One case, with what came of a form that was sent."""
     row = views.finding(connection, finding_id)
     if row is None:
         raise unknown("finding", finding_id)
@@ -62,6 +79,7 @@ def finding(
         curves=plots.evidence(row, parts.calendar.zone),
         numbers=[text.quantity(name, value) for name, value in _mapping(held, "numbers").items()],
         alternatives=_ranked(_mapping(held, "alternatives")),
+        case=panel(request, connection, parts, row, answer),
     )
 
 

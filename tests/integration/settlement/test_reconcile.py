@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headend.settlement.reconcile import Engine
 from headend.settlement.service import SettlementService
 from reconciliation import (
     AreaReport,
@@ -20,6 +21,7 @@ from reconciliation import (
     EvidenceSeries,
     Finding,
     FindingKind,
+    Priors,
     TechnicalLossModel,
     analyse,
 )
@@ -37,9 +39,10 @@ class Accuser:
     def __init__(self, accused: str | None) -> None:
         self.accused = accused
         self.windows: list[AreaWindow] = []
+        self.priors = Priors()
 
-    def __call__(self, windows: Sequence[AreaWindow]) -> Mapping[str, AreaReport]:
-        self.windows = list(windows)
+    def __call__(self, windows: Sequence[AreaWindow], *, priors: Priors) -> Mapping[str, AreaReport]:
+        self.windows, self.priors = list(windows), priors
         return {w.area: self._report(w) for w in windows}
 
     def _report(self, w: AreaWindow) -> AreaReport:
@@ -127,7 +130,7 @@ class World:
     def now(self) -> Any:
         return T0 + timedelta(days=DAYS, minutes=5)
 
-    engine: Callable[[Sequence[AreaWindow]], Mapping[str, AreaReport]] = Accuser("Acme/h3")
+    engine: Engine = Accuser("Acme/h3")
 
     def service(self, later: timedelta = timedelta()) -> SettlementService:
         return SettlementService(self.field.store, self.field.settings, lambda: self.now + later, engine=self.engine)
@@ -189,7 +192,7 @@ def test_a_finding_that_is_no_longer_seen_is_closed_and_one_that_was_inspected_i
     world.field.run(
         "insert into finding (area_id, meter_id, kind, confidence, energy_wh, energy_low_wh, energy_high_wh, "
         "window_from, window_to, evidence, opened_at, seen_at, state) "
-        "select area_id, meter_id, 'stuck', 1, 0, 0, 0, window_from, window_to, '{}', opened_at, seen_at, "
+        "select area_id, meter_id, 'wrong_area', 1, 0, 0, 0, window_from, window_to, '{}', opened_at, seen_at, "
         "'inspected' from finding where kind = 'under_registering'"
     )
     world.field.run("update area_report set marker = 'other'")
@@ -198,7 +201,11 @@ def test_a_finding_that_is_no_longer_seen_is_closed_and_one_that_was_inspected_i
         (r["kind"], r["meter_id"] is None): r["state"]
         for r in world.field.rows("select kind, meter_id, state from finding")
     }
-    assert states == {("under_registering", False): "open", ("stuck", True): "closed", ("stuck", False): "inspected"}
+    assert states == {
+        ("under_registering", False): "open",
+        ("stuck", True): "closed",
+        ("wrong_area", False): "inspected",
+    }
     seen = world.field.rows("select opened_at, seen_at from finding where finding_id = %s", [case])[0]
     assert seen["seen_at"] == seen["opened_at"] + timedelta(hours=1)
 
@@ -209,6 +216,18 @@ def test_a_rejected_finding_is_not_opened_again_in_its_window(world: World) -> N
     world.field.run("update area_report set marker = 'other'")
     world.work(timedelta(hours=1))
     assert [r["state"] for r in world.field.rows("select state from finding")] == ["rejected"]
+
+
+def test_the_engine_is_given_what_verdicts_have_taught_and_the_report_says_so(world: World) -> None:
+    world.engine = engine = Accuser("Acme/h3")
+    world.work()
+    assert engine.priors == Priors()
+    world.field.run("update finding set state = 'rejected', verdict = 'rejected', verdict_at = %s", [world.now])
+    world.field.run("update area_report set marker = 'other'")
+    world.work(timedelta(hours=1))
+    assert engine.priors.shift(FindingKind.UNDER_REGISTERING) < 0
+    kept = world.field.one("select priors from area_report")
+    assert kept == {kind.value: pytest.approx(odds, abs=1e-4) for kind, odds in engine.priors.log_odds.items()}
 
 
 def test_nothing_is_final_or_reported_while_history_is_loading(world: World) -> None:
@@ -264,7 +283,9 @@ def test_prolonged_estimation_is_a_finding_until_its_readings_come(
     """Thirty hours of fourteen days: nine tenths are measured, but the curve of more than a day is made up."""
     world = World(make_field(window_days=DAYS), bad=None)
     engine = Accuser(None)
-    world.engine = lambda windows: {area: replace(r, cause=cause) for area, r in engine(windows).items()}
+    world.engine = lambda windows, *, priors: {
+        area: replace(r, cause=cause) for area, r in engine(windows, priors=priors).items()
+    }
     silent = (world.meters[5], T0 + timedelta(days=4), T0 + timedelta(days=5, hours=6))
     late = world.field.rows("select * from register_reading where meter_id = %s and ts > %s and ts < %s", silent)
     world.field.run("delete from register_reading where meter_id = %s and ts > %s and ts < %s", silent)

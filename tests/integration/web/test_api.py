@@ -196,6 +196,9 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
         f"{API}{tail}"
         for tail in (
             "/areas", "/areas/{code}", "/areas/{code}/balances", "/findings", "/findings/{finding_id}",
+            "/findings/precision", "/findings/{finding_id}/history", "/findings/{finding_id}/assign",
+            "/findings/{finding_id}/inspect", "/findings/{finding_id}/confirm", "/findings/{finding_id}/reject",
+            "/findings/{finding_id}/repair", "/findings/{finding_id}/reopen",
             "/meters/{serial}/readings", "/meters/{manufacturer}/{serial}/revisions",
             "/meters/{manufacturer}/{serial}/commands",
             "/meters/{manufacturer}/{serial}/commands/{command_id}", "/meters/{manufacturer}/{serial}/clock",

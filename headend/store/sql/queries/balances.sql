@@ -102,8 +102,11 @@ on conflict (area_id) do update set constant_wh = excluded.constant_wh, quadrati
 
 -- put_report --
 -- The last report of an area.
-insert into area_report (area_id, window_from, window_to, anomaly_score, alarm, cause, technical_loss_wh, reason, marker, reported_at)
-values (%(area_id)s, %(first)s, %(last)s, %(anomaly_score)s, %(alarm)s, %(cause)s, %(technical_loss_wh)s, %(reason)s, %(marker)s, %(now)s)
+insert into area_report (area_id, window_from, window_to, anomaly_score, alarm, cause, technical_loss_wh, reason, marker, priors,
+                         reported_at)
+values (%(area_id)s, %(first)s, %(last)s, %(anomaly_score)s, %(alarm)s, %(cause)s, %(technical_loss_wh)s, %(reason)s, %(marker)s, %(priors)s,
+        %(now)s)
 on conflict (area_id) do update set window_from = excluded.window_from, window_to = excluded.window_to,
     anomaly_score = excluded.anomaly_score, alarm = excluded.alarm, cause = excluded.cause,
-    technical_loss_wh = excluded.technical_loss_wh, reason = excluded.reason, marker = excluded.marker, reported_at = excluded.reported_at
+    technical_loss_wh = excluded.technical_loss_wh, reason = excluded.reason, marker = excluded.marker, priors = excluded.priors,
+    reported_at = excluded.reported_at

@@ -202,7 +202,7 @@ select r.* from area_report r join area a using (area_id) where a.code = %(area)
 -- findings --
 -- Findings, newest or largest first; `after_*` is where the page before ended.
 select f.finding_id, a.code as area, a.name as area_name, f.kind, f.state, f.confidence, f.energy_wh, f.energy_low_wh, f.energy_high_wh,
-       f.onset_at, f.window_from, f.window_to, f.opened_at, f.seen_at, f.closed_at,
+       f.onset_at, f.window_from, f.window_to, f.opened_at, f.seen_at, f.closed_at, f.assigned_to, f.verdict, f.repaired_on, f.follows,
        m.manufacturer, m.serial, c.code as correct_area, point.code as usage_point, point.name as usage_point_name
 from finding f
 join area a using (area_id)
@@ -214,6 +214,7 @@ left join lateral (
 ) point on true
 where (%(area)s::text is null or a.code = %(area)s::text)
   and (%(kind)s::text is null or f.kind = %(kind)s::text)
+  and (%(assigned_to)s::text is null or f.assigned_to = %(assigned_to)s::text)
   and (%(state)s::text is null or f.state = %(state)s::text or (%(state)s::text = 'unresolved' and f.state not in ('rejected', 'closed')))
   and (%(after_id)s::bigint is null
        or case when %(sort)s::text = 'energy' then (-abs(f.energy_wh), -f.finding_id) > (-abs(%(after_energy)s::float8), -%(after_id)s::bigint)
@@ -224,7 +225,8 @@ limit %(limit)s::int;
 -- finding --
 -- One finding with its evidence.
 select f.finding_id, a.code as area, a.name as area_name, f.kind, f.state, f.confidence, f.energy_wh, f.energy_low_wh, f.energy_high_wh,
-       f.onset_at, f.window_from, f.window_to, f.opened_at, f.seen_at, f.closed_at, f.evidence,
+       f.onset_at, f.window_from, f.window_to, f.opened_at, f.seen_at, f.closed_at, f.assigned_to, f.verdict, f.repaired_on, f.follows,
+       f.evidence,
        m.manufacturer, m.serial, m.model, c.code as correct_area, c.name as correct_area_name,
        point.code as usage_point, point.name as usage_point_name, point.category, point.phase, point.seal, point.multiplier
 from finding f

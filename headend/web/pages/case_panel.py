@@ -1,0 +1,102 @@
+"""What the page of a finding shows of its case: how it stands, what can be done, its history and its strength."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from fastapi import Request
+
+from headend.api.deps import Parts
+from headend.api.errors import Problem
+from headend.domain.cases import CaseState, Inspection, Move, moves_from
+from headend.store import cases
+from headend.store.pool import Connection, Row
+from headend.web import case_plots, case_words, text
+from headend.web.case_forms import FORMS, MoveForm
+from headend.web.sent_forms import OPERATOR, name_of
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came of a form that was sent, where it was not done."""
+
+    about: Move | None = None
+    entered: Mapping[str, str] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+    refusal: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of the history as it is shown."""
+
+    event: Row
+    what: case_words.Told
+    detail: case_words.Told | None
+    before: int | None
+    saw: Inspection | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CasePanel:
+    """All that the template part asks for."""
+
+    state: case_words.Told
+    forms: Sequence[MoveForm]
+    steps: Sequence[Step]
+    """Newest first."""
+    plot: Mapping[str, Any] | None
+    holders: Sequence[str]
+    follower: int | None
+    """The case that came after this one."""
+    answer: Answer
+    event_id: str
+    by: str
+    words: Any = case_words
+
+    def entered(self, form: MoveForm, name: str) -> str:
+        """What was typed into a form that came back."""
+        return self.answer.entered.get(name, "") if self.answer.about is form.move else ""
+
+    def fault(self, form: MoveForm, name: str) -> str | None:
+        """What was wrong with it."""
+        return self.answer.faults.get(name) if self.answer.about is form.move else None
+
+    @staticmethod
+    def kwh(energy_wh: int | None) -> str:
+        """A register as displays show it."""
+        return text.register(energy_wh)
+
+
+def panel(
+    request: Request, connection: Connection, parts: Parts, finding: Row, answer: Answer | None = None
+) -> CasePanel:
+    """The case of a finding, with what came of a form."""
+    state = CaseState(finding["state"])
+    events = cases.events(connection, finding["finding_id"])
+    runs = cases.runs(connection, finding["finding_id"])
+    answer = answer or Answer()
+    return CasePanel(
+        state=case_words.STATES[state],
+        forms=[FORMS[move] for move in FORMS if move in moves_from(state)],
+        steps=[_step(event) for event in reversed(events)],
+        plot=case_plots.strength(runs, events, parts.calendar.zone),
+        holders=cases.holders(connection),
+        follower=cases.follower(connection, finding["finding_id"]),
+        answer=answer,
+        event_id=answer.entered.get("event_id") or str(uuid4()),
+        by=answer.entered.get("by") or name_of(request, OPERATOR),
+    )
+
+
+def _step(event: Row) -> Step:
+    return Step(
+        event=event,
+        what=case_words.move(event["move"]),
+        detail=case_words.detail(event),
+        before=case_words.before(event),
+        saw=None if event["saw"] is None else Inspection.of_json(event["saw"]),
+    )
