@@ -1,6 +1,6 @@
 """Explains the losses of transformer areas: pure functions on arrays, no I/O, no clock."""
 
-from reconciliation.engine import analyse
+from reconciliation.engine import analyse, explain
 from reconciliation.priors import Priors
 from reconciliation.report import (
     AreaReport,
@@ -9,8 +9,11 @@ from reconciliation.report import (
     EvidenceSeries,
     Finding,
     FindingKind,
+    Limit,
+    LimitCode,
     TechnicalLossModel,
 )
+from reconciliation.screening import Screening, screen
 from reconciliation.window import AreaWindow
 
 __all__ = [
@@ -21,7 +24,12 @@ __all__ = [
     "EvidenceSeries",
     "Finding",
     "FindingKind",
+    "Limit",
+    "LimitCode",
     "Priors",
+    "Screening",
     "TechnicalLossModel",
     "analyse",
+    "explain",
+    "screen",
 ]

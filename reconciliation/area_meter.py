@@ -1,27 +1,36 @@
 """Tests of the area meter itself: a phase that is not measured, a wrong CT ratio, a CT the wrong way round.
 
-Dead phase: the phase's energy is zero from some day on while its households use energy. Ratio: read = f·true, so r =
-(f − 1)·delivered, with delivered = Σ w p + L (on all streams, or on one) from an onset day; the regressor is what the
-households took, because the area meter's own rounding would correlate with the balance it is part of. A ratio moves
-the balance in proportion to *everybody's* energy, which no single meter's reading resembles: it must explain more than
-any meter does. f = −1 is reversed polarity.
+Dead phase: the phase's energy is zero for hours or for good while its households use energy. Ratio: read = f·true, so
+r = (f − 1)·delivered, with delivered = Σ w p + L (on all streams, or on one) from an onset day; the regressor is what
+the households took, because the area meter's own rounding would correlate with the balance it is part of. A ratio
+moves the balance in proportion to *everybody's* energy, which no single meter's reading resembles: it must explain
+more than any meter does. f = −1 is reversed polarity.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from reconciliation.design import Faults
 from reconciliation.evidence_of_days import ALWAYS, SOME_DAYS, evaluate
 from reconciliation.model import AreaModel
+from reconciliation.phases import voltage_log_likelihood
 from reconciliation.report import FindingKind
-from reconciliation.window import Floats
+from reconciliation.technical_loss import technical_loss
+from reconciliation.window import Bools, Floats
 
 RATIO_SD = 0.5
 """Prior SD of f − 1: CT ratios are wrong by a neighbouring tap or by a factor, not by accuracy (class 0.5 S is in the
 noise model)."""
 MIN_RATIO = 0.03
 """Smallest |f − 1| that counts: six times the class limit of a 0.5 S meter with 0.5 S CTs."""
+DEAD_S = 21600
+"""A phase is called dead when it stands still this long [s]; a blown fuse shows in its households too."""
+ALIVE = 0.1
+"""Share of intervals with energy below which a phase is silent nearly always."""
+SURE_NATS = 6.0
+"""Log evidence from which a voltage tells the phase alone [nat]."""
 MIN_EVIDENCE = 30.0
 """Log evidence needed [nat]: a whole area's billing basis is not called wrong on less than a clear case."""
 
@@ -46,44 +55,44 @@ class AreaMeterFault:
     missing_wh: Floats
     """(T,) energy the area meter did not count [Wh]; negative = counted too much."""
     model: AreaModel
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers that tell the fault, for the page."""
 
 
 def dead_phase(model: AreaModel) -> AreaMeterFault | None:
-    """A phase whose energy is zero up to the window's end while its households use energy."""
+    """A phase whose energy is zero for DEAD_S or longer, once or several times, while its households use energy."""
     area = model.area
-    if area.n_streams != 3:
+    phases = area.window.area_phase_wh
+    if area.n_streams != 3 or phases is None:
         return None
+    model = by_voltage(
+        model, np.array([(np.abs(np.nan_to_num(p)) > area.area_step / 2).mean() < ALIVE for p in phases])
+    )
     expected = model.share.T @ area.net + model.loss.stream_wh
-    t = expected.shape[1]
-    day_length = max(round(86400 / area.window.interval_s), 4)
+    shortest = max(DEAD_S // area.window.interval_s, 4)
     eps = max(area.area_step * 0.5, 1e-9)
     rows = model.rows.copy()
     supplied = area.supplied.copy()
-    missing = np.zeros(t)
+    missing = np.zeros(expected.shape[1])
     found: list[tuple[int, int]] = []
-    phases = area.window.area_phase_wh
-    assert phases is not None
     for k in range(3):
-        live = np.flatnonzero(np.isfinite(phases[k]) & (np.abs(phases[k]) > eps))
-        onset = int(live[-1]) + 1 if live.size else 0
-        others = max(float(np.abs(np.delete(supplied, k, axis=0)[:, onset:]).mean()) if onset < t else 0.0, 0.0)
-        if t - onset < day_length or others < 3 * area.area_step:
-            continue
-        households = float(np.abs(expected[k, onset:]).mean())
-        before = float(np.abs(supplied[k, :onset]).mean()) if onset > day_length else 0.0
-        if max(households, before) < max(3 * area.area_step, 0.02 * others):
-            continue
-        found.append((k, onset))
-        rows[k, onset:] = False
-        missing[onset:] += expected[k, onset:]
-        supplied[k, onset:] = expected[k, onset:]
+        for dead in silent_runs(phases[k], eps, shortest):
+            others = float(np.abs(np.delete(area.supplied, k, axis=0)[:, dead]).mean())
+            households = float(np.abs(expected[k, dead]).mean())
+            if others < area.area_step or households < max(area.area_step, 0.02 * others):
+                continue
+            found.append((k, dead.start))
+            rows[k, dead] = False
+            missing[dead] += expected[k, dead]
+            supplied[k, dead] = expected[k, dead]
     if not found:
         return None
+    found.sort(key=lambda f: f[1])
     fixed = model.corrected(supplied, rows)
     k, onset = found[0]
     return AreaMeterFault(
         kind=FindingKind.AREA_METER_PHASE,
-        stream=k if len(found) == 1 else None,
+        stream=k if len({phase for phase, _ in found}) == 1 else None,
         ratio=0.0,
         gain=float("inf"),
         onset=onset,
@@ -92,6 +101,32 @@ def dead_phase(model: AreaModel) -> AreaMeterFault | None:
         missing_wh=missing,
         model=fixed,
     )
+
+
+def by_voltage(model: AreaModel, silent: Bools) -> AreaModel:
+    """The area with single-phase meters on the phases their voltages follow, where a phase (3,) is silent nearly
+    always: its households' energy, missed there, is otherwise looked for on the others."""
+    area = model.area
+    score = voltage_log_likelihood(area) if silent.any() else np.zeros((0, 3))
+    sure = np.ptp(score, axis=1) > SURE_NATS if score.size else np.zeros(0, bool)
+    if not sure.any():
+        return model
+    share = model.share.copy()
+    share[sure] = np.eye(3)[score[sure].argmax(axis=1)]
+    return replace(model, share=share, loss=technical_loss(area, share))
+
+
+def silent_runs(values: Floats, eps: float, shortest: int) -> list[slice]:
+    """Runs of at least ``shortest`` intervals in which no value (T,) exceeds ``eps``; what was not read within one
+    belongs to it."""
+    quiet = ~(np.abs(np.nan_to_num(values)) > eps)
+    change = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(np.int8), [0]])))
+    runs = []
+    for start, stop in zip(change[::2], change[1::2], strict=True):
+        read = np.flatnonzero(np.isfinite(values[start:stop]))
+        if read.size >= shortest // 2 and stop - start >= shortest:
+            runs.append(slice(int(start + read[0]), int(start + read[-1]) + 1 if stop < values.size else int(stop)))
+    return runs
 
 
 def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
@@ -111,7 +146,7 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
             x = fit.whiten(k, delivered[k][None])[0]
             b += np.add.reduceat(x * fit.innovation[k], starts)
             h += np.add.reduceat(x * x, starts)
-            cross[fit.columns[k]] += fit.design[k] @ x
+            cross += fit.cross(k, x[None])[0]
         whole = float(h.sum())
         if whole <= 0:
             continue
@@ -137,6 +172,11 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
         return None
     supplied = area.supplied.copy()
     supplied[list(on), onset:] /= ratio
+    # while the balance was wrong the meters' gains were tuned to it and took a share: what is left, once they are not
+    corrected = model.corrected(supplied, model.rows)
+    rest = corrected.refit(Faults(columns=column, mean=np.zeros(1), sd=np.array([RATIO_SD])))
+    ratio *= 1.0 + float(rest.effects[-1])
+    supplied[list(on), onset:] = area.supplied[list(on), onset:] / ratio
     return AreaMeterFault(
         kind=FindingKind.REVERSED_POLARITY if ratio < -0.5 else FindingKind.AREA_METER_RATIO,
         stream=stream,
@@ -147,4 +187,22 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
         ratio_left=fitted.ratio,
         missing_wh=(supplied - area.supplied).sum(axis=0),
         model=model.corrected(supplied, model.rows),
+    )
+
+
+def swapped(turned: AreaModel, order: tuple[int, int, int], evidence: float) -> AreaMeterFault:
+    """Currents and voltages of different phases in one measuring element; ``turned``: the area with its busbar voltages
+    put in ``order``. No energy is missing from the registers as they stand."""
+    moved = [k for k in range(3) if order[k] != k]
+    return AreaMeterFault(
+        kind=FindingKind.AREA_METER_PHASE,
+        stream=None,
+        ratio=1.0,
+        gain=evidence,
+        onset=0,
+        evidence=evidence,
+        ratio_left=turned.fit.ratio,
+        missing_wh=np.zeros(turned.area.n_intervals),
+        model=turned,
+        numbers={f"voltage_of_phase_{k + 1}": float(order[k] + 1) for k in moved},
     )

@@ -5,17 +5,22 @@ The statistics are exact for faults that act always (Woodbury, see noise.py); fo
 random effects is taken over from there. Meters on several streams (three-phase) add their streams' statistics.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from scipy import special
 
-from reconciliation.evidence_of_days import ALWAYS, DayEvidence, bayes_factor, evaluate
+from reconciliation.evidence_of_days import ALWAYS, DayEvidence, bayes_factor, evaluate, log_sum_exp
 from reconciliation.noise import NoiseFit
 from reconciliation.prepare import Prepared
-from reconciliation.shapes import FAMILIES, LOAD, Family, typical_load
+from reconciliation.shapes import FAMILIES, LOAD, Family, MeterColumns, typical_load
 from reconciliation.window import Bools, Floats, Ints
 
+AT_ONCE = 64
+"""Meters whose columns are whitened together: enough for long products, few enough to bound memory."""
+FEW = 3
+"""Up to this many meters, the area's own courses are not worth whitening for them."""
 NEVER = 50.0
 """Log evidence below which a family is not ranked further [nat]."""
 FLOOR_SD, UNBALANCE_SD = 0.05, 0.25
@@ -54,29 +59,104 @@ class Attribution:
         return int(np.argmax(self.by_family[i]))
 
 
-def statistics(area: Prepared, share: Floats, fit: NoiseFit, columns: Floats, meters: Ints | None = None) -> Statistics:
+def statistics(
+    area: Prepared, share: Floats, fit: NoiseFit, columns: MeterColumns, meters: Ints | None = None
+) -> Statistics:
     """Day-level statistics of (N, S, T) columns, placed on the streams by ``share`` (N, K)."""
-    n, s, t = columns.shape
-    which = np.arange(n) if meters is None else meters
-    days = area.n_days
-    starts = np.searchsorted(area.day, np.arange(days))
-    b = np.zeros((which.size, days, s))
-    h = np.zeros((which.size, days, s, s))
-    m = fit.effects.size
-    cross = np.zeros((which.size, s, m))
-    for k in range(area.n_streams):
-        on = np.flatnonzero(share[which, k] > 0)
-        for lo in range(0, on.size, 64):  # bounds memory for large areas
-            part = on[lo : lo + 64]
-            x = fit.whiten(k, columns[which[part]] * share[which[part], k][:, None, None])
-            b[part] += np.swapaxes(np.add.reduceat(x * fit.innovation[k], starts, axis=2), 1, 2)
-            for d in range(days):
-                xd = x[:, :, starts[d] : starts[d + 1] if d + 1 < days else t]
-                h[part, d] += xd @ np.swapaxes(xd, 1, 2)
-            flat = x.reshape(part.size * s, t) @ fit.design[k].T
-            cross[np.ix_(part, np.arange(s), fit.columns[k])] += flat.reshape(part.size, s, -1)
-    solved = fit.solve(cross.reshape(-1, m).T).T.reshape(cross.shape)
-    return Statistics(b=b, h=h, blurred=cross @ np.swapaxes(solved, 1, 2))
+    which = np.arange(columns.shape[0]) if meters is None else meters
+    size, s, days, m = which.size, columns.shape[1], area.n_days, fit.effects.size
+    out = Statistics(b=np.zeros((size, days, s)), h=np.zeros((size, days, s, s)), blurred=np.zeros((size, s, s)))
+    courses = [fit.courses(k) for k in range(area.n_streams)] if size > FEW else [None] * area.n_streams
+    for batch in _batches(columns.where[which]):
+        found = []
+        for g in batch:
+            n, q = g.kept.shape
+            found.append((np.zeros((n, days, q, q)), np.zeros((n, days, q)), np.zeros((n * q, m))))
+        for k in range(area.n_streams):
+            on = [np.flatnonzero(share[which[g.meters], k] > 0) for g in batch]
+            rows = np.concatenate([g.kept[o].ravel() for g, o in zip(batch, on, strict=True)])
+            if rows.size == 0:
+                continue
+            weight = np.concatenate(
+                [np.repeat(share[which[g.meters[o]], k], g.kept.shape[1]) for g, o in zip(batch, on, strict=True)]
+            )
+            x = fit.whiten(k, columns.courses[rows])
+            if (weight != 1.0).any():
+                x *= weight[:, None]
+            cross = fit.cross(k, x, courses[k])
+            first = 0
+            for g, o, (h, b, c) in zip(batch, on, found, strict=True):
+                q = g.kept.shape[1]
+                here = slice(first, first + o.size * q)
+                by_day = _products_by_day(x[here].reshape(o.size, q, x.shape[1]), fit.innovation[k], area.day, days)
+                h[o] += by_day[0]
+                b[o] += by_day[1]
+                c[(o[:, None] * q + np.arange(q)).ravel()] += cross[here]
+                first += o.size * q
+        for g, (h, b, c) in zip(batch, found, strict=True):
+            n, q = g.kept.shape
+            half = fit.half_solve(c.T).T.reshape(n, q, m)
+            blurred = half @ np.swapaxes(half, 1, 2)
+            at = np.flatnonzero(g.position >= 0)
+            source = g.position[at]
+            i, d = g.meters[:, None, None, None], np.arange(days)[:, None, None]
+            out.b[i[..., 0], d[..., 0], at] = b[:, :, source]
+            out.h[i, d, at[:, None], at] = h[:, :, source[:, None], source]
+            out.blurred[i[..., 0], at[:, None], at] = blurred[:, source[:, None], source]
+    return out
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Alike:
+    """Meters whose columns are zero, or equal to another, in the same places."""
+
+    position: Ints
+    """(S,) each column's position among the kept courses; −1 where it is zero."""
+    meters: Ints
+    """(n,)."""
+    kept: Ints
+    """(n, q) courses of each meter."""
+
+
+def _batches(where: Ints) -> Iterator[list[_Alike]]:
+    """All rows of (N, S) column courses, in batches of about AT_ONCE meters."""
+    groups: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
+    for i, row in enumerate(where.tolist()):
+        kept: dict[int, int] = {}
+        position = tuple(kept.setdefault(c, len(kept)) if c >= 0 else -1 for c in row)
+        groups.setdefault(position, []).append((i, list(kept)))
+    batch: list[_Alike] = []
+    for position, members in groups.items():
+        for lo in range(0, len(members), AT_ONCE):
+            part = members[lo : lo + AT_ONCE]
+            batch.append(
+                _Alike(
+                    position=np.array(position),
+                    meters=np.array([i for i, _ in part]),
+                    kept=np.array([c for _, c in part], np.int64).reshape(len(part), -1),
+                )
+            )
+            if sum(g.meters.size for g in batch) >= AT_ONCE:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _products_by_day(x: Floats, innovation: Floats, day: Ints, days: int) -> tuple[Floats, Floats]:
+    """(n, D, q, q) and (n, D, q) products of whitened (n, q, T) columns with each other and with the (T,) innovation,
+    day by day; days of equal length at once."""
+    n, q, _ = x.shape
+    starts = np.searchsorted(day, np.arange(days + 1))
+    length = np.diff(starts)
+    h, b = np.empty((n, days, q, q)), np.empty((n, days, q))
+    bounds = np.concatenate([[0], np.flatnonzero(np.diff(length)) + 1, [days]])
+    for first, last in pairwise(bounds):
+        shape = (last - first, length[first])
+        part = np.swapaxes(x[:, :, starts[first] : starts[last]].reshape(n, q, *shape), 1, 2)
+        h[:, first:last] = part @ np.swapaxes(part, 2, 3)
+        b[:, first:last] = (part @ innovation[starts[first] : starts[last]].reshape(*shape, 1))[..., 0]
+    return h, b
 
 
 def attribute(area: Prepared, stats: Statistics) -> Attribution:
@@ -90,7 +170,7 @@ def attribute(area: Prepared, stats: Statistics) -> Attribution:
     table = np.stack(by_family, axis=1)
     return Attribution(
         by_family=table,
-        total=special.logsumexp(table, axis=1) - np.log(len(FAMILIES)),
+        total=log_sum_exp(table, axis=1) - np.log(len(FAMILIES)),
         load=family_evidence(LOAD, stats, load).log_evidence,
         detail=tuple(detail),
     )
@@ -106,24 +186,35 @@ def family_evidence(family: Family, stats: Statistics, load: float) -> DayEviden
     """Evidence of one family for every meter."""
     c = np.array(family.columns)
     mean, var = prior_of(family, load)
-    h = stats.h[:, :, c[:, None], c[None, :]]
+    seen = np.einsum("ndqq->n", stats.h[:, :, c[:, None], c[None, :]]) > 0
+    some = np.flatnonzero(seen)
+    n, days = stats.b.shape[:2]
+    out = DayEvidence(
+        log_evidence=np.full(n, -NEVER),
+        mode=np.full(n, ALWAYS, np.int64),
+        active=np.ones((n, days)),
+        theta=np.tile(mean, (n, 1)),
+    )
+    if some.size == 0:
+        return out
+    b, h = stats.b[some[:, None], :, c].transpose(0, 2, 1), stats.h[some][:, :, c[:, None], c[None, :]]
     whole = h.sum(axis=1)
-    blur = stats.blurred[:, c[:, None], c[None, :]]
+    blur = stats.blurred[some][:, c[:, None], c[None, :]]
     tiny = 1e-9 * np.einsum("nqq->n", whole)[:, None, None] * np.eye(c.size) + 1e-30 * np.eye(c.size)
     left = whole - blur + tiny
     inverse = np.linalg.inv(whole + tiny)
     corr = inverse @ blur @ inverse
     corr = (corr + np.swapaxes(corr, 1, 2)) / 2
-    result = evaluate(stats.b[:, :, c], h, corr, mean, var)
-    seen = np.einsum("nqq->n", whole) > 0
+    result = evaluate(b, h, corr, mean, var)
     value, mode, active, theta = result.log_evidence, result.mode, result.active, result.theta
     off = ~plausible(family, theta)
     if off.any():  # the best activity is impossible: fall back on "always"
-        plain, fixed = bayes_factor(stats.b[off][:, :, c].sum(axis=1), left[off], mean, var)
+        plain, fixed = bayes_factor(b[off].sum(axis=1), left[off], mean, var)
         value, mode, active, theta = value.copy(), mode.copy(), active.copy(), theta.copy()
         value[off], mode[off], active[off], theta[off] = plain - np.log(3.0), ALWAYS, 1.0, fixed
-    possible = seen & plausible(family, theta)
-    return DayEvidence(np.where(possible, np.maximum(value, -NEVER), -NEVER), mode, active, theta)
+    out.log_evidence[some] = np.where(plausible(family, theta), np.maximum(value, -NEVER), -NEVER)
+    out.mode[some], out.active[some], out.theta[some] = mode, active, theta
+    return out
 
 
 def plausible(family: Family, theta: Floats) -> Bools:
@@ -158,7 +249,7 @@ def unmetered_evidence(area: Prepared, fit: NoiseFit, profile: Floats) -> tuple[
     interval [Wh]."""
     load = typical_load(area)
     columns = np.repeat(np.stack([np.ones_like(profile), profile])[None], area.n_streams, axis=0)
-    stats = statistics(area, np.eye(area.n_streams), fit, columns)
+    stats = statistics(area, np.eye(area.n_streams), fit, MeterColumns.all_of(columns))
     mean, var = prior_of(LOAD, load)
     bf, theta = bayes_factor(stats.b.sum(axis=1), stats.h.sum(axis=1) - stats.blurred, mean, var)
     energy = theta.sum(axis=1)

@@ -1,22 +1,28 @@
 """From evidence to a verdict: what the cause is, whom to visit; every gate fails closed.
 
-Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused only if, each time with all other
-suspects in the fit, (a) its own evidence exceeds ACCUSE, (b) it is specific: its gain beats an unmetered load's on its
-streams, and that of the meter it takes most evidence from, by MARGIN and by a share of itself, (c) either it takes away
-most of the excess innovation variance of its streams, or it is so specific that what is left may be its own
-irregularity, or a dead register on the same streams leaves it (nobody knows a load's course that no register follows).
-Where an input is lacking (``poor``), only the most specific is accused. A direct tap
-resembles no reading: a neighbour can absorb a share of it, but hardly better than a plain load, and the excess stays;
-so whoever is tried and refused makes all later ones on the same streams suspect of the same. A register that stands
-still is accused by rule if it is the only one on its streams and an unmetered load is clearly missing there.
+Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused if the posterior probability that its
+reading is wrong exceeds ACCUSE_PROBABILITY, given all other suspects: prior odds PRIOR_WRONG, evidence of its days
+(replication.py: the honest hypothesis may have unmetered loads with habits, and days of any scale; the choice of
+activity and coefficients is paid for), spread over the families, and what the voltages say of its place
+(suspicion.py); if the voltages do not place what it hides elsewhere; if it explains the balance better than the meter
+it takes most evidence from would in its place, by MARGIN; if it does not count too much where energy is missing; and
+if no load of unknown course beside it could lend it its days. Nothing is asked of the excess that is left: thieves who
+leave gaps and noise leave a good part of it, and so do the others. Where an input is lacking, evidence shrinks by
+itself, because days are fewer or less alike. A register that stands still is accused by rule if it is the only one on
+its streams and an unmetered load is clearly missing there.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
-from reconciliation.localise import STUCK, Localisation, Suspect, explained_share
+from reconciliation.localise import STUCK, Localisation, explained_share
 from reconciliation.model import AreaModel
+from reconciliation.shapes import FAMILIES
+from reconciliation.suspects import Suspect
+from reconciliation.suspicion import placed
+from reconciliation.voltage_evidence import Field
 from reconciliation.window import Bools, Floats
 
 ALARM = 12.0
@@ -24,22 +30,24 @@ ALARM = 12.0
 ALARM_MODEL = 30.0
 """[nat] the same where the technical loss comes from a load model, or the noise is mostly three-phase loads' unbalance:
 errors with a shape of their own."""
+ACCUSE_PROBABILITY = 0.99
+"""Posterior probability from which a crew is sent: a visit to an honest family costs far more than a month's delay."""
+PRIOR_WRONG = 0.02
+"""Share of meters that are wrong in areas that stand out: one in fifty, the order of what inspection campaigns find
+where nothing points to anybody."""
 ACCUSE = 20.0
-"""[nat] a visit to an honest family costs far more than a month's delay."""
+"""[nat] evidence of a missing load from which a register that stands still is called dead."""
 MARGIN = 8.0
 """[nat] odds of 3,000 : 1 over the next explanation."""
-MARGIN_SHARE, LONE_SHARE = 0.3, 0.8
-"""The margin as share of the evidence itself: model errors grow with the evidence. The latter where the excess is not
-explained."""
-EXPLAINED, EXPLAINED_LONE = 0.5, 0.1
-"""Share of the excess innovation variance on its streams that a meter must explain; the latter where it is specific
-enough for the rest to be its own irregularity."""
+VOLTAGE_MOST = 6.0
+"""[nat] most that voltages may add: they place a load among meters at one joint, and do not tell those apart."""
+OWN_COURSE = 2.0
+"""Scale up to which a meter's days count as explained to within noise: it is exceeded by one true fault in a hundred
+over two weeks or more."""
+UNKNOWN_COURSE = ("replaced", "stuck")
+"""Faults whose hidden load nobody knows the course of."""
 CROWD = 3
-"""Other suspects on the same streams from which none is told by being specific alone: a large unmetered load looks like
-a little of everybody."""
-FURTHER, LONE = 30.0, 50.0
-"""[nat] evidence for every meter after the first (what earlier choices leave over looks like somebody), and where the
-excess stays."""
+"""Other suspects on the same streams beside which no register is called dead where an input is lacking."""
 VOLTAGE_Z, VOLTAGE_SHARE = 4.0, 0.7
 """Response of a dead meter's voltage to the missing load [SD], and its share of the strongest response on the same
 streams."""
@@ -66,46 +74,66 @@ class Verdict:
     """Whether meters, rather than an unmetered load, are the cause."""
 
 
-def judge(model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None) -> Verdict:
-    """Apply the gates; ``still`` (N, T): whether a register stands still; ``voltage`` (N,): see voltage_response.py."""
+def log_odds(suspect: Suspect) -> float:
+    """Posterior log odds [nat] that a suspect's reading is wrong in its way, given the other suspects."""
+    prior = float(special.logit(PRIOR_WRONG)) - np.log(len(FAMILIES))
+    return float(suspect.replicated + min(suspect.place, VOLTAGE_MOST) + prior)
+
+
+def judge(
+    model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None, field: Field | None = None
+) -> Verdict:
+    """Apply the gates; ``still`` (N, T): whether a register stands still; ``voltage`` (N,): see voltage_response.py;
+    ``field``: see voltage_evidence.py."""
     explained = float(np.nan_to_num(explained_share(model.fit.ratio, found.fit.ratio)))
     dead = dead_registers(model, found, still, voltage)
+    if field is not None:
+        dead = tuple(i for i in dead if not placed(model, found, i, field)[1])
     if poor(model):
         dead = tuple(i for i in dead if crowd(model, found, i) < CROWD)
-    strict = poor(model)
+    long = STILL_DAYS * 86400 / model.area.window.interval_s
+    frozen = np.asarray((still & (np.abs(model.area.net) > 0)).sum(axis=1) >= long)
     accused: list[int] = []
-    standing = model.share[list(dead)].sum(axis=0) > 0
-    refused, taken = np.zeros(standing.size, bool), np.zeros(standing.size, bool)
     for k, suspect in enumerate(found.suspects):
         if suspect.meter in dead:
             continue
-        on = model.share[suspect.meter] > 0
-        weight = min(float(found.own_evidence[k]), suspect.gain, suspect.evidence)
         over = float(found.hidden_wh[k].sum()) < 0  # no unmetered load looks like that
-        told = EXPLAINED_LONE if np.isnan(suspect.explained) else suspect.explained  # nothing to explain: lone
-        lone = told < EXPLAINED or bool(refused[on].any())
-        crowded = crowd(model, found, suspect.meter) >= CROWD
-        # what an earlier one leaves over may be that one's irregularity, and looks like somebody
-        enough = EXPLAINED if strict or crowded or taken[on].any() else must_explain(suspect)
-        if standing[on].any():
-            enough = EXPLAINED_LONE
         good = (
-            specific(suspect, LONE_SHARE if strict or refused[on].any() else MARGIN_SHARE)
-            and weight >= (LONE if strict or lone else FURTHER if k else ACCUSE)
-            and (over or told >= enough)
-            and not (strict and crowded)
-            and not (over and lost_wh(model, on) > 0)
+            log_odds(suspect) >= special.logit(ACCUSE_PROBABILITY)
+            and suspect.rival_margin >= MARGIN
+            and not suspect.elsewhere
+            and not (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
+            and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))
         )
         if good:
             accused.append(k)
-            taken |= on
-        else:
-            refused |= on
     return Verdict(
         accused=tuple(accused),
         dead=dead,
         explained=explained,
-        meter_cause=bool(accused or dead) or _meter_like(found, explained),
+        meter_cause=bool(accused or dead)
+        or any(log_odds(s) > 0 for s in found.suspects)
+        or _meter_like(found, explained),
+    )
+
+
+def unknown_course_beside(model: AreaModel, found: Localisation, suspect: Suspect, frozen: Bools) -> bool:
+    """Whether another meter on the same streams hides a load of which its register says nothing: a suspect, or one that
+    is ``frozen`` (N,) at a value other than zero, as no honest one is.
+
+    That load may run like an honest neighbour's (two shops with the same hours), and then lends its days to him.
+    """
+    if suspect.family.name in UNKNOWN_COURSE:
+        return False
+    on = model.share[suspect.meter] > 0
+    if bool((model.share[frozen] > 0)[:, on].any()):
+        return True
+    return any(
+        s is not suspect
+        and s.family.name in UNKNOWN_COURSE
+        and log_odds(s) > 0
+        and bool((model.share[s.meter] > 0)[on].any())
+        for s in found.suspects
     )
 
 
@@ -120,7 +148,8 @@ def lost_wh(model: AreaModel, on: Bools) -> float:
 
 
 def poor(model: AreaModel) -> bool:
-    """Whether an input is lacking that tells honest meters from others: then only the clearest case is accused.
+    """Whether an input is lacking that tells honest meters from others: then a crowd of suspects acquits a register
+    that stands still.
 
     Few days do not pin down gains and clocks; the total alone, or hours, mix what phases and quarters of an hour
     separate; a load model's technical loss has a shape of its own.
@@ -140,18 +169,6 @@ def crowd(model: AreaModel, found: Localisation, meter: int) -> int:
     return sum(bool((model.share[s.meter] > 0)[on].any()) for s in found.suspects if s.meter != meter)
 
 
-def must_explain(suspect: Suspect) -> float:
-    """Share of the excess a meter must explain: the more specific its evidence, the less."""
-    margin = (suspect.gain - max(suspect.rival_gain, suspect.load_gain, 0.0)) / max(suspect.gain, 1e-9)
-    return float(np.interp(margin, [MARGIN_SHARE, LONE_SHARE], [EXPLAINED, EXPLAINED_LONE]))
-
-
-def specific(suspect: Suspect, share: float) -> bool:
-    """Whether the evidence singles this meter out."""
-    margin = suspect.gain - max(suspect.rival_gain, suspect.load_gain, 0.0)
-    return margin >= max(MARGIN, share * suspect.gain)
-
-
 def _meter_like(found: Localisation, explained: float) -> bool:
     """Whether a meter's reading explains clearly more than a plain load, although not clearly which meter's."""
     if not found.suspects:
@@ -167,7 +184,7 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
 
     An empty flat also reads zero: one that never moved is only accused if its own voltage falls with the missing load,
     about as much as any meter's on its streams. A register that falls to zero within the window is only accused if the
-    missing load begins as it stops: people go away.
+    missing load begins as it stops, and no reading that lives explains as much: people go away.
     """
     long = STILL_DAYS * 86400 / model.area.window.interval_s
     recent = model.area.measured[:, -1 - model.area.n_intervals // 20 :]
@@ -178,10 +195,13 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
     never: Bools = np.asarray((np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5))
     halted: Bools = np.asarray((ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long))
     level = np.where(ended, np.abs(model.area.net), 0.0).max(axis=1)
-    stuck, loads = found.last.by_family[:, STUCK].copy(), found.last.load.copy()
-    for suspect in found.suspects:  # what it was worth when it was chosen; later it has nothing left to explain
-        loads[suspect.meter] = suspect.load_evidence
-        stuck[suspect.meter] = suspect.evidence if suspect.family.name == "stuck" else -np.inf
+    stuck, loads = found.beside_plain.by_family[:, STUCK].copy(), found.beside_plain.load.copy()
+    for suspect in found.suspects:  # what it was worth at first; now it has nothing left to explain
+        loads[suspect.meter] = found.first.load[suspect.meter]
+        if suspect.family.name == "stuck":
+            stuck[suspect.meter] = found.first.by_family[suspect.meter, STUCK]
+        else:
+            stuck[suspect.meter] = -np.inf
     out = []
     for i in np.flatnonzero(never | halted):
         same = np.any((model.share > 0) & (model.share[i] > 0), axis=1)
@@ -196,6 +216,9 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
             good = rivals == 1 and max(load, float(stuck[i])) >= ACCUSE and (supported or voltage is None)
         else:  # fell to zero: the missing load must begin when the register stops
             best = int(np.argmax(np.where(same, stuck, -np.inf))) == i
+            live = same & ~(never | halted)
+            live[[s.meter for s in found.suspects]] = False
+            best = best and stuck[i] >= float(np.where(live, found.beside_plain.total, -np.inf).max())
             elsewhere = voltage is not None and voltage[same].max() >= VOLTAGE_Z and not supported
             good = best and stuck[i] >= ACCUSE and stuck[i] - max(load, 0.0) >= (MARGIN if elsewhere else HALT_MARGIN)
         if good:

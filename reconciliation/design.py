@@ -16,14 +16,16 @@ r_k(t) = supplied_k − Σ_i w_ik p_i − L_k [Wh] for each stream k (a phase, o
 - split: for each three-phase meter (p, −p, 0)/√2 and (p, p, −2p)/√6 on the phases; 0.29: one-phase appliances behind a
   three-phase meter load its phases unequally; shares uniform over (w ≥ 0, Σ w = 1) have this SD along each contrast.
 
-Hypothesised faults come as further columns with priors of their own.
+Hypothesised faults come as further columns with priors of their own. A stream's effects are multiples of fewer time
+courses (streams.py): only those are filtered and multiplied.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from reconciliation.prepare import Prepared, central_difference
+from reconciliation.streams import Stream
 from reconciliation.window import Floats, Ints
 
 GAIN_SD, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, CURVE_SD, DRIFT_SD = 0.005, 0.04, 0.003, 0.02, 0.02, 0.002
@@ -36,7 +38,7 @@ FROM_VOLTAGE = 0.2
 PLACE_SD = 0.02
 """Added to the gain's SD where losses come from a load model: a load far down the feeder costs a few per cent more
 than one at the busbar."""
-FILL_DRIFT = 0.1
+FILL_DRIFT = 0.0
 """Daily drift as share of the SD of filled readings: a filled value's error lasts for hours, not for one interval."""
 MAX_DRIFTS = 31
 """Drift is told by day, or by coarser blocks in windows longer than a month."""
@@ -58,10 +60,8 @@ class Faults:
 class Design:
     """Z by stream, with the balance it is to explain. K streams, T intervals, m effects."""
 
-    columns: tuple[Ints, ...]
-    """Per stream: index of its effects."""
-    matrices: tuple[Floats, ...]
-    """Per stream: (m_k, T) columns [Wh]."""
+    streams: tuple[Stream, ...]
+    """(K,) the effects on each stream."""
     group: Ints
     """(m,) GAIN … FAULT."""
     tau: Floats
@@ -77,70 +77,75 @@ class Design:
         out[self.group == FAULT] = self.fault_sd
         return np.asarray(out)
 
+    def with_faults(self, faults: Faults) -> "Design":
+        """The same effects with hypothesised faults after them."""
+        if not faults.columns.size:
+            return self
+        m = self.group.size
+        streams = []
+        for k, stream in enumerate(self.streams):
+            here = np.flatnonzero(np.abs(faults.columns[:, k]).max(axis=1) > 0)
+            streams.append(stream.extended(m + here, faults.columns[here, k]))
+        return replace(
+            self,
+            streams=tuple(streams),
+            group=np.concatenate([self.group, np.full(faults.sd.size, FAULT)]),
+            fault_sd=np.concatenate([self.fault_sd, faults.sd]),
+            balance=self.balance - np.tensordot(faults.mean, faults.columns, axes=1),
+        )
 
-def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float, faults: Faults | None) -> Design:
+
+def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) -> Design:
     """Columns of all effects; ``share`` (N, K), ``loss`` (K, T) [Wh], ``loss_sd`` the loss's relative SD."""
     n, k_streams = share.shape
-    delivered = share.T @ area.net + loss  # not the supplied energy: its rounding is part of the balance
-    slope, area_slope = central_difference(area.net), central_difference(delivered)
-    curve = np.zeros_like(area.net)
-    curve[:, 1:-1] = (area.net[:, 2:] - 2 * area.net[:, 1:-1] + area.net[:, :-2]) / 2
+    used = share.T @ area.net
+    delivered = used + loss  # not the supplied energy: its rounding is part of the balance
+    area_slope = central_difference(delivered)
     blocks = min(area.n_days, MAX_DRIFTS)
     block = area.day * blocks // max(area.n_days, 1)
     drift = (block[None, :] == np.arange(blocks)[:, None]).astype(np.float64)
     own_use = share.sum(axis=0) * OWN_USE_W * area.window.interval_s / 3600.0
     three = np.flatnonzero(area.window.three_phase) if k_streams == 3 else np.zeros(0, np.int64)
     sizes = [n, n, k_streams, 1, 1, n, blocks * k_streams, k_streams, 2 * three.size]
-    group = np.repeat(np.arange(FAULT), sizes)
     first = np.concatenate([[0], np.cumsum(sizes)])
-    columns: list[Ints] = []
-    matrices: list[Floats] = []
+    variance = np.square(share).T @ area.fill_var
+    streams: list[Stream] = []
     for k in range(k_streams):
         on = np.flatnonzero(share[:, k] > 0)
-        s = share[on, k][:, None]
-        filled = float(np.sqrt((np.square(share[:, k]) @ area.fill_var).mean()))
+        s, count = share[on, k], on.size
+        filled = float(np.sqrt(variance[k].mean()))
         level = float(np.hypot(np.abs(area.supplied[k]).mean(), FILL_DRIFT * filled / DRIFT_SD))
-        columns.append(
-            np.concatenate(
-                [
-                    on,
-                    first[1] + on,
-                    [first[2] + k, first[3], first[4]],
-                    first[5] + on,
-                    first[6] + k * blocks + np.arange(blocks),
-                    [first[7] + k],
-                    first[8] + np.arange(2 * three.size),
-                ]
-            ).astype(np.int64)
-        )
-        matrices.append(
-            np.concatenate(
-                [
-                    s * area.net[on],
-                    s * slope[on],
-                    delivered[k][None],
-                    area_slope[k][None],
-                    loss[k][None],
-                    s * curve[on],
-                    level * drift,
-                    np.full((1, area.n_intervals), own_use[k]),
-                    *(c * area.net[three] for c in CONTRASTS[:, k] if three.size),
-                ]
+        others = np.empty((4 + blocks, area.n_intervals))
+        others[0], others[1], others[2], others[3] = delivered[k], area_slope[k], loss[k], own_use[k]
+        others[4:] = level * drift
+        # where each effect is, its time course (levels, slopes, curves, others) and its factor
+        whole = [first[2] + k, first[3], first[4], first[7] + k, *(first[6] + k * blocks + np.arange(blocks))]
+        at, split = np.arange(count), first[8] + np.arange(2 * three.size).reshape(2, -1)
+        parts = [
+            (on, at, s),
+            (first[1] + on, count + at, s),
+            (first[5] + on, 2 * count + at, s),
+            (np.array(whole), 3 * count + np.arange(4 + blocks), np.ones(4 + blocks)),
+            *(
+                (e, np.searchsorted(on, three), np.full(e.size, c))
+                for e, c in zip(split, CONTRASTS[:, k % 3], strict=True)
+            ),
+        ]
+        effects, source, scale = (np.concatenate([p[j] for p in parts]) for j in range(3))
+        streams.append(
+            Stream(
+                effects=effects.astype(np.int64),
+                source=source.astype(np.int64),
+                scale=scale.astype(np.float64),
+                levels=np.pad(area.net[on], ((0, 0), (1, 1)), mode="edge"),
+                others=others,
             )
         )
     gain_sd = GAIN_SD if loss_sd <= FROM_VOLTAGE else float(np.hypot(GAIN_SD, PLACE_SD))
-    tau = np.array([gain_sd, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, loss_sd, CURVE_SD, DRIFT_SD, 1.0, SPLIT_SD])
-    balance = area.supplied - share.T @ area.net - loss
-    fault_sd = np.zeros(0)
-    if faults is not None and faults.columns.size:
-        fault_sd = faults.sd
-        balance = balance - np.tensordot(faults.mean, faults.columns, axes=1)
-        last = group.size
-        group = np.concatenate([group, np.full(fault_sd.size, FAULT)])
-        for k in range(k_streams):
-            here = np.flatnonzero(np.abs(faults.columns[:, k]).max(axis=1) > 0)
-            columns[k] = np.concatenate([columns[k], last + here])
-            matrices[k] = np.concatenate([matrices[k], faults.columns[here, k]])
     return Design(
-        columns=tuple(columns), matrices=tuple(matrices), group=group, tau=tau, fault_sd=fault_sd, balance=balance
+        streams=tuple(streams),
+        group=np.repeat(np.arange(FAULT), sizes),
+        tau=np.array([gain_sd, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, loss_sd, CURVE_SD, DRIFT_SD, 1.0, SPLIT_SD]),
+        fault_sd=np.zeros(0),
+        balance=area.supplied - used - loss,
     )

@@ -1,16 +1,16 @@
 """Analyses neighbouring areas together: the package's one entry point.
 
-Order of the tests: dead phase → CT ratio → mapping → alarm → localisation → accusation. Each sees the area with what
-the earlier ones found put right, so that one fault is not explained twice.
+Order of the tests: dead phase → CT ratio → mapping → not from here → alarm → localisation → accusation. Each sees the
+area with what the earlier ones found put right, so that one fault is not explained twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from reconciliation.area_meter import AreaMeterFault, dead_phase, wrong_ratio
-from reconciliation.attribution import attribute, statistics, unmetered_evidence, variance_evidence
-from reconciliation.decide import ALARM, ALARM_MODEL, judge
+from reconciliation.cause_probability import cause_probability
+from reconciliation.decide import judge, log_odds
 from reconciliation.evidence import (
     area_meter_finding,
     dead_findings,
@@ -21,129 +21,123 @@ from reconciliation.evidence import (
     tap_finding,
     unclear_finding,
 )
-from reconciliation.localise import explained_share, localise
-from reconciliation.mapping import Move, find_moves
-from reconciliation.model import AreaModel, build
+from reconciliation.limits import HARDLY_READ, in_words, limits
+from reconciliation.localise import localise
+from reconciliation.mapping import WRONG_AREA_RATE, Move, find_moves
+from reconciliation.model import AreaModel
+from reconciliation.not_from_here import strangers
 from reconciliation.priors import Priors
-from reconciliation.report import AreaReport, Cause, Finding, TechnicalLossModel
-from reconciliation.shapes import area_profile, meter_columns, still_registers
+from reconciliation.report import AreaReport, Cause, Finding, Limit, LimitCode, TechnicalLossModel
+from reconciliation.screening import Alarm, Corrected, Screening, alarm, correct, screen
+from reconciliation.shapes import meter_columns, still_registers
+from reconciliation.suspicion import located, ranking
+from reconciliation.voltage_evidence import voltage_field
 from reconciliation.voltage_response import voltage_response
-from reconciliation.window import AreaWindow, Floats, check_windows
-
-MIN_DAYS = 2.0
-"""Less than two days tell no habit from a fault."""
-MIN_ROWS = 40
-"""Intervals the area meter must have been read in."""
-HARDLY_READ = 0.5
-"""Share of missing intervals from which a meter is reported as such."""
+from reconciliation.window import AreaWindow, check_windows
 
 
-def analyse(windows: Sequence[AreaWindow], *, priors: Priors | None = None) -> Mapping[str, AreaReport]:
+def analyse(
+    windows: Sequence[AreaWindow], *, priors: Priors | None = None, wrong_area_rate: float = WRONG_AREA_RATE
+) -> Mapping[str, AreaReport]:
     """Explain the balance of each area; all windows of one call are each other's neighbours.
 
     ``priors``: what a utility's inspections have taught about each kind of finding; None: nothing yet.
-    Returns one report per area, by its code. Too little data gives ``not_computable`` with the reason, never an
-    exception; raises ``ValueError`` only when an area is given twice (a window's own shapes are checked when it is
-    made).
+    ``wrong_area_rate``: share of meters expected to be listed in the wrong area, 0..1: several per cent while a
+    rollout's records are young. Returns one report per area, by its code. Too little data gives ``not_computable`` with
+    the reason, never an exception; raises ``ValueError`` only when an area is given twice or the rate is no share (a
+    window's own shapes are checked when it is made).
     """
     check_windows(windows)
-    reports: dict[str, AreaReport] = {}
-    models: dict[str, AreaModel] = {}
-    faults: dict[str, tuple[AreaModel, AreaMeterFault]] = {}
-    for window in windows:
-        reason = why_not_computable(window)
-        if reason is not None:
-            reports[window.area] = _not_computable(window, reason)
-            continue
-        model = build(window)
-        fault = area_meter_fault(model)
-        if fault is not None:
-            faults[window.area] = (model, fault)
-            model = fault.model
-        models[window.area] = model
-    healthy = {a: m for a, m in models.items() if a not in faults}
-    moves, after = find_moves(healthy) if len(healthy) > 1 else ([], healthy)
-    after = {**models, **after}
-    for window in windows:
-        if window.area in models:
-            reports[window.area] = _report(window, models, after, moves, faults.get(window.area))
+    return explain([screen(window) for window in windows], priors=priors, wrong_area_rate=wrong_area_rate)
+
+
+def explain(
+    screenings: Sequence[Screening],
+    areas: Collection[str] | None = None,
+    *,
+    priors: Priors | None = None,
+    wrong_area_rate: float = WRONG_AREA_RATE,
+) -> Mapping[str, AreaReport]:
+    """Reports of ``areas`` (default: all) among the screened neighbours, which must be of different areas; else as
+    ``analyse``."""
+    check_windows([s.window for s in screenings])
+    if not 0.0 < wrong_area_rate < 1.0:
+        raise ValueError(f"wrong_area_rate must lie between 0 and 1, got {wrong_area_rate}")
     believed = Priors() if priors is None else priors
-    return {w.area: believed.applied(reports[w.area]) for w in windows}
+    wanted = {s.window.area for s in screenings if areas is None or s.window.area in areas}
+    station = _Station({s.window.area: s.corrected for s in screenings if s.corrected is not None})
+    moves, after = find_moves(station.models, station.fit, wrong_area_rate)
+    moved = frozenset(m.meter for m in moves)
+    unclear: dict[str, frozenset[str]] = {}
+    for area in sorted(wanted & after.keys()):
+        gone = strangers(after[area], station.fit, wrong_area_rate, moved)
+        after[area], unclear[area] = gone.model, gone.unclear
+        moves += gone.moves
+    reports: dict[str, AreaReport] = {}
+    for s in screenings:
+        area = s.window.area
+        if area not in wanted:
+            continue
+        if s.nothing is not None:
+            report = _not_computable(s.window, s.nothing)
+        else:
+            report = _report(s, station, after, moves, unclear[area])
+        reports[area] = believed.applied(report)
+    return reports
 
 
-def why_not_computable(window: AreaWindow) -> str | None:
-    """The reason why nothing can be told, or None."""
-    if window.n_meters == 0:
-        return "no meter is listed in this area"
-    days = window.n_intervals * window.interval_s / 86400.0
-    if days < MIN_DAYS:
-        return f"{days:.1f} days of data, at least {MIN_DAYS:.0f} are needed"
-    area_read = np.isfinite(window.area_import_wh)
-    if area_read.sum() < MIN_ROWS or area_read.mean() < 0.2:
-        return f"the area meter was read in {int(area_read.sum())} of {window.n_intervals} intervals"
-    read = np.isfinite(window.household_import_wh).mean(axis=1)
-    if float(np.mean(read > 0.2)) < 0.8:
-        return f"{int(np.sum(read <= 0.2))} of {window.n_meters} meters were hardly read"
-    return None
+class _Station:
+    """Neighbouring areas as they are fitted anew while meters move among them."""
 
+    def __init__(self, corrected: Mapping[str, Corrected]) -> None:
+        self.models = {area: c.model for area, c in corrected.items()}
+        self._fits = list(corrected.values())
 
-def area_meter_fault(model: AreaModel) -> AreaMeterFault | None:
-    """The area meter's fault, if it explains the balance and no meter explains it as well."""
-    fault = dead_phase(model)
-    if fault is not None:
-        return fault
-    fault = wrong_ratio(model)
-    if fault is None:
-        return None
-    before = model.fit
-    if explained_share(before.ratio, fault.ratio_left) < 0.8 and float(fault.ratio_left.max()) > 1.1:
-        return None
-    columns = meter_columns(model.area)
-    found = attribute(model.area, statistics(model.area, model.share, before, columns))
-    rival = localise(model, columns, found)
-    return fault if fault.gain > max(rival.fit.log_likelihood - before.log_likelihood, 0.0) else None
+    def fit(self, window: AreaWindow) -> AreaModel:
+        """One area with other meters, its area meter put right."""
+        self._fits.append(correct(window))
+        return self._fits[-1].model
+
+    def corrected(self, model: AreaModel) -> Corrected:
+        """What was put right for one of the fits."""
+        return next(c for c in self._fits if c.model is model)
 
 
 def _report(
-    window: AreaWindow,
-    models: Mapping[str, AreaModel],
+    screening: Screening,
+    station: _Station,
     after: Mapping[str, AreaModel],
     moves: Sequence[Move],
-    fault: tuple[AreaModel, AreaMeterFault] | None,
+    unclear: frozenset[str],
 ) -> AreaReport:
-    area = window.area
-    model = after[area]
+    window, area = screening.window, screening.window.area
+    models, model = station.models, after[area]
+    corrected = station.corrected(model)
+    fault = corrected.fault
     own = [m for m in moves if m.listed == area]
     into = [m for m in moves if m.correct == area]
-    columns = meter_columns(model.area)
-    first = attribute(model.area, statistics(model.area, model.share, model.fit, columns))
-    extra, _ = unmetered_evidence(model.area, model.fit, area_profile(model.area))
-    tap = np.maximum(extra, 0.0) + variance_evidence(model.fit)
-    score = max(float(first.total.max()), float(tap.max()), 0.0)
-    modelled = float(model.fit.modelled.mean()) if model.loss.from_voltage else 1.0
-    stands_out = (
-        float(tap.max()) > (ALARM if model.loss.from_voltage else ALARM_MODEL)
-        or float(first.total.max()) > ALARM + (ALARM_MODEL - ALARM) * modelled
-    )
+    raised: Alarm = screening.alarm if model is models[area] and screening.alarm is not None else alarm(model)
+    first, tap, score, stands_out = raised.first, raised.tap, raised.score, raised.stands_out
+    odds: list[float] = []
+    dead = 0
     suspicion = dict(zip(model.area.meters, first.total.tolist(), strict=True))
     findings: list[Finding] = []
     accused: list[str] = []
     cause = Cause.CLEAN
     if stands_out and fault is None:
-        found = localise(model, columns, first)
-        voltage, still = voltage_response(model), still_registers(model.area)
-        verdict = judge(model, found, still, voltage)
-        for i, name in enumerate(model.area.meters):
-            suspicion[name] = float(found.last.total[i])
-        for k, s in enumerate(found.suspects):
-            suspicion[model.area.meters[s.meter]] = max(float(found.own_evidence[k]), s.gain)
+        voltage, still, field = voltage_response(model), still_registers(model.area), voltage_field(model)
+        found = located(model, localise(model, meter_columns(model.area), first), field)
+        verdict = judge(model, found, still, voltage, field)
+        accusable = tuple(k for k in verdict.accused if model.area.meters[found.suspects[k].meter] not in unclear)
+        if accusable != verdict.accused:  # its energy may be in another area's balance: then nothing here is its fault
+            verdict = replace(verdict, accused=accusable)
+        suspicion = dict(zip(model.area.meters, ranking(model, found, still, field).tolist(), strict=True))
         for i in verdict.dead:
-            suspicion[model.area.meters[i]] = (
-                max(suspicion[model.area.meters[i]], float(first.load[i]), *(0.0 + v for v in suspicion.values())) + 1.0
-            )
+            suspicion[model.area.meters[i]] = max(suspicion.values()) + 1.0
         accused = [model.area.meters[found.suspects[k].meter] for k in verdict.accused] + [
             model.area.meters[i] for i in verdict.dead
         ]
+        odds, dead = [log_odds(s) for s in found.suspects], len(verdict.dead)
         findings += meter_findings(model, found, verdict) + dead_findings(model, found, verdict, still)
         cause = Cause.METER if verdict.meter_cause else Cause.UNMETERED
         if verdict.meter_cause and not accused:
@@ -156,17 +150,28 @@ def _report(
                 )
             )
     misplaced = [(m.meter, m.correct) for m in own]
+    moved: list[Finding] = []
     if own or into:
         cause = Cause.MAPPING
         score = max(score, *(m.score for m in own + into))
-        findings = [move_finding(m, models[area], model, models[m.correct], after[m.correct]) for m in own] + findings
+        moved = [_move(m, models, after) for m in own]
+        findings = moved + findings
         for m in own:
             suspicion[m.meter] = -m.score
+    other, other_evidence = (Cause.MAPPING, max(m.score for m in own + into)) if own or into else (None, 0.0)
     if fault is not None:  # nobody is accused by the balance of an area meter that is itself wrong
         cause, accused = Cause.AREA_METER, []
-        score = max(score, fault[1].evidence)
-        findings = [area_meter_finding(*fault)]
+        score = max(score, fault.evidence)
+        other, other_evidence = Cause.AREA_METER, fault.evidence
+        findings = [area_meter_finding(corrected.read, fault), *moved]
     findings += _missing(window)
+    technical = np.asarray(model.loss.stream_wh.sum(axis=0))
+    untold = limits(
+        window,
+        loss_from_voltage=model.loss.from_voltage,
+        by_phase=model.area.n_streams == 3,
+        neighbours=len(models) - 1,
+    )
     return AreaReport(
         anomaly_score=score,
         alarm=stands_out or bool(own or into) or fault is not None,
@@ -174,27 +179,21 @@ def _report(
         suspicion={m: suspicion.get(m, 0.0) for m in window.meters},
         accused=tuple(m for m in accused if m in window.meters),
         misplaced=tuple(misplaced),
-        technical_loss_wh=float(model.loss.stream_wh.sum()),
+        technical_loss_wh=float(technical.sum()),
         findings=tuple(findings),
-        technical_interval_wh=_technical(model),
+        technical_interval_wh=technical,
         technical_model=model.loss.model,
-        reason=_not_told(window, model),
+        reason=in_words([limit for limit in untold if limit.code is not LimitCode.NO_NEIGHBOURS]),
+        limits=untold,
+        cause_probability=cause_probability(
+            beyond_alarm=raised.beyond, suspect_log_odds=odds, dead=dead, found=other, found_evidence=other_evidence
+        ),
     )
 
 
-def _technical(model: AreaModel) -> Floats:
-    return np.asarray(model.loss.stream_wh.sum(axis=0))
-
-
-def _not_told(window: AreaWindow, model: AreaModel) -> str | None:
-    parts = []
-    if not model.loss.from_voltage:
-        parts.append("technical loss from a load model: no usable voltages")
-    if model.area.n_streams == 1:
-        parts.append("balance of the total only: no phase energies")
-    if window.interval_s > 3600:
-        parts.append("intervals longer than an hour: faults within the day cannot be told")
-    return "; ".join(parts) or None
+def _move(m: Move, models: Mapping[str, AreaModel], after: Mapping[str, AreaModel]) -> Finding:
+    there = None if m.correct is None else (models[m.correct], after[m.correct])
+    return move_finding(m, models[m.listed], after[m.listed], there)
 
 
 def _missing(window: AreaWindow) -> list[Finding]:
@@ -202,7 +201,7 @@ def _missing(window: AreaWindow) -> list[Finding]:
     return [missing_finding(window, window.meters[i], float(missing[i])) for i in np.flatnonzero(missing > HARDLY_READ)]
 
 
-def _not_computable(window: AreaWindow, reason: str) -> AreaReport:
+def _not_computable(window: AreaWindow, nothing: Limit) -> AreaReport:
     return AreaReport(
         anomaly_score=0.0,
         alarm=False,
@@ -214,5 +213,6 @@ def _not_computable(window: AreaWindow, reason: str) -> AreaReport:
         findings=tuple(_missing(window)) if window.n_intervals else (),
         technical_interval_wh=np.full(window.n_intervals, np.nan),
         technical_model=TechnicalLossModel(constant_wh=0.0, quadratic_per_wh=0.0),
-        reason=reason,
+        reason=in_words([nothing]),
+        limits=(nothing,),
     )

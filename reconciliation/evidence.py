@@ -3,7 +3,8 @@
 import numpy as np
 
 from reconciliation.area_meter import AreaMeterFault
-from reconciliation.decide import Verdict
+from reconciliation.cause_probability import posterior, stated
+from reconciliation.decide import Verdict, log_odds
 from reconciliation.localise import Localisation
 from reconciliation.mapping import Move
 from reconciliation.model import AreaModel
@@ -51,12 +52,12 @@ def meter_findings(model: AreaModel, found: Localisation, verdict: Verdict) -> l
         onset = int(np.searchsorted(model.area.day, first_day)) if first_day > 0 else None
         energy, sd = float(hidden.sum()), float(found.hidden_sd_wh[k])
         own_sd = max(sd, 0.05 * abs(energy))
-        margin = s.gain - max(s.rival_gain, s.load_gain)
+        odds = log_odds(s)
         out.append(
             Finding(
                 kind=_kind(s.family.name, hidden, sd, reading, s.active[model.area.day]),
                 meter=model.area.meters[s.meter],
-                confidence=probability(min(margin, float(found.own_evidence[k]))),
+                confidence=stated(odds),
                 energy_wh=energy,
                 energy_low_wh=energy - Z90 * own_sd,
                 energy_high_wh=energy + Z90 * own_sd,
@@ -71,13 +72,13 @@ def meter_findings(model: AreaModel, found: Localisation, verdict: Verdict) -> l
                     ),
                     numbers={
                         "log_evidence": float(found.own_evidence[k]),
-                        "margin_over_next_meter": s.gain - s.rival_gain,
-                        "margin_over_unmetered": s.gain - s.load_gain,
+                        "replicated_evidence": s.replicated,
+                        **({"margin_over_next_meter": s.rival_margin} if np.isfinite(s.rival_margin) else {}),
                         "explained_share": verdict.explained,
                     },
                     alternatives={
-                        "unmetered": 1 - probability(s.gain - s.load_gain),
-                        "other_meter": 1 - probability(s.gain - s.rival_gain),
+                        "unmetered": 1 - stated(odds),
+                        "other_meter": 1 - posterior(s.rival_margin),
                     },
                 ),
             )
@@ -213,6 +214,7 @@ def area_meter_finding(before: AreaModel, fault: AreaMeterFault) -> Finding:
     loss = unexplained(before)
     numbers = {"log_evidence": fault.evidence, "phase": float(0 if fault.stream is None else fault.stream + 1)}
     numbers["ratio_read_to_true"] = fault.ratio
+    numbers |= fault.numbers
     sd = 0.02 * abs(energy)
     return Finding(
         kind=fault.kind,
@@ -234,14 +236,32 @@ def area_meter_finding(before: AreaModel, fault: AreaMeterFault) -> Finding:
     )
 
 
-def move_finding(
-    move: Move, before: AreaModel, after: AreaModel, target_before: AreaModel, target_after: AreaModel
-) -> Finding:
-    """A meter listed here that hangs elsewhere: at stake is its own energy, booked to the wrong area's balance."""
+def move_finding(move: Move, before: AreaModel, after: AreaModel, there: tuple[AreaModel, AreaModel] | None) -> Finding:
+    """A meter listed here that hangs elsewhere: at stake is its own energy, booked to the wrong area's balance.
+
+    ``there``: the correct area before and after, where it is known.
+    """
     i = before.area.meters.index(move.meter)
     net = before.area.net[i]
     energy = float(net.sum())
     sd = max(0.01 * float(np.abs(net).sum()), 1.0)
+    series = [
+        EvidenceSeries(name="loss_before", unit="Wh", values=daily(before, unexplained(before))),
+        EvidenceSeries(name="loss_after", unit="Wh", values=daily(after, unexplained(after))),
+        EvidenceSeries(name="reading", unit="Wh", values=daily(before, net)),
+    ]
+    numbers = {
+        "log_evidence": move.score,
+        "evidence_listed_balance": move.remove,
+        "evidence_voltage": move.voltage,
+    }
+    if there is not None:
+        days = before.area.n_days
+        for name, model in zip(("correct_area_before", "correct_area_after"), there, strict=True):
+            late = (model.area.window.start - before.area.window.start).days
+            values = days_from(daily(model, unexplained(model)), late, days)
+            series.append(EvidenceSeries(name=name, unit="Wh", values=values))
+        numbers["evidence_correct_balance"] = move.add
     return Finding(
         kind=FindingKind.WRONG_AREA,
         meter=move.meter,
@@ -251,26 +271,19 @@ def move_finding(
         energy_low_wh=energy - sd,
         energy_high_wh=energy + sd,
         evidence=Evidence(
-            series=(
-                EvidenceSeries(name="loss_before", unit="Wh", values=daily(before, unexplained(before))),
-                EvidenceSeries(name="loss_after", unit="Wh", values=daily(after, unexplained(after))),
-                EvidenceSeries(
-                    name="correct_area_before", unit="Wh", values=daily(target_before, unexplained(target_before))
-                ),
-                EvidenceSeries(
-                    name="correct_area_after", unit="Wh", values=daily(target_after, unexplained(target_after))
-                ),
-                EvidenceSeries(name="reading", unit="Wh", values=daily(before, net)),
-            ),
-            numbers={
-                "log_evidence": move.score,
-                "evidence_listed_balance": move.remove,
-                "evidence_correct_balance": move.add,
-                "evidence_voltage": move.voltage,
-            },
-            alternatives={move.listed: 1 - probability(move.score)},
+            series=tuple(series), numbers=numbers, alternatives={move.listed: 1 - probability(move.score)}
         ),
     )
+
+
+def days_from(values: Floats, late: int, days: int) -> Floats:
+    """(days,) daily values of a window that begins ``late`` days after another, on the other's days; NaN where it has
+    none."""
+    out = np.full(days, np.nan)
+    start, stop = max(late, 0), min(days, late + values.size)
+    if stop > start:
+        out[start:stop] = values[start - late : stop - late]
+    return out
 
 
 def missing_finding(window: AreaWindow, meter: str, missing: float) -> Finding:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from reconciliation.small_systems import solve_and_log_det
 from reconciliation.window import Floats, Ints
 
 ALWAYS, ONSET, SOME_DAYS = 0, 1, 2
@@ -32,13 +33,18 @@ class DayEvidence:
     """(n, q) coefficients under the best activity."""
 
 
+def log_sum_exp(x: Floats, axis: int) -> Floats:
+    """log Σ exp x along an axis; not all of it may be −∞."""
+    top = x.max(axis=axis, keepdims=True)
+    return np.asarray(np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis))
+
+
 def bayes_factor(b: Floats, h: Floats, mean: Floats, var: Floats) -> tuple[Floats, Floats]:
     """(…,) log Bayes factor and (…, q) posterior mean for (…, q) b, (…, q, q) h and diagonal prior mean, var (q,)."""
     q = mean.size
     precision = h + np.eye(q) / var
     rhs = b + mean / var
-    theta = np.linalg.solve(precision, rhs[..., None])[..., 0]
-    _, logdet = np.linalg.slogdet(precision)
+    theta, logdet = solve_and_log_det(precision, rhs)
     quad = np.sum(rhs * theta, axis=-1)
     log_bf = 0.5 * quad - 0.5 * float(np.sum(np.square(mean) / var)) - 0.5 * (logdet + float(np.sum(np.log(var))))
     return np.asarray(log_bf), np.asarray(theta)
@@ -61,7 +67,7 @@ def evaluate(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floa
     h_suffix = absorbed(np.cumsum(h_day[:, ::-1], axis=1)[:, ::-1], corr[:, None])
     bf, theta = bayes_factor(b_suffix, h_suffix, mean, var)
     always = bf[:, 0]
-    onset = special.logsumexp(bf[:, 1:], axis=1) - np.log(max(days - 1, 1)) if days > 1 else np.full(n, -np.inf)
+    onset = log_sum_exp(bf[:, 1:], axis=1) - np.log(max(days - 1, 1)) if days > 1 else np.full(n, -np.inf)
     some, active, theta_some = _some_days(b_day, h_day, corr, mean, var)
     stack = np.stack([always, onset, some], axis=1)
     mode = np.argmax(stack, axis=1)
@@ -74,26 +80,27 @@ def evaluate(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floa
         theta[:, 0],
         np.where((mode == ONSET)[:, None], theta[np.arange(n), first % days], theta_some),
     )
-    return DayEvidence(special.logsumexp(stack, axis=1) - np.log(3.0), mode, on, best)
+    return DayEvidence(log_sum_exp(stack, axis=1) - np.log(3.0), mode, on, best)
 
 
 def _some_days(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floats) -> tuple[Floats, Floats, Floats]:
     n, days, q = b_day.shape
-    best_value, best_active, best_theta = np.full(n, -np.inf), np.ones((n, days)), np.zeros((n, q))
     if days < 4:
-        return best_value, best_active, best_theta
-    for sign in (1.0, -1.0):
-        gain = sign * b_day.sum(axis=2)
-        active = (gain > np.median(gain, axis=1, keepdims=True)).astype(float)
-        for _ in range(5):
-            b = np.einsum("nd,ndq->nq", active, b_day)
-            h = absorbed(np.einsum("nd,ndqr->nqr", active, h_day), corr)
-            bf, theta = bayes_factor(b, h, mean, var)
-            delta = np.einsum("ndq,nq->nd", b_day, theta) - 0.5 * np.einsum("nq,ndqr,nr->nd", theta, h_day, theta)
-            active = special.expit(np.clip(delta, -40, 40))
-        entropy = -(special.xlogy(active, active) + special.xlogy(1 - active, 1 - active)).sum(axis=1)
-        value = bf + entropy - days * np.log(2.0)
-        better = value > best_value
-        best_value = np.where(better, value, best_value)
-        best_active[better], best_theta[better] = active[better], theta[better]
-    return best_value, best_active, best_theta
+        return np.full(n, -np.inf), np.ones((n, days)), np.zeros((n, q))
+    # both signs of the hidden energy at once: of every meter the days above, and the days below its median
+    b_day, h_day, corr = np.concatenate([b_day, b_day]), np.concatenate([h_day, h_day]), np.concatenate([corr, corr])
+    gain = b_day.sum(axis=2)
+    gain[n:] *= -1.0
+    active = (gain > np.median(gain, axis=1, keepdims=True)).astype(float)
+    flat = h_day.reshape(2 * n, days, q * q)
+    for _ in range(5):
+        b = (active[:, None] @ b_day)[:, 0]
+        h = absorbed((active[:, None] @ flat).reshape(2 * n, q, q), corr)
+        bf, theta = bayes_factor(b, h, mean, var)
+        outer = (theta[:, :, None] * theta[:, None, :]).reshape(2 * n, q * q, 1)
+        delta = (b_day @ theta[..., None] - 0.5 * (flat @ outer))[..., 0]
+        active = special.expit(np.clip(delta, -40, 40))
+    entropy = -(special.xlogy(active, active) + special.xlogy(1 - active, 1 - active)).sum(axis=1)
+    value = bf + entropy - days * np.log(2.0)
+    best = np.where(value[n:] > value[:n], np.arange(n, 2 * n), np.arange(n))
+    return value[best], active[best], theta[best]

@@ -1,9 +1,11 @@
-"""Finds the set of meters that explains an area together: greedy, refitting everything after each; judged leaving one
-out.
+"""Finds the set of meters that explains an area together: forward, refitting everything after each; then each member
+is looked at day by day with all the others in the fit, takes the days that suit it best, or leaves.
 
-The evidence a suspect was chosen by is of one linear step from the fit before it: rows it explains may still have been
-set aside as outliers, and later suspects may explain its share better. So once the set is complete, the area is fitted
-again without each in turn, with an unmetered load in its place, and with the next meter in its place.
+The evidence a meter is chosen by is of one linear step from the fit before it, and of rows, not of days: where loads
+run that no meter sees, it is large for whoever resembles them. So the excess that nobody explains yet keeps its own
+autocovariance in every fit here (``coloured``, see noise.py), and a member stays only while its fault repeats itself
+over the days (replication.py). Who left without hope is not tried again; the others' evidence is taken anew without
+it.
 """
 
 from collections.abc import Sequence
@@ -11,13 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reconciliation.attribution import Attribution, attribute, prior_of, statistics
-from reconciliation.design import FAULT, Faults
-from reconciliation.evidence_of_days import ALWAYS
+from reconciliation.attribution import Attribution, attribute, statistics
 from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
-from reconciliation.shapes import FAMILIES, LOAD, Family, typical_load
-from reconciliation.window import Floats
+from reconciliation.replication import DayScores, DayTests, best_days, cost_of_choice, left_scale, replicated_evidence
+from reconciliation.shapes import FAMILIES, MeterColumns
+from reconciliation.shapes import STUCK as STUCK_COLUMN
+from reconciliation.suspects import Suspect, coefficients, faults_of, own_evidence, suspect_of
+from reconciliation.window import Floats, Ints
 
 MIN_EVIDENCE = 8.0
 """Evidence from which a meter is tried [nat]."""
@@ -35,33 +38,20 @@ NO_EXCESS = 1.05
 """Ratio up to which there is no excess to explain: the floor is not known better."""
 REFRESH = 24
 """After the first, only this many meters' evidence is recomputed per step."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Suspect:
-    """One meter with the way it is wrong."""
-
-    meter: int
-    family: Family
-    active: Floats
-    """(D,) 1 on the days it acts."""
-    mode: int
-    evidence: float
-    """When chosen [nat]."""
-    load_evidence: float
-    """Of an unmetered load on its streams, when chosen [nat]."""
-    rival: int | None = None
-    """The meter it took most evidence from when chosen."""
-    rival_family: int = 0
-    """Index of the rival's family."""
-    gain: float = 0.0
-    """Of the whole fit's log-likelihood over one without it, given the others [nat]."""
-    load_gain: float = 0.0
-    """The same with an unmetered load on its streams in its place [nat]."""
-    rival_gain: float = 0.0
-    """The same with the rival in its place [nat]."""
-    explained: float = 0.0
-    """Share of the excess innovation variance on its streams that it takes away, given the others, 0..1."""
+MOST, MOST_SHARE = 24, 0.2
+"""Suspects at most, and as share of the meters: where more are wrong, it is not the meters."""
+AT_LEAST = 3
+"""So many are tried even if none repeats itself: the largest hides the others' days."""
+CANDIDATES = 8
+"""Of the meters with most evidence, so many are looked at day by day; the one that repeats itself most is next."""
+ROUNDS = 2
+"""Of choosing and sending away."""
+UNREPEATED = -20.0
+"""Rank of a meter with no evidence at all [nat]: the days of one that has some, but does not repeat itself, pay for
+their choice with about this much."""
+HOPELESS = -5.0
+"""Replicated evidence below which a meter is not tried again in the next round [nat]; above, it may do better in other
+company."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,9 +60,12 @@ class Localisation:
 
     suspects: tuple[Suspect, ...]
     fit: NoiseFit
-    """With the suspects' faults as effects."""
+    """With the suspects' faults as effects; comparable with the model's own."""
     first: Attribution
-    last: Attribution
+    beside_plain: Attribution
+    """Of all meters, with the suspects' faults in ``fit`` where a register stands still; else the first."""
+    ranking: Floats
+    """(N,) evidence of each meter's days [nat]: the suspects' given each other, the others' given all suspects."""
     own_evidence: Floats
     """(len(suspects),) log evidence of each, given all others [nat]."""
     hidden_wh: Floats
@@ -81,53 +74,170 @@ class Localisation:
     """(len(suspects),) SD of its sum [Wh]."""
 
 
-def localise(model: AreaModel, columns: Floats, first: Attribution) -> Localisation:
-    """Greedy search from the first attribution; ``columns`` (N, S, T) from shapes.meter_columns."""
-    n = columns.shape[0]
-    suspects: list[Suspect] = []
-    fit, present = model.fit, first
-    total, load = first.total.copy(), first.load.copy()
-    rejected: set[int] = set()
-    for _ in range(max(3, min(12, n // 6))):
-        taken = {s.meter for s in suspects} | rejected
-        order = [int(i) for i in np.argsort(-total, kind="stable") if int(i) not in taken]
-        if not order or total[order[0]] < MIN_EVIDENCE:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _State:
+    """Of the search: who is in, the fit with them, and everybody's evidence beside them."""
+
+    suspects: tuple[Suspect, ...]
+    fit: NoiseFit
+    present: Attribution
+
+
+def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Localisation:
+    """Search; ``columns`` (N, S, T) from shapes.meter_columns; ``first``: evidence with nobody in the fit."""
+    state = _State(suspects=(), fit=model.refit(None, coloured=True), present=first)
+    state = replace(state, present=_evidence(model, columns, state.fit))
+    gone: set[int] = set()
+    for _ in range(ROUNDS):
+        before = len(state.suspects)
+        state = _forward(model, columns, state, gone)
+        if len(state.suspects) == before:
             break
-        i = order[0]
-        chosen = _best_family(model, columns, suspects, present, i)
-        gain = chosen[1].log_likelihood - fit.log_likelihood
-        if gain < MIN_GAIN:
+        kept, left = _settled(model, columns, state)
+        if not left and all(a.days.tolist() == b.days.tolist() for a, b in zip(kept, state.suspects, strict=True)):
             break
-        trial = replace(chosen[0], evidence=float(total[i]), load_evidence=float(load[i]))
-        fit = chosen[1]
-        refresh = np.array(order[1 : 1 + REFRESH], dtype=np.int64)
-        if refresh.size == 0:
-            suspects.append(trial)
+        gone |= {m for m, evidence in left.items() if evidence < HOPELESS}
+        fit = model.refit(faults_of(model, columns, kept) if kept else None, coloured=True)
+        state = _State(suspects=kept, fit=fit, present=_evidence(model, columns, fit))
+        if not left:
             break
-        part = attribute(model.area, statistics(model.area, model.share, fit, columns, refresh))
-        taken_over = total[refresh] - np.maximum(part.total, 0.0)
-        rival = int(refresh[int(np.argmax(taken_over))])
-        if taken_over.max() > 0:
-            trial = replace(trial, rival=rival, rival_family=present.best(rival))
-        suspects.append(trial)
-        total[:] = np.minimum(total, 0.0)
-        total[refresh] = part.total
-        load[refresh] = part.load
-        present = _merge(present, part, refresh)
-    suspects = _given_the_others(model, columns, suspects, fit, first)
-    own, hidden, sd = _own_evidence(model, columns, suspects, fit)
+    suspects = _scored(model, columns, state)
+    fit = model.refit(faults_of(model, columns, suspects)) if suspects else model.fit
+    own, hidden, sd = own_evidence(model, columns, suspects, fit)
     return Localisation(
         suspects=tuple(suspects),
         fit=fit,
         first=first,
-        last=present,
+        beside_plain=_still(model, columns, fit, first) if suspects else first,
+        ranking=_ranking(model, columns, state, suspects),
         own_evidence=own,
         hidden_wh=hidden,
         hidden_sd_wh=sd,
     )
 
 
-def _merge(old: Attribution, part: Attribution, where: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Attribution:
+def _still(model: AreaModel, columns: MeterColumns, fit: NoiseFit, first: Attribution) -> Attribution:
+    """The attribution beside the suspects, which only the rule on registers that stand still asks for."""
+    return _evidence(model, columns, fit) if columns.held(STUCK_COLUMN) else first
+
+
+def _evidence(model: AreaModel, columns: MeterColumns, fit: NoiseFit, meters: Ints | None = None) -> Attribution:
+    """Evidence of all (or some) meters beside whoever is in the fit."""
+    return attribute(model.area, statistics(model.area, model.share, fit, columns, meters))
+
+
+def _forward(model: AreaModel, columns: MeterColumns, state: _State, gone: set[int]) -> _State:
+    """Adds meters while one has evidence and its whole fit gains."""
+    suspects, fit, present = list(state.suspects), state.fit, state.present
+    total, load = present.total.copy(), present.load.copy()
+    n = total.size
+    while len(suspects) < max(3, min(MOST, int(MOST_SHARE * n))):
+        taken = {s.meter for s in suspects} | gone
+        order = [int(i) for i in np.argsort(-total, kind="stable") if int(i) not in taken]
+        candidates = [i for i in order[:CANDIDATES] if total[i] >= MIN_EVIDENCE]
+        now = _State(suspects=tuple(suspects), fit=fit, present=present)
+        repeated = _repeated(model, columns, now, candidates)
+        if not candidates or (len(suspects) >= AT_LEAST and repeated.max() < UNREPEATED + MIN_EVIDENCE):
+            break
+        i = candidates[int(np.argmax(repeated))]
+        order.remove(i)
+        chosen, refitted = _best_family(model, columns, suspects, present, i)
+        if refitted.log_likelihood - fit.log_likelihood < MIN_GAIN:
+            break
+        fit = refitted
+        trial = replace(chosen, evidence=float(total[i]), load_evidence=float(load[i]))
+        refresh = np.array(order[:REFRESH], dtype=np.int64)
+        if refresh.size == 0:
+            suspects.append(trial)
+            break
+        part = _evidence(model, columns, fit, refresh)
+        taken_over = total[refresh] - np.maximum(part.total, 0.0)
+        rival = int(refresh[int(np.argmax(taken_over))])
+        if taken_over.max() > 0:
+            trial = replace(trial, rival=suspect_of(present, rival, present.best(rival)))
+        suspects.append(trial)
+        total[:] = np.minimum(total, 0.0)
+        total[refresh] = part.total
+        load[refresh] = part.load
+        present = _merge(present, part, refresh)
+    return _State(suspects=tuple(suspects), fit=fit, present=replace(present, total=total))
+
+
+def _repeated(model: AreaModel, columns: MeterColumns, state: _State, meters: Sequence[int]) -> Floats:
+    """(len(meters),) replicated evidence, less its cost, of meters that are not in the fit, by one step from it: the
+    best of the FAMILIES_TRIED ways with most evidence."""
+    tests, present = DayTests(model, state.fit), state.present
+    never = np.zeros(model.area.n_days, bool)
+    out = np.full(len(meters), -np.inf)
+    for n, i in enumerate(meters):
+        for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED]:
+            if present.by_family[i, j] < MIN_EVIDENCE:
+                break
+            family = FAMILIES[j]
+            hidden = present.detail[j].theta[i] @ columns[i, family.columns]
+            _, _, value = best_days(tests.scores(i, hidden, never), never, len(family.columns))
+            out[n] = max(out[n], value)
+    return out
+
+
+def _settled(model: AreaModel, columns: MeterColumns, state: _State) -> tuple[tuple[Suspect, ...], dict[int, float]]:
+    """The suspects with the days that suit them best; and, with their evidence, those whose fault does not repeat
+    itself."""
+    kept: list[Suspect] = []
+    left: dict[int, float] = {}
+    for s, scores in _all_scores(model, columns, state):
+        if s.family.name == "stuck":  # its days are those on which the register stands still
+            kept.append(s)
+            continue
+        mode, days, evidence = best_days(scores, s.days, len(s.family.columns))
+        if evidence > 0:
+            kept.append(replace(s, mode=mode, active=days.astype(np.float64)))
+        else:
+            left[s.meter] = evidence
+    return tuple(kept), left
+
+
+def _scored(model: AreaModel, columns: MeterColumns, state: _State) -> list[Suspect]:
+    """The suspects with their replicated evidence, and where that is positive, their margin over the rival."""
+    out = []
+    taken = {s.meter for s in state.suspects}
+    for s, scores in _all_scores(model, columns, state):
+        replicated = replicated_evidence(scores, s.days, s.days) - cost_of_choice(s.mode, s.days, len(s.family.columns))
+        margin = np.inf
+        if s.rival is not None and s.rival.meter not in taken and replicated > 0:
+            others = [o for o in state.suspects if o is not s]
+            swapped = model.refit(faults_of(model, columns, [*others, s.rival]), coloured=True)
+            margin = state.fit.log_likelihood - swapped.log_likelihood
+        scale = left_scale(scores)
+        out.append(replace(s, replicated=replicated, scale=scale, rival_margin=float(margin)))
+    return out
+
+
+def _ranking(model: AreaModel, columns: MeterColumns, state: _State, suspects: Sequence[Suspect]) -> Floats:
+    """All meters on one scale: who does not repeat himself ranks by what evidence there is, below who does."""
+    total = state.present.total
+    out = UNREPEATED + np.minimum(total, MIN_EVIDENCE)
+    taken = {s.meter: s.replicated for s in suspects}
+    others = [int(i) for i in np.argsort(-total, kind="stable") if int(i) not in taken and total[i] >= MIN_EVIDENCE]
+    others = others[:REFRESH]
+    if others:
+        repeated = _repeated(model, columns, state, others)
+        out[others] = np.maximum(repeated, UNREPEATED + MIN_EVIDENCE)
+    for meter, value in taken.items():
+        out[meter] = value
+    return np.asarray(out)
+
+
+def _all_scores(model: AreaModel, columns: MeterColumns, state: _State) -> list[tuple[Suspect, DayScores]]:
+    """The suspects with the scores of their days in the fit with all of them."""
+    tests, out = DayTests(model, state.fit), []
+    for s, theta in zip(state.suspects, coefficients(model, state.suspects, state.fit), strict=True):
+        hidden = theta @ columns[s.meter, s.family.columns]
+        out.append((s, tests.scores(s.meter, hidden, s.days)))
+    return out
+
+
+def _merge(old: Attribution, part: Attribution, where: Ints) -> Attribution:
     by_family, total, load = old.by_family.copy(), old.total.copy(), old.load.copy()
     by_family[where], total[where], load[where] = part.by_family, part.total, part.load
     details = []
@@ -143,78 +253,20 @@ def _merge(old: Attribution, part: Attribution, where: np.ndarray[tuple[int], np
     return Attribution(by_family=by_family, total=total, load=load, detail=tuple(details))
 
 
-def _faults(model: AreaModel, columns: Floats, suspects: Sequence[Suspect]) -> Faults:
-    load = typical_load(model.area)
-    blocks, means, sds = [], [], []
-    for s in suspects:
-        on = s.active[model.area.day]
-        rows = columns[s.meter, list(s.family.columns)] * on
-        mean, var = prior_of(s.family, load)
-        scale = np.sqrt(np.mean(np.square(rows), axis=1))
-        for row, m, v, size in zip(rows, mean, var, scale, strict=True):
-            blocks.append(model.share[s.meter][:, None] * row[None])
-            means.append(m)
-            sds.append(np.sqrt(v) if size > 0 else 1e-6)
-    return Faults(columns=np.array(blocks), mean=np.array(means), sd=np.array(sds))
-
-
 def _best_family(
-    model: AreaModel, columns: Floats, suspects: Sequence[Suspect], present: Attribution, i: int
+    model: AreaModel, columns: MeterColumns, suspects: Sequence[Suspect], present: Attribution, i: int
 ) -> tuple[Suspect, NoiseFit]:
     """Meter i with the way of being wrong that fits best, of the FAMILIES_TRIED with most evidence, and that fit."""
     fits = []
     if present.best(i) == STUCK:  # a reading that stands still makes several families alike; only this one says why
-        trial = _suspect(present, i, STUCK)
-        return trial, model.refit(_faults(model, columns, [*suspects, trial]))
+        trial = suspect_of(present, i, STUCK)
+        return trial, model.refit(faults_of(model, columns, [*suspects, trial]), coloured=True)
     most = present.by_family[i].max()
     for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED]:
         if present.by_family[i, j] >= WORTH_TRYING * most:
-            trial = _suspect(present, i, int(j))
-            fits.append((trial, model.refit(_faults(model, columns, [*suspects, trial]))))
+            trial = suspect_of(present, i, int(j))
+            fits.append((trial, model.refit(faults_of(model, columns, [*suspects, trial]), coloured=True)))
     return max(fits, key=lambda f: f[1].log_likelihood - PER_COEFFICIENT * len(f[0].family.columns))
-
-
-def _suspect(present: Attribution, i: int, j: int) -> Suspect:
-    detail = present.detail[j]
-    return Suspect(
-        meter=i,
-        family=FAMILIES[j],
-        active=(detail.active[i] > 0.5).astype(np.float64),
-        mode=int(detail.mode[i]),
-        evidence=float(present.total[i]),
-        load_evidence=float(present.load[i]),
-    )
-
-
-def _given_the_others(
-    model: AreaModel, columns: Floats, suspects: Sequence[Suspect], fit: NoiseFit, first: Attribution
-) -> list[Suspect]:
-    """The suspects with gain, unmetered load's and rival's gain, and explained share, each given the others."""
-    out = []
-    taken = {s.meter for s in suspects}
-    for k, s in enumerate(suspects):
-        others = [*suspects[:k], *suspects[k + 1 :]]
-        on = model.share[s.meter] > 0
-        without = model.refit(_faults(model, columns, others)) if others else model.fit
-        load = replace(s, family=LOAD, active=np.ones_like(s.active))
-        instead = model.refit(_faults(model, columns, [*others, load])).log_likelihood
-        if s.mode != ALWAYS:  # a load may begin on the same day, or be there on the same days
-            same = replace(s, family=LOAD)
-            instead = max(instead, model.refit(_faults(model, columns, [*others, same])).log_likelihood)
-        rival_gain = 0.0
-        if s.rival is not None and s.rival not in taken:
-            rival = _suspect(first, s.rival, s.rival_family)
-            rival_gain = model.refit(_faults(model, columns, [*others, rival])).log_likelihood - without.log_likelihood
-        out.append(
-            replace(
-                s,
-                gain=fit.log_likelihood - without.log_likelihood,
-                load_gain=instead - without.log_likelihood,
-                rival_gain=rival_gain,
-                explained=explained_share(without.ratio[on], fit.ratio[on]),
-            )
-        )
-    return out
 
 
 def explained_share(before: Floats, after: Floats) -> float:
@@ -225,40 +277,3 @@ def explained_share(before: Floats, after: Floats) -> float:
     excess = np.maximum(np.square(before) - floor**2, 0.0)
     left = np.maximum(np.square(after) - floor**2, 0.0)
     return float(np.clip(1.0 - left.sum() / excess.sum(), 0.0, 1.0)) if excess.sum() > 1e-9 else 1.0
-
-
-def _own_evidence(
-    model: AreaModel, columns: Floats, suspects: Sequence[Suspect], fit: NoiseFit
-) -> tuple[Floats, Floats, Floats]:
-    """Savage–Dickey: log BF = log prior density at θ = 0 − log posterior density at θ = 0, all other effects
-    integrated out."""
-    t = columns.shape[2]
-    if not suspects:
-        return np.zeros(0), np.zeros((0, t)), np.zeros(0)
-    load = typical_load(model.area)
-    own, hidden, sd = [], [], []
-    at = int(np.flatnonzero(fit.group == FAULT)[0])
-    for s in suspects:
-        rows = columns[s.meter, list(s.family.columns)] * s.active[model.area.day]
-        live = np.abs(rows).max(axis=1) > 0
-        index = np.arange(at, at + live.size)[live]
-        at += live.size
-        rows, q = rows[live], int(live.sum())
-        if q == 0:
-            own.append(0.0)
-            hidden.append(np.zeros(t))
-            sd.append(0.0)
-            continue
-        unit = np.zeros((fit.effects.size, q))
-        unit[index, np.arange(q)] = 1.0
-        cov = fit.solve(unit)[index]
-        mean, var = (x[live] for x in prior_of(s.family, load))
-        theta = fit.effects[index] + mean
-        _, logdet = np.linalg.slogdet(cov)
-        posterior = -0.5 * float(theta @ np.linalg.solve(cov, theta)) - 0.5 * float(logdet)
-        prior = -0.5 * float(np.sum(np.square(mean) / var)) - 0.5 * float(np.sum(np.log(var)))
-        own.append(prior - posterior)
-        hidden.append(theta @ rows)
-        total = rows.sum(axis=1)
-        sd.append(float(np.sqrt(max(total @ cov @ total, 0.0))))
-    return np.array(own), np.array(hidden), np.array(sd)

@@ -1,28 +1,48 @@
 """Finds meters listed in the wrong area: −1 in the listed balance and +1 in the true one, by likelihood, never fitted.
 
-For meter i with net energy x = p_i placed on its stream: removing it from its listed area adds x to the balance's
-explanation, adding it to area j takes it: with b = xᵀV⁻¹r, h = xᵀV⁻¹x of the area concerned, remove = −(b + h/2), add
-= b − h/2 [nat]. In the true area the phase is unknown: the mean likelihood over the phases. Voltage, where there is
-any: the likelihood of the meter's voltage changes given the area's busbar voltages and loads, in the listed and in the
-other area.
+Cheap tests first: removal from the listed balance for every meter (mapping_energy.py), addition to the other balances
+only for those whose removal is not refused, voltage (mapping_voltage.py) only for the pairs that energy leaves. The
+joint log evidence must pay for the prior: one meter in so many is listed wrongly, and it could hang on any of the
+other areas. Moves are accepted in rounds, strongest first, with the areas fitted again in between; at the end each is
+tried the other way round in the areas as they then are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special
 
-from reconciliation.model import AreaModel, build
-from reconciliation.window import AreaWindow, Bools, Floats, Ints
+from reconciliation.mapping_energy import Overlap, addition, overlap, placed, removal
+from reconciliation.mapping_voltage import AreaVoltages, area_voltages, follows, support
+from reconciliation.model import AreaModel
+from reconciliation.rehang import transfer
+from reconciliation.window import AreaWindow, Floats, Ints
 
-PRIOR_NATS = 12.0
-"""Cost of a move [nat]: about one meter in a few thousand is listed wrongly, and it could be any of the other areas."""
+WRONG_AREA_RATE = 0.002
+"""Default share of meters that are listed in the wrong area: records that were checked once. While a rollout is being
+written down several per cent are usual; the caller knows."""
+ACCEPT_NATS = float(np.log(0.98 / 0.02))
+"""Posterior odds [nat] from which a record is called wrong: at most one visit in fifty for nothing."""
 EACH_SIDE = 4.0
 """Without support from voltage, both areas must want the move by this much [nat]."""
 SHARE_OF_BEST = 0.2
 """A round takes the moves within this share of the best one; the weaker wait for the refit."""
-ROUNDS = 6
+MOST_ROUNDS = 40
+"""Bounds the work in areas whose records are a mess; each round settles at least one meter."""
+MOST_TRIED = 3
+"""Doubtful moves that are tried in one round by fitting the areas with them."""
+MIN_SHARED = 0.25
+"""Share of the listed area's intervals that another area's window must hold for its meters to be looked for there."""
+
+Build = Callable[[AreaWindow], AreaModel]
+
+
+def prior_nats(rate: float, others: int) -> float:
+    """Joint evidence [nat] that one particular move must bring: the prior's odds against it, and ACCEPT_NATS.
+
+    ``rate``: share of meters listed wrongly; ``others``: areas it could hang on instead, each as probable.
+    """
+    return float(np.log((1.0 - rate) / rate) + np.log(max(others, 1)) + ACCEPT_NATS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,239 +51,228 @@ class Move:
 
     meter: str
     listed: str
-    correct: str
+    correct: str | None
+    """None: not on the listed one, and on none that is known here."""
     remove: float
     """Log evidence from the listed area's balance [nat]."""
     add: float
     """Log evidence from the correct area's balance [nat]."""
     voltage: float
     """Log evidence from voltage [nat]; 0 where there is none."""
+    cost: float
+    """What the prior and the odds wanted cost [nat], see ``prior_nats``."""
 
     @property
     def score(self) -> float:
-        """Joint log evidence less the prior's cost [nat]."""
-        return self.remove + self.add + self.voltage - PRIOR_NATS
+        """Joint log evidence less its cost [nat]."""
+        return self.remove + self.add + self.voltage - self.cost
 
 
-def find_moves(models: Mapping[str, AreaModel]) -> tuple[list[Move], dict[str, AreaModel]]:
+def find_moves(
+    models: Mapping[str, AreaModel], rebuild: Build, rate: float = WRONG_AREA_RATE
+) -> tuple[list[Move], dict[str, AreaModel]]:
     """Accept moves in rounds, refitting the areas touched after each. Returns the moves and the corrected models."""
     current = dict(models)
     accepted: dict[str, Move] = {}
-    for _ in range(ROUNDS):
-        moves = [m for m in candidates(current) if m.meter not in accepted]
-        if not moves:
+    search = Search(rate)
+    for _ in range(MOST_ROUNDS):
+        moves, doubtful = search.candidates(current)
+        step = _accept(current, [m for m in moves if m.meter not in accepted], rebuild)
+        if step is None:
+            step = _try_doubtful(current, [m for m in doubtful if m.meter not in accepted], rebuild)
+        if step is None:
             break
-        best = max(m.score for m in moves)
-        chosen: dict[str, Move] = {}
-        for m in sorted(moves, key=lambda m: (-m.score, m.meter)):
-            if m.score >= SHARE_OF_BEST * best and m.meter not in chosen:
-                chosen[m.meter] = m
-        windows = {a: model.area.window for a, model in current.items()}
-        for m in chosen.values():
-            windows[m.listed], windows[m.correct] = transfer(windows[m.listed], windows[m.correct], m.meter)
-        touched = sorted({m.listed for m in chosen.values()} | {m.correct for m in chosen.values()})
-        before = sum(current[a].fit.log_likelihood for a in touched)
-        trial = {a: build(windows[a]) for a in touched if windows[a].n_meters}
-        if len(trial) < len(touched) or sum(trial[a].fit.log_likelihood for a in touched) <= before:
-            if len(chosen) == 1:
-                break
-            only = max(chosen.values(), key=lambda m: (m.score, m.meter))
-            windows = {a: model.area.window for a, model in current.items()}
-            windows[only.listed], windows[only.correct] = transfer(
-                windows[only.listed], windows[only.correct], only.meter
-            )
-            chosen = {only.meter: only}
-            touched = sorted({only.listed, only.correct})
-            if not all(windows[a].n_meters for a in touched):
-                break
-            before = sum(current[a].fit.log_likelihood for a in touched)
-            trial = {a: build(windows[a]) for a in touched}
-            if sum(trial[a].fit.log_likelihood for a in touched) <= before:
-                break
-        current.update(trial)
-        accepted.update(chosen)
-    return list(accepted.values()), current
+        current.update(step[1])
+        accepted.update({m.meter: m for m in step[0]})
+    return _both_ways(accepted, current, rebuild)
 
 
-def candidates(models: Mapping[str, AreaModel]) -> list[Move]:
-    """Moves with a positive joint score."""
-    names = sorted(models)
-    found: list[Move] = []
-    for listed in names:
-        model = models[listed]
-        if model.area.net.shape[0] < 2:
-            continue
-        remove = removal(model)
-        for i in np.flatnonzero(remove > -PRIOR_NATS):
-            if not _informative(model.area.net[i], float(model.area.step[i]), model.area.measured[i]):
-                continue
-            options = []
-            for other in names:
-                if other == listed or not _aligned(model.area.window, models[other].area.window):
-                    continue
-                add = addition(models[other], model.area.net[i], bool(model.area.window.three_phase[i]))
-                if remove[i] + add < 0 or min(remove[i], add) < -PRIOR_NATS:
-                    continue
-                volt = voltage_support(model.area.window, models[other].area.window, int(i))
-                if volt <= 0 and min(remove[i], add) < EACH_SIDE:
-                    continue
-                options.append(
-                    Move(
-                        meter=model.area.meters[i],
-                        listed=listed,
-                        correct=other,
-                        remove=float(remove[i]),
-                        add=add,
-                        voltage=volt,
-                    )
-                )
-            options = [o for o in options if o.score > 0]
-            if options:
-                found.append(max(options, key=lambda o: (o.score, o.correct)))
-    return found
+def _accept(
+    current: Mapping[str, AreaModel], moves: list[Move], rebuild: Build
+) -> tuple[list[Move], dict[str, AreaModel]] | None:
+    """One round's moves with the areas after them, if those are likelier."""
+    if not moves:
+        return None
+    moves = sorted(moves, key=lambda m: (-m.score, m.meter))
+    chosen: list[Move] = []
+    busy: set[str | None] = set()
+    for m in moves:
+        # a meter like the best one shows up beside it: it waits for the refit unless voltage tells it from the best
+        if m.score >= SHARE_OF_BEST * moves[0].score and (m.voltage > 0 or not {m.listed, m.correct} & busy):
+            chosen.append(m)
+            busy |= {m.listed, m.correct}
+    trial = _if_better(current, chosen, rebuild)
+    if trial is None and len(chosen) > 1:
+        chosen = moves[:1]
+        trial = _if_better(current, chosen, rebuild)
+    return None if trial is None else (chosen, trial)
 
 
-def removal(model: AreaModel) -> Floats:
-    """(N,) log evidence that a listed meter's energy is not in the area's balance [nat]."""
-    area, fit = model.area, model.fit
-    n = area.net.shape[0]
-    b, h0 = np.zeros(n), np.zeros(n)
-    cross = np.zeros((n, fit.effects.size))
-    for k in range(area.n_streams):
-        on = np.flatnonzero(model.share[:, k] > 0)
-        x = fit.whiten(k, area.net[on] * model.share[on, k][:, None])
-        b[on] += x @ fit.innovation[k]
-        h0[on] += np.sum(x * x, axis=1)
-        cross[np.ix_(on, fit.columns[k])] += x @ fit.design[k].T
-    h = h0 - np.sum(cross * fit.solve(cross.T).T, axis=1)
-    return np.asarray(-(b + h / 2))
+def _try_doubtful(
+    current: Mapping[str, AreaModel], moves: list[Move], rebuild: Build
+) -> tuple[list[Move], dict[str, AreaModel]] | None:
+    """The first doubtful move that holds when the areas are fitted with it.
 
-
-def addition(model: AreaModel, net: Floats, three_phase: bool) -> float:
-    """Log evidence that a foreign meter's energy (T,) is in the area's balance [nat]."""
-    area, fit = model.area, model.fit
-    k_streams = area.n_streams
-    placements = [np.full(k_streams, 1 / k_streams)] if three_phase else list(np.eye(k_streams))
-    white = [fit.whiten(k, net[None])[0] for k in range(k_streams)]
-    out = []
-    for place in placements:
-        b = h = 0.0
-        cross = np.zeros(fit.effects.size)
-        for k in np.flatnonzero(place):
-            x = white[k] * place[k]
-            b += float(x @ fit.innovation[k])
-            h += float(x @ x)
-            cross[fit.columns[k]] += fit.design[k] @ x
-        h -= float(cross @ fit.solve(cross[:, None])[:, 0])
-        out.append(b - h / 2)
-    return float(special.logsumexp(out) - np.log(len(out)))
-
-
-def voltage_support(listed: AreaWindow, other: AreaWindow, meter: int) -> float:
-    """Log evidence from voltage that a meter hangs on ``other`` rather than on ``listed`` [nat], shrunk by 2 SE of its
-    day sums; 0 if unknown.
-
-    Both areas' busbar voltages and phase energies predict the meter's voltage changes; day by day the Gaussian
-    log-likelihoods are compared.
+    A balance that lacks much tunes its variances to that: a test inside that fit may then refuse what the fit with the
+    meter in its place explains at once. What the other area's likelihood gains stands for ``add``.
     """
-    v = listed.household_voltage_v
-    if v is None or listed.area_voltage_v is None or other.area_voltage_v is None:
-        return 0.0
-    y = np.diff(v[meter])
-    own = np.diff(np.nan_to_num(listed.household_import_wh[meter] - listed.household_export_wh[meter]))
-    ok = np.isfinite(y)
-    designs = []
-    for w in (listed, other):
-        assert w.area_voltage_v is not None
-        parts = [np.diff(w.area_voltage_v, axis=1), own[None]]
-        if w.area_phase_wh is not None:
-            parts.append(np.diff(w.area_phase_wh, axis=1))
+    for m in sorted(moves, key=lambda m: (-m.remove - m.voltage, m.meter))[:MOST_TRIED]:
+        trial = _if_better(current, [m], rebuild)
+        if trial is None or m.correct is None:
+            continue
+        gain = {a: trial[a].fit.log_likelihood - current[a].fit.log_likelihood for a in trial}
+        refitted = replace(m, add=gain[m.correct])
+        # where readings have holes the area that a meter joins also takes over its uncertainty
+        least = -SHARE_OF_BEST * gain[m.listed] if m.voltage > m.cost else EACH_SIDE
+        if gain[m.listed] >= EACH_SIDE and gain[m.correct] >= least and refitted.score > 0:
+            return [refitted], trial
+    return None
+
+
+def _if_better(current: Mapping[str, AreaModel], moves: list[Move], rebuild: Build) -> dict[str, AreaModel] | None:
+    """The areas touched after the moves, or None if that makes them less likely."""
+    windows = {a: model.area.window for a, model in current.items()}
+    touched: set[str] = set()
+    for m in moves:
+        assert m.correct is not None
+        windows[m.listed], windows[m.correct] = transfer(windows[m.listed], windows[m.correct], m.meter)
+        touched |= {m.listed, m.correct}
+    if not all(windows[a].n_meters for a in touched):
+        return None
+    trial = {a: rebuild(windows[a]) for a in sorted(touched)}
+    gain = sum(trial[a].fit.log_likelihood - current[a].fit.log_likelihood for a in trial)
+    return trial if gain > 0 else None
+
+
+def _both_ways(
+    accepted: Mapping[str, Move], current: dict[str, AreaModel], rebuild: Build
+) -> tuple[list[Move], dict[str, AreaModel]]:
+    """The moves that still hold in the areas as they have become; one that does not is undone."""
+    kept = []
+    for m in sorted(accepted.values(), key=lambda m: (-m.score, m.meter)):
+        assert m.correct is not None
+        now, old = current[m.correct], current[m.listed]
+        i = now.area.meters.index(m.meter)
+        shared = overlap(now.area.window, old.area.window)
+        assert shared is not None
+        net, var = (placed(x[i : i + 1], shared, old.area.n_intervals, 0.0) for x in (now.area.net, now.area.fill_var))
+        back = addition(old, net, var, now.area.window.three_phase[i : i + 1], shared.second)[0]
+        undone = None
+        if removal(now, -np.inf)[i] + back - m.voltage > 0:
+            reverse = replace(m, listed=m.correct, correct=m.listed)
+            undone = _if_better(current, [reverse], rebuild)
+        if undone is None:
+            kept.append(m)
         else:
-            parts.append(np.diff(w.area_import_wh - w.area_export_wh)[None])
-        others = w.household_voltage_v
-        if others is not None:
-            keep = np.arange(others.shape[0]) != meter if w is listed else np.ones(others.shape[0], bool)
-            rest = np.diff(others[keep], axis=1)
-            parts.append(np.where(np.isfinite(rest), rest, 0.0))
-        x = np.concatenate(parts)
-        ok &= np.isfinite(x).all(axis=0)
-        designs.append(x)
-    if ok.sum() < 200:
-        return 0.0
-    day = listed.day_index()[1:][ok]
-    terms = [_held_out_log_likelihood(y[ok], x[:, ok], day) for x in designs]
-    daily = np.bincount(day, weights=terms[1] - terms[0])
-    kept = daily[np.bincount(day) > 0] / 3.0  # differences overlap: a third of the samples count
-    total, se = float(kept.sum()), float(np.std(kept) * np.sqrt(kept.size))
-    return float(np.sign(total) * max(abs(total) - 2 * se, 0.0))
+            current.update(undone)
+    return kept, current
 
 
-def _held_out_log_likelihood(y: Floats, x: Floats, day: Ints) -> Floats:
-    """(T,) log density of y under a ridge on x fitted on the other half of the days; the ridge's scale is the half's
-    own best of four."""
-    scale = np.sqrt(np.mean(np.square(x), axis=1)) + 1e-12
-    z = x / scale[:, None]
-    out = np.zeros(y.size)
-    halves = [day % 2 == 0, day % 2 == 1]
-    best = -np.inf
-    for ridge in (1.0, 10.0, 100.0, 1000.0):
-        trial = np.zeros(y.size)
-        for train, test in (halves, halves[::-1]):
-            if not train.any() or not test.any():
-                return out
-            a = z[:, train] @ z[:, train].T + ridge * np.eye(z.shape[0])
-            w = np.linalg.solve(a, z[:, train] @ y[train])
-            e = y[test] - w @ z[:, test]
-            var = (1.4826 * float(np.median(np.abs(e)))) ** 2 + 1e-9
-            trial[test] = -0.5 * np.log(var) - 2.5 * np.log1p(np.square(e) / var / 4.0)
-        if trial.sum() > best:
-            best, out = float(trial.sum()), trial
-    return out
+class Search:
+    """Looks for moves; keeps what it knows of areas and pairs of areas until they change."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._networks: dict[str, tuple[AreaModel, AreaVoltages | None]] = {}
+        self._pairs: dict[tuple[str, str], tuple[AreaModel, AreaModel, list[Move]]] = {}
+
+    def network(self, model: AreaModel) -> AreaVoltages | None:
+        """One area's voltage model."""
+        name = model.area.window.area
+        if name not in self._networks or self._networks[name][0] is not model:
+            self._networks[name] = (model, area_voltages(model))
+        return self._networks[name][1]
+
+    def candidates(self, models: Mapping[str, AreaModel]) -> tuple[list[Move], list[Move]]:
+        """The best move of every meter that has one with a positive score; and, of the others whose energy is clearly
+        not in their listed balance, the move to the likeliest area."""
+        found: list[Move] = []
+        doubtful: list[Move] = []
+        cost = prior_nats(self._rate, len(models) - 1)
+        for listed in sorted(models):
+            model = models[listed]
+            if model.area.net.shape[0] < 2:
+                continue
+            remove: Floats | None = None
+            options: dict[str, list[Move]] = {}
+            for other in sorted(models):
+                if other == listed:
+                    continue
+                known = self._pairs.get((listed, other))
+                if known is None or known[0] is not model or known[1] is not models[other]:
+                    if remove is None:
+                        remove = removal(model, -cost)
+                    known = (model, models[other], self._pair(model, models[other], remove, cost))
+                    self._pairs[listed, other] = known
+                for m in known[2]:
+                    options.setdefault(m.meter, []).append(m)
+            for its in options.values():
+                good = [m for m in its if _holds(m)]
+                if good:
+                    found.append(max(good, key=lambda m: (m.score, m.correct)))
+                elif its[0].remove > cost:
+                    doubtful.append(max(its, key=lambda m: (m.voltage, m.add, m.correct)))
+        return found, doubtful
+
+    def _pair(self, model: AreaModel, other: AreaModel, remove: Floats, cost: float) -> list[Move]:
+        """What speaks for moving each meter of one area to the other, for those that energy does not refuse."""
+        shared = overlap(model.area.window, other.area.window)
+        if shared is None or shared.length < MIN_SHARED * model.area.n_intervals:
+            return []
+        able = np.array([informative(model, i) for i in range(remove.size)])
+        these: Ints = np.flatnonzero(able & (remove > -cost))
+        if not these.size:
+            return []
+        t = other.area.n_intervals
+        net, var = (placed(x[these], shared, t, 0.0) for x in (model.area.net, model.area.fill_var))
+        add = addition(other, net, var, model.area.window.three_phase[these], shared.second)
+        wanted = (remove[these] + add >= 0) & (np.minimum(remove[these], add) >= -cost)
+        left = np.flatnonzero(wanted | (remove[these] > cost))
+        if not left.size:
+            return []
+        volt = self._voltage(model, other, these[left], shared)
+        return [
+            Move(
+                meter=model.area.meters[i],
+                listed=model.area.window.area,
+                correct=other.area.window.area,
+                remove=float(remove[i]),
+                add=float(a),
+                voltage=float(v),
+                cost=cost,
+            )
+            for i, a, v in zip(these[left], add[left], volt, strict=True)
+        ]
+
+    def _voltage(self, model: AreaModel, other: AreaModel, these: Ints, shared: Overlap) -> Floats:
+        """(n,) log evidence from voltage for the other area [nat]; 0 where there is none."""
+        volts = model.area.window.household_voltage_v
+        if volts is None:
+            return np.zeros(these.size)
+        here, there = self.network(model), self.network(other)
+        if here is None or there is None:
+            return np.zeros(these.size)
+        t = other.area.n_intervals
+        at_home = follows(here, volts[these], model.area.net[these], here.own[these]).left
+        abroad = follows(
+            there,
+            placed(volts[these], shared, t, np.nan),
+            placed(model.area.net[these], shared, t, 0.0),
+            np.full(these.size, -1, dtype=np.int64),
+        ).left
+        back = np.full(at_home.shape, np.nan)
+        back[:, shared.first] = abroad[:, shared.second]
+        return np.array([support(a, b, model.area.day) for a, b in zip(at_home, back, strict=True)])
 
 
-def transfer(listed: AreaWindow, other: AreaWindow, meter: str) -> tuple[AreaWindow, AreaWindow]:
-    """Both windows with one meter moved from the first to the second."""
-    i = listed.meters.index(meter)
-    keep = np.arange(listed.n_meters) != i
-
-    def both(name: str) -> tuple[Floats | None, Floats | None]:
-        a, b = getattr(listed, name), getattr(other, name)
-        fewer = None if a is None else a[keep]
-        if b is None:
-            return fewer, None
-        row = a[i : i + 1] if a is not None else np.full((1, *b.shape[1:]), np.nan)
-        return fewer, np.concatenate([b, row])
-
-    imported, exported, volts = both("household_import_wh"), both("household_export_wh"), both("household_voltage_v")
-    assert imported[0] is not None
-    assert imported[1] is not None
-    assert exported[0] is not None
-    assert exported[1] is not None
-    steps = both("meter_step_wh")
-    out = replace(
-        listed,
-        meters=tuple(m for m in listed.meters if m != meter),
-        three_phase=listed.three_phase[keep],
-        household_import_wh=imported[0],
-        household_export_wh=exported[0],
-        household_voltage_v=volts[0],
-        meter_step_wh=steps[0],
-    )
-    into = replace(
-        other,
-        meters=(*other.meters, meter),
-        three_phase=np.append(other.three_phase, listed.three_phase[i]),
-        household_import_wh=imported[1],
-        household_export_wh=exported[1],
-        household_voltage_v=volts[1],
-        meter_step_wh=steps[1],
-    )
-    return out, into
+def _holds(m: Move) -> bool:
+    """Whether neither balance refuses a move, and together with voltage they pay for it."""
+    if m.remove + m.add < 0 or min(m.remove, m.add) < -m.cost:
+        return False
+    return m.score > 0 and (m.voltage > 0 or min(m.remove, m.add) >= EACH_SIDE)
 
 
-def _informative(net: Floats, step: float, measured: Bools) -> bool:
-    return bool(measured.mean() > 0.3) and float(np.abs(net).mean()) > 0.02 * step
-
-
-def _aligned(a: AreaWindow, b: AreaWindow) -> bool:
-    return a.start == b.start and a.interval_s == b.interval_s and a.n_intervals == b.n_intervals
+def informative(model: AreaModel, i: int) -> bool:
+    """Whether a meter was read and moved at all."""
+    area = model.area
+    return bool(area.measured[i].mean() > 0.3) and float(np.abs(area.net[i]).mean()) > 0.02 * float(area.step[i])

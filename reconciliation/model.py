@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reconciliation.design import Faults
-from reconciliation.noise import NoiseFit, fit_noise
+from reconciliation.noise import NoiseFit, fit_from, fit_noise
 from reconciliation.phases import shares
 from reconciliation.prepare import Prepared, prepare
 from reconciliation.technical_loss import TechnicalLoss, technical_loss
@@ -27,16 +27,9 @@ class AreaModel:
     rows: Bools
     """(K, T) rows in use; a stream's rows drop out where its area meter phase is dead."""
 
-    def refit(self, faults: Faults | None) -> NoiseFit:
-        """The noise fit with faults as further effects."""
-        return fit_noise(
-            self.area,
-            share=self.share,
-            loss=self.loss.stream_wh,
-            loss_sd=self.loss.relative_sd,
-            rows=self.rows,
-            faults=faults,
-        )
+    def refit(self, faults: Faults | None, *, coloured: bool = False) -> NoiseFit:
+        """The noise fit with faults as further effects; ``coloured``: with the excess's own autocovariance."""
+        return fit_from(self.fit.honest, faults, coloured=coloured)
 
     def corrected(self, supplied: Floats, rows: Bools) -> "AreaModel":
         """The same area with a corrected area meter (K, T)."""
@@ -73,17 +66,21 @@ def moved_phases(area: Prepared, share: Floats, posterior: Floats, fit: NoiseFit
     one = np.flatnonzero(~area.window.three_phase)
     if one.size == 0:
         return None
-    b, h = np.zeros((one.size, 3)), np.zeros((one.size, 3))
+    prior = np.log(np.maximum(posterior[one], 1e-30))
+    odds = np.minimum(prior - np.sum(share[one] * prior, axis=1, keepdims=True), 0.0)
+    b = np.stack([fit.against_innovation(k, area.net[one]) for k in range(3)], axis=1)
+    d = np.eye(3)[None] - share[one][:, None, :]
+    gain = np.einsum("ilk,ik->il", d, b) + odds
+    maybe = np.flatnonzero(gain.max(axis=1) > MOVE_PHASE)  # without the −½ d²h, which only lowers it
+    if maybe.size == 0:
+        return None
+    one, d, b, odds = one[maybe], d[maybe], b[maybe], odds[maybe]
+    h = np.zeros((one.size, 3))
     for k in range(3):
         x = fit.whiten(k, area.net[one])
-        b[:, k] = x @ fit.innovation[k]
-        cross = np.zeros((one.size, fit.effects.size))
-        cross[:, fit.columns[k]] = x @ fit.design[k].T
-        h[:, k] = np.sum(x * x, axis=1) - np.sum(cross * fit.solve(cross.T).T, axis=1)
-    d = np.eye(3)[None] - share[one][:, None, :]
-    prior = np.log(np.maximum(posterior[one], 1e-30))
-    now = np.sum(share[one] * prior, axis=1, keepdims=True)
-    gain = np.einsum("ilk,ik->il", d, b) - 0.5 * np.einsum("ilk,ik->il", np.square(d), h) + np.minimum(prior - now, 0.0)
+        half = fit.half_solve(fit.cross(k, x).T)
+        h[:, k] = np.einsum("it,it->i", x, x) - np.einsum("mi,mi->i", half, half)
+    gain = np.einsum("ilk,ik->il", d, b) - 0.5 * np.einsum("ilk,ik->il", np.square(d), h) + odds
     target = gain.argmax(axis=1)
     move = gain.max(axis=1) > MOVE_PHASE
     if not move.any():

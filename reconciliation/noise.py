@@ -14,10 +14,12 @@ xᵀV⁻¹r = xᵀR⁻¹(r − Zη̂) and xᵀV⁻¹x = xᵀR⁻¹x − xᵀR⁻
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, signal
+from scipy import linalg
 
+from reconciliation.colour import QUANTILE, QUANTILE_SD, ar_filter, excess_covariance, filtered_variance, ma_covariance
 from reconciliation.design import CURVE, FROM_VOLTAGE, GAIN, SKEW, Design, Faults, build_design
 from reconciliation.prepare import Prepared
+from reconciliation.streams import Stream, filtered, filtered_back
 from reconciliation.window import Bools, Floats, Ints
 
 NU = 4.0
@@ -25,9 +27,6 @@ NU = 4.0
 LOSS_ERROR, LOSS_ERROR_MODEL = 0.02, 0.25
 """Error of an interval's technical loss, relative: from voltage at 15 min (grows with the interval: load and drop vary
 within it); from a load model, which does not know where on the feeder the load is."""
-QUANTILE, QUANTILE_SD = 0.85, 1.44
-"""Robust scale: the quantile of |u| where a Gaussian and a uniform error of equal variance agree (1.44 SD); rounding
-is uniform."""
 MAX_WIDENING = 4.0
 """A group's SD is never more than this many times its prior: four classes worse than specified is a fault, not
 noise."""
@@ -45,14 +44,14 @@ ROUNDS = 2
 class NoiseFit:
     """The fitted noise of one area. K streams, T intervals, m random effects."""
 
+    honest: "Honest"
+    """What the fit started from, without any fault."""
     filters: Floats
     """(K, p+1) whitening filter per stream."""
     root_weight: Floats
     """(K, T) square root of each row's weight [1/Wh]; 0 where the row is not usable."""
-    columns: tuple[Ints, ...]
-    """Per stream: index of its random effects."""
-    design: tuple[Floats, ...]
-    """Per stream: (m_k, T) whitened, weighted columns."""
+    streams: tuple[Stream, ...]
+    """(K,) the random effects on each stream."""
     factor: tuple[Floats, bool]
     """Cholesky factor of A (m, m)."""
     effects: Floats
@@ -78,11 +77,38 @@ class NoiseFit:
 
     def whiten(self, stream: int, x: Floats) -> Floats:
         """(n, T) columns of one stream [Wh] → whitened and weighted."""
-        return np.asarray(signal.lfilter(self.filters[stream], [1.0], x, axis=-1) * self.root_weight[stream])
+        out = filtered(self.filters[stream], x)
+        out *= self.root_weight[stream]
+        return out
+
+    def against_innovation(self, stream: int, x: Floats) -> Floats:
+        """(n,) xᵀR⁻¹(r − Zη̂) of (n, T) columns of one stream [Wh], without whitening them."""
+        return np.asarray(x @ filtered_back(self.filters[stream], self.innovation[stream] * self.root_weight[stream]))
+
+    def courses(self, stream: int) -> Floats:
+        """(courses, T) of one stream, whitened and weighted; see ``cross``."""
+        return self.streams[stream].whitened(self.filters[stream], self.root_weight[stream])
+
+    def cross(self, stream: int, x: Floats, courses: Floats | None = None) -> Floats:
+        """(q, m) ZᵀR⁻¹x of (q, T) whitened columns of one stream; for many columns in several calls give the whitened
+        ``courses``."""
+        here = self.streams[stream]
+        out = np.zeros((x.shape[0], self.effects.size))
+        if courses is None and 3 * x.shape[0] > here.n_courses:
+            courses = self.courses(stream)
+        if courses is None:
+            out[:, here.effects] = here.against(self.filters[stream], self.root_weight[stream], x)
+        else:
+            out[:, here.effects] = here.spread(x @ courses.T)
+        return out
 
     def solve(self, cross: Floats) -> Floats:
         """A⁻¹ · cross for (m, n)."""
-        return np.asarray(linalg.cho_solve(self.factor, cross))
+        return np.asarray(linalg.cho_solve(self.factor, cross, check_finite=False))
+
+    def half_solve(self, cross: Floats) -> Floats:
+        """(m, n) G⁻¹ · cross, where A = G·Gᵀ: products of its columns are those of cross with A⁻¹ between."""
+        return np.asarray(linalg.solve_triangular(self.factor[0], cross, lower=True, check_finite=False))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,62 +125,123 @@ class _Floor:
     """(T,) Σ p² of the three-phase meters [Wh²]; 0 where there are no phase energies."""
 
 
-def fit_noise(
-    area: Prepared, *, share: Floats, loss: Floats, loss_sd: float, rows: Bools, faults: Faults | None = None
-) -> NoiseFit:
-    """Fit the honest-meters model, with given faults as further effects.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Honest:
+    """Everything about an area's honest model that no hypothesised fault changes: fits with faults start here."""
+
+    design: Design
+    floor: _Floor
+    usable: Bools
+    """(K, T) rows that were measured and are in use."""
+    valid: Bools
+    """(K, T) rows whose whole filter span was measured."""
+    order: int
+    """Of the whitening filters."""
+    white: Floats
+    """(K,) variance of e that is white in most rows [Wh²]."""
+    filters: Floats
+    """(K, p+1) whitening filters of the floor alone: the first round's."""
+    base: Floats
+    """(K, T) variance of the innovations that the floor alone gives [Wh²]."""
+    root: Floats
+    """(K, T) root weights of the first round [1/Wh]."""
+    gram: Floats
+    """(m, m) ZᵀR⁻¹Z of the first round."""
+
+
+def fit_noise(area: Prepared, *, share: Floats, loss: Floats, loss_sd: float, rows: Bools) -> NoiseFit:
+    """Fit the honest-meters model.
 
     ``share`` (N, K); ``loss`` (K, T) [Wh]; ``loss_sd`` its relative SD; ``rows`` (K, T) to use.
     """
-    design = build_design(area, share, loss, loss_sd, faults)
-    k_streams, t = area.supplied.shape
+    return fit_from(honest(area, share, loss, loss_sd, rows))
+
+
+def honest(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bools) -> Honest:
+    """The honest model before its variances are estimated, with the first round's normal equations."""
+    design = build_design(area, share, loss, loss_sd)
     usable = area.supplied_ok & rows
     floor = _floor(area, share, loss, loss_sd)
     order = ORDER if _valid(usable[0], ORDER).mean() > 0.7 * usable[0].mean() else 1
     valid = np.stack([_valid(u, order) for u in usable])
-    tau, excess, weights = design.tau.copy(), np.zeros(k_streams), np.ones((k_streams, t))
     # what most rows have in them of filled readings is no rounding: its errors do not cancel in the next row
     white = floor.white + np.median(floor.rows, axis=1)
+    none = np.zeros(order + 1)
+    filters = np.stack([ar_filter(w, g, order, none) for w, g in zip(white, floor.register, strict=True)])
+    base = _floor_innovation(filters, floor, 0.0)
+    root = np.where(valid, np.sqrt(1.0 / base), 0.0)
+    gram, _ = _normal_equations(design, filters, root)
+    return Honest(
+        design=design,
+        floor=floor,
+        usable=usable,
+        valid=valid,
+        order=order,
+        white=white,
+        filters=filters,
+        base=base,
+        root=root,
+        gram=gram,
+    )
+
+
+def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = False) -> NoiseFit:
+    """Estimate variances, weights and effects, with given faults as further effects.
+
+    ``coloured``: whether the excess keeps the autocovariance it shows (colour.py) instead of being taken for white.
+    """
+    design = start.design if faults is None else start.design.with_faults(faults)
+    floor, valid, order = start.floor, start.valid, start.order
+    k_streams, t = design.balance.shape
+    tau, excess = design.tau.copy(), np.zeros((k_streams, order + 1))
+    filters, base, root = start.filters, start.base, start.root
+    surplus = np.zeros(k_streams)
+    gram, cross = _bordered(start, design)
     unbalance, level = 0.0, float(floor.three_phase.mean())
+    weights = np.ones((k_streams, t))
     for turn in range(ROUNDS + 1):
         last = turn == ROUNDS
-        filters = np.stack(
-            [
-                ar_filter(w + x + unbalance * level, g, order)
-                for w, x, g in zip(white, excess, floor.register, strict=True)
-            ]
-        )
-        power = np.square(filters).sum(axis=1)
-        base = _floor_innovation(filters, floor, unbalance)
-        root = np.where(valid, np.sqrt(weights / (base + (excess * power)[:, None])), 0.0)
-        whitened, gram, cross = _normal_equations(design, filters, root)
+        if turn:
+            filters = np.stack(
+                [
+                    ar_filter(w + unbalance * level, g, order, x)
+                    for w, x, g in zip(start.white, excess, floor.register, strict=True)
+                ]
+            )
+            surplus = filtered_variance(filters, excess)
+            base = _floor_innovation(filters, floor, unbalance)
+            root = np.where(valid, np.sqrt(weights / (base + surplus[:, None])), 0.0)
+            gram, cross = _normal_equations(design, filters, root)
         for _ in range(1 if last else 2):
             sd = design.sd(tau)
-            factor = linalg.cho_factor(gram + np.diag(1.0 / np.square(sd)), lower=True)
-            effects = linalg.cho_solve(factor, cross)
+            factor = _factor(gram, 1.0 / np.square(sd))
+            effects = linalg.cho_solve(factor, cross, check_finite=False)
             if not last:
-                inverse = linalg.solve_triangular(factor[0], np.eye(sd.size), lower=True)
-                tau = _update_tau(tau, design.tau, effects, np.square(inverse).sum(axis=0), design.group)
-        residual = design.balance.copy()
-        for k in range(k_streams):
-            residual[k] -= effects[design.columns[k]] @ design.matrices[k]
-        inno = np.stack([signal.lfilter(filters[k], [1.0], residual[k]) for k in range(k_streams)])
+                tau = _update_tau(tau, design.tau, effects, _inverse_diagonal(factor[0]), design.group)
+        residual = np.stack([r - s.sum(effects) for r, s in zip(design.balance, design.streams, strict=True)])
+        inno = np.stack([filtered(f, r) for f, r in zip(filters, residual, strict=True)])
         ratio, sigma = _scales(inno, base, valid)
         if not last:
             middle = np.array([np.median(b[v]) if v.any() else 0.0 for b, v in zip(base, valid, strict=True)])
-            surplus = np.maximum(np.square(ratio) - 1.0, 0.0) * middle
-            excess = surplus / power
+            white_excess = np.maximum(np.square(ratio) - 1.0, 0.0) * middle / np.square(filters).sum(axis=1)
+            excess = np.zeros((k_streams, order + 1))
+            excess[:, 0] = white_excess
+            if coloured:
+                for k in range(k_streams):
+                    known = ma_covariance(start.white[k] + unbalance * level, floor.register[k], order)
+                    excess[k] = excess_covariance(residual[k], start.usable[k], known, float(white_excess[k]))
+            surplus = filtered_variance(filters, excess)
             weights = (NU + 1) / (NU + np.square(inno) / (base + surplus[:, None]))
             if level > 0:
                 unbalance = _unbalance(inno * np.sqrt(weights), filters, floor.three_phase, valid)
     modelled = 1.0 - _floor_innovation(filters, floor, 0.0).sum(axis=1) / base.sum(axis=1)
-    total = base + (excess * power)[:, None]
+    total = base + surplus[:, None]
     density = -0.5 * np.log(total) - 0.5 * (NU + 1) * np.log1p(np.square(inno) / total / NU)
     return NoiseFit(
+        honest=start,
         filters=filters,
         root_weight=root,
-        columns=design.columns,
-        design=whitened,
+        streams=design.streams,
         factor=factor,
         effects=effects,
         group=design.group,
@@ -168,16 +255,45 @@ def fit_noise(
     )
 
 
-def _normal_equations(design: Design, filters: Floats, root: Floats) -> tuple[tuple[Floats, ...], Floats, Floats]:
-    """Whitened columns per stream, ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,)."""
+def _normal_equations(design: Design, filters: Floats, root: Floats) -> tuple[Floats, Floats]:
+    """ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,)."""
     m = design.group.size
-    gram, cross, whitened = np.zeros((m, m)), np.zeros(m), []
-    for k, c in enumerate(design.columns):
-        w = np.asarray(signal.lfilter(filters[k], [1.0], design.matrices[k], axis=-1) * root[k])
-        gram[np.ix_(c, c)] += w @ w.T
-        cross[c] += w @ (signal.lfilter(filters[k], [1.0], design.balance[k]) * root[k])
-        whitened.append(w)
-    return tuple(whitened), gram, cross
+    gram, cross = np.zeros((m, m)), np.zeros(m)
+    for k, s in enumerate(design.streams):
+        w = s.whitened(filters[k], root[k])
+        gram[np.ix_(s.effects, s.effects)] += s.gram(w)
+        cross[s.effects] += s.spread(w @ (filtered(filters[k], design.balance[k]) * root[k]))
+    return gram, cross
+
+
+def _bordered(start: Honest, design: Design) -> tuple[Floats, Floats]:
+    """The first round's ZᵀR⁻¹Z and ZᵀR⁻¹r: only what the faults add is new, all others stand."""
+    old, m = start.gram.shape[0], design.group.size
+    gram, cross = np.zeros((m, m)), np.zeros(m)
+    gram[:old, :old] = start.gram
+    for k, s in enumerate(design.streams):
+        added = int(np.sum(s.effects >= old))
+        columns = np.concatenate([s.others[s.others.shape[0] - added :], design.balance[k][None]])
+        x = filtered(start.filters[k], columns) * start.root[k]
+        products = s.against(start.filters[k], start.root[k], x)
+        new = s.effects[s.effects.size - added :]
+        gram[np.ix_(new, s.effects)] += products[:-1]
+        cross[s.effects] += products[-1]
+    gram[:old, old:] = gram[old:, :old].T
+    return gram, cross
+
+
+def _factor(gram: Floats, precision: Floats) -> tuple[Floats, bool]:
+    """Lower Cholesky factor of gram + diag(precision)."""
+    a = gram.copy(order="F")
+    a[np.diag_indices_from(a)] += precision
+    return linalg.cholesky(a, lower=True, overwrite_a=True, check_finite=False), True
+
+
+def _inverse_diagonal(factor: Floats) -> Floats:
+    """(m,) diagonal of A⁻¹ from the lower Cholesky factor of A."""
+    inverse, _ = linalg.lapack.dtrtri(factor, lower=1)
+    return np.asarray(np.einsum("ij,ij->j", inverse, inverse))
 
 
 def _scales(inno: Floats, base: Floats, valid: Bools) -> tuple[Floats, Floats]:
@@ -186,9 +302,17 @@ def _scales(inno: Floats, base: Floats, valid: Bools) -> tuple[Floats, Floats]:
     for k, use in enumerate(valid):
         if use.sum() >= 20:
             u2 = np.square(inno[k, use])
-            ratio[k] = float(np.sqrt(np.quantile(u2 / base[k, use], QUANTILE))) / QUANTILE_SD
-            sigma[k] = float(np.sqrt(np.quantile(u2, QUANTILE))) / QUANTILE_SD
+            ratio[k] = np.sqrt(_quantile(u2 / base[k, use])) / QUANTILE_SD
+            sigma[k] = np.sqrt(_quantile(u2)) / QUANTILE_SD
     return ratio, sigma
+
+
+def _quantile(x: Floats) -> float:
+    """QUANTILE of (n,) values, linear between the two nearest; np.quantile takes many times as long."""
+    at = (x.size - 1) * QUANTILE
+    low = int(at)
+    lower, upper = np.partition(x, [low, low + 1])[low : low + 2]
+    return float(lower + (at - low) * (upper - lower))
 
 
 def _floor(area: Prepared, share: Floats, loss: Floats, loss_sd: float) -> _Floor:
@@ -207,7 +331,7 @@ def _floor(area: Prepared, share: Floats, loss: Floats, loss_sd: float) -> _Floo
 def _unbalance(inno: Floats, filters: Floats, three_phase: Floats, valid: Bools) -> float:
     """ρ² of the three-phase loads' changing unbalance, from the covariance of (3, T) innovations between phases."""
     use = valid.all(axis=0)
-    expected = signal.lfilter(np.square(filters).mean(axis=0), [1.0], three_phase)[use]
+    expected = filtered(np.square(filters).mean(axis=0), three_phase)[use]
     covariance = inno[0] * inno[1] + inno[1] * inno[2] + inno[2] * inno[0]
     return float(np.clip(-2.0 / 3.0 * covariance[use].sum() / max(float(expected.sum()), 1e-9), 0.0, UNBALANCE))
 
@@ -217,23 +341,9 @@ def _floor_innovation(filters: Floats, floor: _Floor, unbalance: float) -> Float
     out = np.zeros_like(floor.rows)
     for k, f in enumerate(filters):
         register = floor.register[k] * np.square(np.convolve(f, [1.0, -1.0])).sum()
-        rows = signal.lfilter(np.square(f), [1.0], floor.rows[k] + unbalance * floor.three_phase)
+        rows = filtered(np.square(f), floor.rows[k] + unbalance * floor.three_phase)
         out[k] = floor.white[k] * np.square(f).sum() + register + rows
     return out
-
-
-def ar_filter(white: float, ma: float, order: int) -> Floats:
-    """(order+1,) prediction-error filter of white noise (variance ``white``) plus a differenced rounding error
-    (variance 2·``ma``)."""
-    gamma = np.zeros(order + 1)
-    gamma[0] = white + 2 * ma
-    if order:
-        gamma[1] = -ma
-    if gamma[0] <= 0:
-        gamma[0] = 1.0
-    gamma[0] *= 1 + 1e-9
-    phi = linalg.solve_toeplitz(gamma[:-1], gamma[1:]) if order else np.zeros(0)
-    return np.concatenate([[1.0], -phi])
 
 
 def _valid(usable: Bools, order: int) -> Bools:

@@ -69,18 +69,24 @@ def voltage_log_likelihood(area: Prepared) -> Floats:
     dv, dav, de = np.diff(v, axis=1), np.diff(av, axis=1), np.diff(area.supplied, axis=1)
     dp = np.diff(area.net, axis=1)
     base = np.isfinite(dav).all(axis=0) & area.supplied_ok[1:] & area.supplied_ok[:-1]
-    for i in np.flatnonzero(~area.window.three_phase):
-        ok = base & np.isfinite(dv[i])
-        t = int(ok.sum())
-        if t < 50:
-            continue
-        y = dv[i, ok]
-        for k in range(3):
-            x = np.stack([dav[k, ok], de[k, ok], dp[i, ok]])
-            g = x @ x.T
-            g[np.diag_indices(3)] *= 1 + 1e-9
-            g[np.diag_indices(3)] += 1e-12
-            b = np.linalg.solve(g, x @ y)
-            rss = max(float(y @ y - b @ (x @ y)), 1e-12)
-            out[i, k] = -0.5 * (t / 3.0) * np.log(rss / t)  # differences overlap: a third of the samples count
+    one = np.flatnonzero(~area.window.three_phase)
+    dv, dp, dav, de = dv[one][:, base], dp[one][:, base], dav[:, base], de[:, base]
+    ok = np.isfinite(dv)
+    y, own, use = np.where(ok, dv, 0.0), np.where(ok, dp, 0.0), ok.astype(np.float64)
+    t = ok.sum(axis=1)
+    g, c = np.zeros((one.size, 3, 3, 3)), np.zeros((one.size, 3, 3))  # meter, phase, regressors ΔV_k, ΔE_k, Δp_i
+    parts = [dav, de]
+    for i, left in enumerate(parts):
+        for j, right in enumerate(parts):
+            g[:, :, i, j] = use @ (left * right).T
+        g[:, :, i, 2] = g[:, :, 2, i] = own @ left.T
+        c[:, :, i] = y @ left.T
+    g[:, :, 2, 2] = np.einsum("it,it->i", own, own)[:, None]
+    c[:, :, 2] = np.einsum("it,it->i", y, own)[:, None]
+    diagonal = np.arange(3)
+    g[:, :, diagonal, diagonal] = g[:, :, diagonal, diagonal] * (1 + 1e-9) + 1e-12
+    explained = np.sum(np.linalg.solve(g, c[..., None])[..., 0] * c, axis=2)
+    rss = np.maximum(np.einsum("it,it->i", y, y)[:, None] - explained, 1e-12)
+    # differences overlap: a third of the samples count
+    out[one] = np.where((t >= 50)[:, None], -0.5 * (t / 3.0)[:, None] * np.log(rss / np.maximum(t, 1)[:, None]), 0.0)
     return out

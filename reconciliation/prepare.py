@@ -1,21 +1,13 @@
 """Brings one window into the form the engine computes on: net energies without holes, with the variance of what was
-filled.
-
-Nothing filled here leaves the package: a filled interval only carries weight 1/(its variance) in the likelihoods.
+filled (filling.py).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from reconciliation.filling import fill
 from reconciliation.window import AreaWindow, Bools, Floats, Ints
-
-SHORT_GAP = 4
-"""Gaps up to this many intervals are bridged by a straight line, longer ones by the meter's own time-of-day mean."""
-
-LONG_GAP = 8.0
-"""Factor on the variance in a long gap: the errors of neighbouring intervals are alike there (a load stays on for
-about two hours)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,11 +56,14 @@ def register_step(values: Floats, default: float) -> float:
     """Greatest common divisor of the values [Wh], to 0.1 Wh: the register's resolution. ``default`` where it cannot be
     told."""
     x = np.abs(values[np.isfinite(values)])
-    tenths = np.rint(x[x > 0] * 10.0).astype(np.int64)
+    positive = x[x > 0]
+    tenths = np.rint(positive * 10.0).astype(np.int64)
     if tenths.size < 8:
         return default
     step = int(np.gcd.reduce(tenths)) / 10.0
-    return step if step < np.median(x[x > 0]) * 4 else default
+    if positive.min() >= 0.05:  # then the step is no larger than twice the smallest value
+        return step
+    return step if step < np.median(positive) * 4 else default
 
 
 def slots(window: AreaWindow) -> tuple[Ints, Ints, int]:
@@ -88,8 +83,11 @@ def prepare(window: AreaWindow) -> Prepared:
     imp, exp = window.household_import_wh, window.household_export_wh
     raw_net = imp - np.where(np.isnan(exp) & np.isfinite(imp), 0.0, exp)
     measured = np.isfinite(raw_net)
-    net, var = fill(raw_net, slot)
-    imported, _ = fill(np.where(measured, imp, np.nan), slot)
+    net, var = fill(raw_net, slot, window.household_gap_wh)
+    imported = np.maximum(net, 0.0)
+    feeding = (np.nan_to_num(exp) > 0).any(axis=1)
+    if feeding.any():
+        imported[feeding], _ = fill(np.where(measured, imp, np.nan)[feeding], slot)
     if window.meter_step_wh is not None:
         step = np.where(np.isfinite(window.meter_step_wh), window.meter_step_wh, 1.0)
     else:
@@ -97,7 +95,8 @@ def prepare(window: AreaWindow) -> Prepared:
         step[step == 0] = np.median(step[step > 0]) if (step > 0).any() else 1.0
     raw_total = window.area_import_wh - np.where(np.isnan(window.area_export_wh), 0.0, window.area_export_wh)
     area_step = window.area_step_wh or register_step(window.area_import_wh, 1.0)
-    total, _ = fill(raw_total[None, :], slot)
+    whole = None if window.area_gap_wh is None else window.area_gap_wh[None, :]
+    total, _ = fill(raw_total[None, :], slot, whole)
     phases = window.area_phase_wh
     use_phases = phases is not None and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5
     if use_phases and phases is not None:
@@ -123,45 +122,6 @@ def prepare(window: AreaWindow) -> Prepared:
     )
 
 
-def fill(values: Floats, slot: Ints) -> tuple[Floats, Floats]:
-    """Fill NaN in (n, T) series; the variance of a filled value is the mean square error the same filling makes on
-    known ones.
-
-    Short gaps: straight line between the neighbours; its error is measured on the series itself by leaving out known
-    values at the same distance. Long gaps: time-of-day mean over the other days; its error is the variance around that
-    mean.
-    """
-    n, t = values.shape
-    out, var = values.copy(), np.zeros((n, t))
-    holes = np.isnan(values)
-    n_slots = int(slot.max()) + 1 if t else 0
-    for i in np.flatnonzero(holes.any(axis=1)):
-        x, bad = values[i], holes[i]
-        good = np.flatnonzero(~bad)
-        if good.size == 0:
-            out[i], var[i] = 0.0, 1e12  # never read: whatever it used is unknown
-            continue
-        where = np.arange(t)
-        linear = np.interp(where, good, x[good])
-        count = np.bincount(slot[good], minlength=n_slots)
-        mean = np.bincount(slot[good], weights=x[good], minlength=n_slots) / np.maximum(count, 1)
-        mean = np.where(count > 0, mean, x[good].mean())
-        left = where - good[np.clip(np.searchsorted(good, where, side="right") - 1, 0, None)]
-        right = good[np.clip(np.searchsorted(good, where), None, good.size - 1)] - where
-        reach = np.maximum(np.minimum(np.abs(left), np.abs(right)), 1)
-        inside = (left >= 0) & (right >= 0)
-        short = bad & inside & (np.abs(left) + np.abs(right) - 1 <= SHORT_GAP)
-        spread = max(float(np.mean(np.square(x[good] - mean[slot[good]]))), 1e-6)
-        out[i, bad] = np.where(short, linear, mean[slot])[bad]
-        for d in (1, 2):
-            lo, hi = np.roll(x, d), np.roll(x, -d)
-            err = float(np.nanmean(np.square(x - (lo + hi) / 2))) if good.size > 2 * d + 1 else spread
-            pick = short & (reach == d) if d == 1 else short & (reach >= d)
-            var[i, pick] = err if np.isfinite(err) else spread
-        var[i, bad & ~short] = LONG_GAP * spread
-    return out, var
-
-
 def dequantised(values: Floats, step: Floats) -> Floats:
     """(n, T) readings with the register's rounding averaged away where the reading is few steps.
 
@@ -171,22 +131,44 @@ def dequantised(values: Floats, step: Floats) -> Floats:
     result = values.copy()
     done = np.abs(values) >= 10.0 * step[:, None]
     low = (~done).astype(np.float64)  # a load of many steps is known well enough, and must not leak into its neighbours
+    total, number = _running_sum(values * low), _running_sum(low)
     for width in (3, 5, 9):
-        count = moving_mean(low, width)
-        mean = moving_mean(values * low, width) / np.maximum(count, 1e-9)
-        span = np.abs(mean) * count * width
-        take = ~done & ((span >= 10.0 * step[:, None]) | (width == 9))
-        result[take] = mean[take]
+        count = _mean_of_sums(number, width)
+        mean = _mean_of_sums(total, width) / np.maximum(count, 1e-9)
+        take = np.abs(mean) * count * width >= 10.0 * step[:, None]
+        if width == 9:
+            take[:] = True
+        take &= ~done
+        np.copyto(result, mean, where=take)
         done |= take
     return result
 
 
 def moving_mean(values: Floats, width: int) -> Floats:
     """(n, T) centred mean over ``width`` (odd) intervals, shorter at the ends."""
-    t, half = values.shape[1], width // 2
-    total = np.concatenate([np.zeros((values.shape[0], 1)), np.cumsum(values, axis=1)], axis=1)
-    hi, lo = np.minimum(np.arange(t) + half + 1, t), np.maximum(np.arange(t) - half, 0)
-    return np.asarray((total[:, hi] - total[:, lo]) / (hi - lo))
+    return _mean_of_sums(_running_sum(values), width)
+
+
+def _running_sum(values: Floats) -> Floats:
+    """(n, T + 1) sums of the first 0, 1, … T values."""
+    total = np.zeros((values.shape[0], values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=total[:, 1:])
+    return total
+
+
+def _mean_of_sums(total: Floats, width: int) -> Floats:
+    """``moving_mean`` from the running sums (n, T + 1)."""
+    t, half = total.shape[1] - 1, width // 2
+    if t <= width:
+        hi, lo = np.minimum(np.arange(t) + half + 1, t), np.maximum(np.arange(t) - half, 0)
+        return np.asarray((total[:, hi] - total[:, lo]) / (hi - lo))
+    out = np.empty((total.shape[0], t))
+    np.subtract(total[:, width:], total[:, :-width], out=out[:, half : t - half])
+    out[:, half : t - half] /= width
+    near = np.arange(half) + half + 1
+    out[:, :half] = total[:, near] / near
+    out[:, t - half :] = (total[:, t:] - total[:, t - near[::-1]]) / near[::-1]
+    return out
 
 
 def central_difference(values: Floats) -> Floats:

@@ -36,6 +36,51 @@ class FindingKind(StrEnum):
     CLOCK_SKEW = "clock_skew"
 
 
+class LimitCode(StrEnum):
+    """Which input lacks, and what therefore cannot be told."""
+
+    NO_METERS = "no_meters"
+    """Nothing: no meter is listed."""
+    TOO_FEW_DAYS = "too_few_days"
+    """Nothing: ``days`` of data, ``days_needed`` at least."""
+    AREA_METER_HARDLY_READ = "area_meter_hardly_read"
+    """Nothing: the area meter was read in ``intervals_read`` of ``intervals``."""
+    METERS_HARDLY_READ = "meters_hardly_read"
+    """Nothing: ``meters_hardly_read`` of ``meters`` say too little of their own."""
+    NO_HOUSEHOLD_VOLTAGE = "no_household_voltage"
+    """Technical loss only as a load model; whether an empty reading is an empty flat; mapping by voltage."""
+    NO_BUSBAR_VOLTAGE = "no_busbar_voltage"
+    """The same: drops have no reference."""
+    VOLTAGE_HARDLY_READ = "voltage_hardly_read"
+    """The same: ``meters_with_voltage`` of ``meters``, the busbar in ``busbar_share`` of intervals."""
+    NO_PHASE_ENERGY = "no_phase_energy"
+    """Phases of the meters, a dead phase or one wrong CT of the area meter."""
+    PHASE_MISSING = "phase_missing"
+    """The same: ``phases_missing`` of three have no energies; the balance is drawn up of the total."""
+    LONG_INTERVALS = "long_intervals"
+    """Faults and clocks within ``interval_s`` [s]."""
+    FEW_DAYS = "few_days"
+    """All but the clearest: ``days`` of data, ``days_wanted`` show each weekday twice."""
+    FEW_METERS = "few_meters"
+    """Whether a load without a meter is a household's: ``meters``."""
+    MISSING_READINGS = "missing_readings"
+    """Small faults: ``missing_share`` of the meters' readings lacks, ``meters_hardly_read`` lack most of them."""
+    AREA_METER_GAPS = "area_meter_gaps"
+    """What happened while the area meter was not read: ``missing_share`` of intervals."""
+    NO_NEIGHBOURS = "no_neighbours"
+    """Where a meter that is not from here belongs."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Limit:
+    """One thing that could not be told, or told only roughly."""
+
+    code: LimitCode
+    """What lacks."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """How much of it, named scalars with units in the names."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvidenceSeries:
     """One curve of an evidence plot."""
@@ -113,8 +158,8 @@ class AreaReport:
     """Meter → log evidence that its reading is wrong [nat]; for ranking, not for accusing."""
     accused: Sequence[str]
     """Meters worth a visit: precision before recall."""
-    misplaced: Sequence[tuple[str, str]]
-    """(meter listed here, area where it hangs)."""
+    misplaced: Sequence[tuple[str, str | None]]
+    """(meter listed here, area where it hangs); None = on no area known here."""
     technical_loss_wh: float
     """Over the window [Wh]; NaN where not computable."""
     findings: Sequence[Finding]
@@ -124,4 +169,8 @@ class AreaReport:
     technical_model: TechnicalLossModel
     """For days outside the window."""
     reason: str | None = None
-    """Why not computable, or what could not be told."""
+    """Why not computable, or what could not be told, in English for a terminal."""
+    limits: tuple[Limit, ...] = ()
+    """The same in codes and numbers, the gravest first; empty where nothing lacks."""
+    cause_probability: Mapping[Cause, float] = field(default_factory=dict)
+    """Posterior probability of each cause, sums to 1; empty where not computable."""

@@ -15,6 +15,7 @@ interval [Wh].
 - reversed: θ·(own day backwards − reading), mean 1, SD 0.05: intervals stored in the wrong order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,10 @@ from reconciliation.window import Bools, Floats, Ints
 
 READING, SMOOTH, ON, OFF, PLATEAU, IDLE_OWN, IDLE, STUCK_OWN, STUCK, STUCK_AREA, CONSTANT, AREA, REVERSED = range(13)
 N_COLUMNS: Final = 13
+COMMON: Final = (READING, SMOOTH, CONSTANT, AREA, REVERSED)
+"""Columns that every meter has a course of its own for."""
+SMOOTH_WIDTH: Final = 9
+"""Intervals over which a reading is smoothed: what is usual then."""
 
 
 @dataclass(frozen=True)
@@ -72,62 +77,135 @@ def area_profile(area: Prepared) -> Floats:
     return np.asarray(total / mean) if mean > 0 else np.ones_like(total)
 
 
-def meter_columns(area: Prepared) -> Floats:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeterColumns:
+    """The columns of N meters, each time course kept once; reads like an (N, S, T) array."""
+
+    courses: Floats
+    """(R, T) time courses [Wh for readings, 1 for indicators]."""
+    where: Ints
+    """(N, S) course of each column; −1 where it is zero throughout."""
+
+    @classmethod
+    def all_of(cls, columns: Floats) -> "MeterColumns":
+        """Of an (N, S, T) array."""
+        n, s, t = columns.shape
+        return cls(courses=columns.reshape(n * s, t), where=np.arange(n * s).reshape(n, s))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """N, S, T."""
+        return (*self.where.shape, self.courses.shape[1])
+
+    def held(self, column: int) -> bool:
+        """Whether any meter has something in this column."""
+        return bool((self.where[:, column] >= 0).any())
+
+    def __getitem__(self, key: tuple[int, Sequence[int]]) -> Floats:
+        """(q, T) columns of one meter."""
+        meter, columns = key
+        at = self.where[meter, list(columns)]
+        return np.asarray(self.courses[at] * (at >= 0)[:, None])
+
+
+def meter_columns(area: Prepared) -> MeterColumns:
     """(N, N_COLUMNS, T) columns [Wh for readings, 1 for indicators]."""
     n, t = area.imported.shape
     raw = np.maximum(area.imported, 0.0)
     y = np.maximum(dequantised(raw, area.step), 0.0)
-    out = np.zeros((n, N_COLUMNS, t))
-    out[:, READING], out[:, SMOOTH] = y, moving_mean(y, 9)
-    out[:, ON], out[:, OFF] = raw > 0, raw <= 0
-    out[:, CONSTANT], out[:, AREA] = 1.0, area_profile(area)
-    n_slots = int(area.slot.max()) + 1
-    shape = area_profile(area)
+    profile = area_profile(area)
     hours = max(round(7200 / area.window.interval_s), 2)
+    still, levels = still_registers(area), plateaus(raw, area.step)
+    off: Bools = np.asarray(raw <= 0)
+    idle: Bools = np.asarray(off & long_runs(off, hours))
+    on_read: Bools = np.asarray((~off & area.measured).any(axis=1))
+    off_read: Bools = np.asarray((off & area.measured).any(axis=1))
+    where = np.full((n, N_COLUMNS), -1)
+    where[:, COMMON] = np.arange(n * len(COMMON)).reshape(n, -1)
+    where[on_read & ~off_read, ON] = where[on_read & ~off_read, CONSTANT]
+    where[off_read & ~on_read, OFF] = where[off_read & ~on_read, CONSTANT]
+    special = np.zeros((n, N_COLUMNS), bool)
+    special[:, PLATEAU] = levels >= 0
+    special[np.ix_(on_read & off_read, np.array([ON, OFF]))] = True
+    special[np.ix_(np.asarray(idle.any(axis=1) & ~idle.all(axis=1)), np.array([IDLE_OWN, IDLE]))] = True
+    special[np.ix_(np.asarray(still.any(axis=1)), np.array([STUCK_OWN, STUCK, STUCK_AREA]))] = True
+    where[special] = n * len(COMMON) + np.arange(int(special.sum()))
+    courses = np.empty((n * len(COMMON) + int(special.sum()), t))
+    read = area.measured.astype(np.float64)  # what was not read hides nothing
+    common = courses[: n * len(COMMON)].reshape(n, len(COMMON), t)
+    common[:, 0], common[:, 1], common[:, 2] = y, moving_mean(y, SMOOTH_WIDTH), 1.0
+    common[:, 3], common[:, 4] = profile, np.take(y, _backwards(area.day, area.slot), axis=1) - y
+    common *= read[:, None]
+    n_slots = int(area.slot.max()) + 1
     per_day = max(round(86400 / area.window.interval_s), 1)
-    backwards = _backwards(area.day, area.slot)
-    still = still_registers(area)
-    for i in range(n):
-        out[i, PLATEAU] = plateau(raw[i], float(area.step[i]))
-        idle = (raw[i] <= 0) & long_runs(raw[i], hours)
-        frozen = still[i]
-        if idle.any() and not idle.all():
-            out[i, IDLE_OWN] = _profile(y[i], ~idle, area.slot, n_slots) * idle
-            out[i, IDLE] = idle
-        if frozen.any():
-            own = _profile(y[i], ~frozen, area.slot, n_slots) if (~frozen).sum() >= per_day else 0.0 * shape
-            out[i, STUCK_OWN] = moving_mean(np.asarray(own)[None], hours + 1 - hours % 2)[0] * frozen
-            out[i, STUCK] = frozen
-            out[i, STUCK_AREA] = shape * frozen
-        out[i, REVERSED] = y[i, backwards] - y[i]
-    out *= area.measured[:, None, :]  # what was not read hides nothing
-    return out
+    for i, column in zip(*np.nonzero(special), strict=True):
+        if column == PLATEAU:
+            course = np.abs(np.rint(raw[i] / max(float(area.step[i]), 1e-9)) - levels[i]) <= 1
+        elif column in (ON, OFF):
+            course = off[i] if column == OFF else ~off[i]
+        elif column in (IDLE, STUCK):
+            course = idle[i] if column == IDLE else still[i]
+        elif column == IDLE_OWN:
+            course = _profile(y[i], ~idle[i], area.slot, n_slots) * idle[i]
+        elif column == STUCK_AREA:
+            course = profile * still[i]
+        else:
+            moving = ~still[i]
+            own = _profile(y[i], moving, area.slot, n_slots) if moving.sum() >= per_day else np.zeros(t)
+            course = moving_mean(own[None], hours + 1 - hours % 2)[0] * still[i]
+        np.multiply(course, read[i], out=courses[where[i, column]])
+    return MeterColumns(courses=courses, where=where)
 
 
-def plateau(x: Floats, step: float) -> Floats:
-    """(T,) 1 where a reading sits at its most over-populated high level, 0 elsewhere (all 0 if there is none).
+def plateaus(x: Floats, step: Floats) -> Ints:
+    """(n,) each meter's most over-populated high level of (n, T) readings [register steps]; −1 if there is none.
 
     A level counts when its three register steps hold far more readings (6 Poisson SD) than the steps above and below
     would suggest and it lies above the median.
     """
-    count = np.rint(x / max(step, 1e-9)).astype(np.int64)
-    high = count[count > max(np.median(count), 2)]
-    if high.size < 10 or high.max() > 100_000:
-        return np.zeros_like(x)
-    hist = np.bincount(high, minlength=16).astype(float)
-    three = np.convolve(hist, np.ones(3), mode="same")
-    around = (np.convolve(hist, np.ones(13), mode="same") - three) * 3.0 / 10.0
-    excess = (three - around) / np.sqrt(around + 1.0)
-    level = int(np.argmax(excess))
-    if excess[level] < 6.0 or three[level] < 0.01 * x.size:
-        return np.zeros_like(x)
-    return np.asarray((np.abs(count - level) <= 1).astype(float))
+    count = np.rint(x / np.maximum(step, 1e-9)[:, None])
+    middle = np.maximum(np.median(count, axis=1), 2)
+    top = count.max(axis=1, initial=0.0)
+    out = np.full(x.shape[0], -1)
+    for i in np.flatnonzero((top > middle) & (top <= 100_000)):
+        high = count[i][count[i] > middle[i]].astype(np.int64)
+        if high.size < 10:
+            continue
+        hist = np.bincount(high, minlength=16).astype(float)
+        three, wide = _window_sum(hist, 3), _window_sum(hist, 13)
+        around = (wide - three) * 3.0 / 10.0
+        excess = (three - around) / np.sqrt(around + 1.0)
+        level = int(np.argmax(excess))
+        if excess[level] >= 6.0 and three[level] >= 0.01 * x.shape[1]:
+            out[i] = level
+    return out
+
+
+def _window_sum(x: Floats, width: int) -> Floats:
+    """(k,) centred sum over ``width`` (odd) values, zeros beyond the ends."""
+    total = np.cumsum(np.pad(x, width // 2 + 1))
+    return np.asarray(total[width : width + x.size] - total[: x.size])
 
 
 def still_registers(area: Prepared) -> Bools:
     """(N, T) whether each meter's register stands still for at least a day; gaps between equal readings count."""
     per_day = max(round(86400 / area.window.interval_s), 1)
-    return np.stack([standing_still(np.abs(x), float(s), per_day) for x, s in zip(area.net, area.step, strict=True)])
+    x = np.abs(area.net)
+    out = np.zeros(x.shape, bool)
+    for i in np.flatnonzero(_may_stand_still(x, area.step, per_day)):
+        out[i] = standing_still(x[i], float(area.step[i]), per_day)
+    return out
+
+
+def _may_stand_still(x: Floats, step: Floats, length: int) -> Bools:
+    """(n,) whether a stretch of ``length`` may: then a whole block of half of it does, or the first or last half."""
+    n, t = x.shape
+    half = min(max(length // 2, 1), t)
+    blocks = x[:, : t // half * half].reshape(n, -1, half)
+    high, low, step = blocks.max(axis=2), blocks.min(axis=2), step[:, None]
+    high = np.concatenate([high, x[:, t - half :].max(axis=1, keepdims=True)], axis=1)
+    low = np.concatenate([low, x[:, t - half :].min(axis=1, keepdims=True)], axis=1)
+    return np.asarray(((high <= 0) | ((high - low <= 1.01 * step) & (low >= 2 * step))).any(axis=1))
 
 
 def standing_still(x: Floats, step: float, length: int) -> Bools:
@@ -144,12 +222,13 @@ def standing_still(x: Floats, step: float, length: int) -> Bools:
     return np.asarray(maximum_filter1d(still.astype(np.int8), length) > 0)
 
 
-def long_runs(x: Floats, length: int) -> Bools:
-    """(T,) whether an interval lies in a run of at least ``length`` equal values."""
-    change = np.flatnonzero(np.diff(x) != 0) + 1
-    bounds = np.concatenate([[0], change, [x.size]])
-    runs = np.diff(bounds)
-    return np.repeat(runs >= length, runs)
+def long_runs(x: Bools, length: int) -> Bools:
+    """(n, T) whether an interval lies in a run of at least ``length`` equal values."""
+    n, t = x.shape
+    change = np.ones((n, t), bool)  # a row's first interval begins a run
+    np.not_equal(x[:, 1:], x[:, :-1], out=change[:, 1:])
+    runs = np.diff(np.append(np.flatnonzero(change), n * t))
+    return np.asarray(np.repeat(runs >= length, runs).reshape(n, t))
 
 
 def _profile(y: Floats, use: Bools, slot: Ints, n_slots: int) -> Floats:

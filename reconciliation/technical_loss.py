@@ -5,15 +5,17 @@ V_i and left the busbar at V_ref, so L_i(t) = p_i(t)·(V_ref,i(t) − V_i(t) −
 the busbar voltage of the meter's phase (mean of the phases for a three-phase meter), a_i the calibration offset
 between the two instruments: the intercept of D_i = V_ref − V_i on all loads, because without load there is no drop.
 The area meter's energy enters only as a regressor of D, so neither theft nor a wrong CT moves the result. Without
-voltages: L = q·Σ_k a_k², q from the prior below.
+voltages: L = q·Σ_k (ρ·a_k² + (1 − ρ)·Σ_i w_ik² p_i²): the square of all currents where the paths are shared, each
+meter's own where they are not, so that sun and load that cancel at the busbar still heat; q from the prior below.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 
 from reconciliation.prepare import Prepared
+from reconciliation.reactive import COMMON_PATH, loss_ratio
 from reconciliation.report import TechnicalLossModel
 from reconciliation.window import Bools, Floats
 
@@ -44,11 +46,12 @@ def technical_loss(area: Prepared, share: Floats) -> TechnicalLoss:
         per_meter = area.net * v_rel
         stream = share.T @ per_meter
         floor = -0.02 * np.abs(share.T @ np.abs(area.net))  # noise may dip below zero, a network cannot make energy
-        stream = np.maximum(stream, floor)
+        stream = np.maximum(stream, floor) * loss_ratio(area.net, share, area.window.household_export_wh, area.slot)
         return TechnicalLoss(
             stream_wh=stream, relative_sd=0.1, from_voltage=True, model=_load_model(area, stream.sum(axis=0))
         )
-    square = np.square(area.supplied)
+    own = np.square(share).T @ np.square(area.net)
+    square = COMMON_PATH * np.square(area.supplied) + (1.0 - COMMON_PATH) * own
     gross = float(np.mean(np.abs(area.net).sum(axis=0)))
     q = PRIOR_LOSS_SHARE * gross / max(float(square.sum(axis=0).mean()), 1e-9)
     stream = q * square
@@ -69,7 +72,7 @@ def voltage_drop(area: Prepared, share: Floats) -> tuple[Floats, Floats] | None:
     weight = np.abs(area.net).sum(axis=1)
     if ok_t.mean() < 0.3 or weight[carried].sum() < 0.8 * weight.sum() or t < 96:
         return None
-    ref = (share @ av) if share.shape[1] == 3 else _reference_without_phases(v, av, have, area.window.three_phase)
+    ref = reference_voltage(area, share)
     d = np.where(have, ref - v, np.nan)
     x = np.concatenate([area.net, area.supplied], axis=0) if area.n_streams == 3 else area.net
     rms = np.sqrt(np.mean(np.square(x), axis=1)) + 1e-9
@@ -95,6 +98,17 @@ def voltage_drop(area: Prepared, share: Floats) -> tuple[Floats, Floats] | None:
     return np.clip(rel, -0.25, 0.25), offset
 
 
+def reference_voltage(area: Prepared, share: Floats) -> Floats:
+    """(N, T) busbar voltage of each meter's phase [V], the phases' mean for three-phase meters; needs voltages."""
+    v, av = area.window.household_voltage_v, area.window.area_voltage_v
+    assert v is not None
+    assert av is not None
+    if share.shape[1] == 3:
+        return np.asarray(share @ av)
+    have = np.isfinite(v) & np.isfinite(av).all(axis=0)
+    return _reference_without_phases(v, av, have, area.window.three_phase)
+
+
 def _reference_without_phases(v: Floats, av: Floats, have: Bools, three: Bools) -> Floats:
     """(N, T) busbar voltage of the phase each meter's voltage follows best; the mean for three-phase meters."""
     ref = np.repeat(av.mean(axis=0)[None], v.shape[0], axis=0)
@@ -111,14 +125,19 @@ def _ridge_with_offset(z: Floats, target: Floats, seen: Bools) -> tuple[Floats, 
     """Ridge of (N, T) targets on (m, T) un-centred standardised loads plus an offset with prior N(0, OFFSET_SD_V²).
 
     The ridge scale (prior SD of a drop caused by one standardised load [V]) maximises the marginal likelihood over all
-    targets. Missing targets are replaced by their fit once.
+    targets. Missing targets are replaced by their fit once for each scale tried. Returns the (N, T) targets with the
+    missing ones by the best fit, and (N,) the offsets; only what is missing is ever fitted or summed anew.
     """
     m, t = z.shape
     noise = 0.35**2
+    row, at = np.nonzero(~seen)
+    z_missing = z[:, at].T
     gram = z @ z.T
     one = z.sum(axis=1)
-    best: tuple[float, Floats, Floats] | None = None
-    filled = target
+    best: tuple[float, Floats] | None = None
+    filled = target.copy()
+    rhs = np.concatenate([z @ filled.T, filled.sum(axis=1)[None]], axis=0)
+    square = np.einsum("it,it->i", filled, filled)
     for scale in (0.03, 0.1, 0.3, 1.0):
         a = np.zeros((m + 1, m + 1))
         a[:m, :m] = gram
@@ -127,19 +146,24 @@ def _ridge_with_offset(z: Floats, target: Floats, seen: Bools) -> tuple[Floats, 
         prior = np.append(np.full(m, noise / scale**2), noise / OFFSET_SD_V**2)
         a[np.diag_indices(m + 1)] += prior
         factor = linalg.cho_factor(a, lower=True)
-        rhs = np.concatenate([z @ filled.T, filled.sum(axis=1)[None]], axis=0)
         coef = linalg.cho_solve(factor, rhs)
-        rss = np.maximum(np.sum(np.square(filled), axis=1) - np.sum(coef * rhs, axis=0), 1e-9)
+        rss = np.maximum(square - np.sum(coef * rhs, axis=0), 1e-9)
         logdet = 2 * np.sum(np.log(np.diag(factor[0]))) - np.sum(np.log(prior))
         evidence = -0.5 * float(np.sum(t * np.log(rss / t))) - 0.5 * target.shape[0] * float(logdet)
-        if best is None or evidence > best[0]:
-            best = (evidence, coef[:m], coef[m])
-        else:
+        if best is not None and evidence <= best[0]:
             break
-        fit = coef[:m].T @ z + coef[m][:, None]
-        filled = np.where(seen, target, fit)
+        best = (evidence, coef)
+        fit = np.einsum("hm,hm->h", z_missing, coef[:m].T[row]) + coef[m, row]
+        old = filled[row, at]
+        filled[row, at] = fit
+        change = sparse.csr_array((fit - old, (row, at)), shape=target.shape)
+        rhs[:m] += (change @ z.T).T
+        rhs[m] += np.bincount(row, weights=fit - old, minlength=target.shape[0])
+        square = square + np.bincount(row, weights=np.square(fit) - np.square(old), minlength=target.shape[0])
     assert best is not None
-    return np.asarray(best[1].T @ z + best[2][:, None]), np.asarray(best[2])
+    offset = best[1][m]
+    filled[row, at] = np.einsum("hm,hm->h", z_missing, best[1][:m].T[row]) + offset[row]
+    return filled, np.asarray(offset)
 
 
 def _load_model(area: Prepared, loss: Floats) -> TechnicalLossModel:

@@ -51,6 +51,11 @@ class AreaWindow:
     """Register resolution of the area meter, primary side [Wh]; None = read off the values."""
     day_start: npt.NDArray[np.int64] | None = None
     """(n_days,) index of each local day's first interval; None = days of 24 h counted from ``start``."""
+    household_gap_wh: Floats | None = None
+    """(n_meters, n_intervals) where registers were read before and after intervals without a value: import − export of
+    the whole run of such intervals, at its last one [Wh]; NaN elsewhere, and where a register lacks."""
+    area_gap_wh: Floats | None = None
+    """(n_intervals,) the same of the area meter's total [Wh]."""
 
     def __post_init__(self) -> None:
         """Convert to float64 and check every shape."""
@@ -76,11 +81,13 @@ class AreaWindow:
             "area_phase_wh": (3, t),
             "area_voltage_v": (3, t),
             "meter_step_wh": (n,),
+            "household_gap_wh": (n, t),
+            "area_gap_wh": (t,),
         }
         for name, shape in wanted.items():
             value = getattr(self, name)
             if value is None:
-                if name.endswith(("household_voltage_v", "area_phase_wh", "area_voltage_v", "meter_step_wh")):
+                if name.endswith(("_v", "area_phase_wh", "meter_step_wh", "_gap_wh")):
                     continue
                 raise ValueError(f"{self.area}: {name} must have shape {shape}, got None")
             object.__setattr__(self, name, _as_floats(self.area, name, value, shape))

@@ -1,4 +1,5 @@
-"""What the reconciliation costs: CPU time for the simulated neighbourhood's 28 days, on one thread."""
+"""What the reconciliation costs: CPU time for the simulated neighbourhood's 28 days, and its growth with an area's
+meters and days, on one thread."""
 
 from __future__ import annotations
 
@@ -25,3 +26,26 @@ def test_cpu_of_an_analysis(report: Any) -> None:
     for figure, unit in (("cpu", "CPU-s"), ("wall", "s")):
         value = 100 * spent[f"{figure}_s"] / spent["meters"]
         report(f"engine_{figure}_per_100_meters_28_days", value, unit, n=spent["meters"])
+
+
+SIZES = (25, 50, 100, 200, 400, 600)
+LENGTHS = (7, 14, 56)
+
+
+def test_growth_with_meters_and_days(report: Any, kit: Any) -> None:
+    asked = [(n, 28, False) for n in SIZES] + [(100, days, False) for days in LENGTHS]
+    asked += [(n, 28, True) for n in SIZES if n <= 200]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "engine_growth.py"), str(kit.SEED), json.dumps(asked)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    spent = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [s["alarm"] for s in spent] == [theft for _, _, theft in asked]
+    for one in spent:
+        kind = "alarm" if one["alarm"] else "no_alarm"
+        name = f"engine_{kind}_{one['meters']}_meters_{one['days']}_days_cpu_per_100_meters"
+        report(name, 100 * one["cpu_s"] / one["meters"], "CPU-s", n=one["meters"])

@@ -1,0 +1,67 @@
+"""Fills intervals that were not read, and says how wrong each filled value may be.
+
+x = habit + u. Habit: mean by time of day, as far as its course is more than chance. The deviation u is estimated from
+the values around the hole (kriging.py); its variance follows how restless the household is then (fill_variance.py);
+the errors of one gap are related, and sum to the registers' energy where that is known (whole_gaps.py). Where a reading
+is the same on both sides for an hour's worth of readings, it is taken to be the same in between (still.py): a register
+that stands still follows no habit.
+
+Nothing filled here leaves the package: a filled interval only carries weight 1/(its variance) in the likelihoods.
+"""
+
+import numpy as np
+
+from reconciliation.fill_variance import learn, slot_membership, variance
+from reconciliation.kriging import autocovariance, fill_holes
+from reconciliation.still import unchanged_across
+from reconciliation.whole_gaps import relate
+from reconciliation.window import Bools, Floats, Ints
+
+UNKNOWN = 1e12
+"""Variance of a meter that was never read [Wh²]."""
+
+
+def fill(values: Floats, slot: Ints, gap_wh: Floats | None = None) -> tuple[Floats, Floats]:
+    """Fill NaN in (n, T) series [Wh]; returns them and the variance of what was filled [Wh²], 0 where known.
+
+    ``slot`` (T,): interval of the day. ``gap_wh`` (n, T): at the last interval of a run of NaN, the run's sum by the
+    registers; NaN where it is not known.
+    """
+    holes = np.isnan(values)
+    out, var = values.copy(), np.zeros(values.shape)
+    read = ~holes.all(axis=1)
+    out[~read], var[~read] = 0.0, UNKNOWN
+    some = np.flatnonzero(read & holes.any(axis=1))
+    if some.size == 0:
+        return out, var
+    t, day = values.shape[1], int(slot.max()) + 1
+    known = ~holes[some]
+    usual = habit(values[some], known, slot)
+    u = np.where(known, values[some] - usual, 0.0)
+    gamma = autocovariance(u, known, min(5 * day // 2 + 4, t - 1))
+    missing = fill_holes(u, known, gamma, day)
+    v = variance(learn(u, known, slot, gamma), missing, slot)
+    row, at = missing.row, missing.at
+    gaps = None if gap_wh is None else gap_wh[some]
+    same, value = unchanged_across(values[some], row, at)
+    estimate = np.where(same, value, usual[row, at] + missing.estimate)
+    filled, related = relate(row, at, estimate, v, gamma / gamma[:, :1], gap_wh=gaps)
+    out[some[row], at], var[some[row], at] = filled, related
+    return out, var
+
+
+def habit(values: Floats, known: Bools, slot: Ints) -> Floats:
+    """(n, T) mean by time of day, drawn towards the mean of all times by how much of its course is chance: the
+    variance of a time's mean over that between the times."""
+    group = slot_membership(slot)
+    count = known.astype(np.float64) @ group
+    total, square = np.where(known, values, 0.0) @ group, np.where(known, np.square(values), 0.0) @ group
+    mean = total.sum(axis=1, keepdims=True) / count.sum(axis=1, keepdims=True)
+    several = np.maximum(count, 1.0)
+    course = np.where(count > 0, total / several - mean, 0.0)
+    within = np.maximum(square - np.square(total) / several, 0.0).sum(axis=1)
+    within /= np.maximum(np.maximum(count - 1.0, 0.0).sum(axis=1), 1.0)
+    chance = within * np.mean(1.0 / several, axis=1)
+    between = np.mean(np.square(course), axis=1)
+    keep = np.clip(1.0 - chance / np.maximum(between, 1e-9), 0.0, 1.0)
+    return np.asarray((mean + keep[:, None] * course)[:, slot])

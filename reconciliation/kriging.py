@@ -1,0 +1,125 @@
+"""Estimates a stationary series at its holes from the values around them, with the variance of each estimate.
+
+û = cᵀΓ⁻¹u_near and s = γ_0 − cᵀΓ⁻¹c (simple kriging), with γ the series' own autocovariance, Γ that between the values
+used, c that between them and the hole. Used are the nearest values on either side and those a day before and after.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from reconciliation.window import Bools, Floats, Ints
+
+NEAR = 2
+"""Known values used on either side of a hole."""
+NUGGET = 1e-3
+"""Of γ_0: keeps Γ invertible for a reading that is the same for hours."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Near:
+    """The values around h intervals: on the left, on the right, a day before, a day after; q of them."""
+
+    at: Ints
+    """(h, q) their intervals; any where there is none."""
+    there: Bools
+    """(h, q) whether there is one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Holes:
+    """h intervals of n series, all that were not read."""
+
+    row: Ints
+    """(h,) series."""
+    at: Ints
+    """(h,) interval."""
+    near: Near
+    value: Floats
+    """(h, q) of the values around, 0 where there is none."""
+    estimate: Floats
+    """(h,) û."""
+    variance: Floats
+    """(h,) s."""
+
+
+def autocovariance(u: Floats, known: Bools, lags: int) -> Floats:
+    """(n, lags+1) autocovariance of (n, T) series with holes (0 there). Single holes are bridged, so that it is that of
+    an actual series, and every Γ made of it has an inverse."""
+    t = u.shape[1]
+    bridged = u.copy()
+    single = ~known[:, 1:-1] & known[:, :-2] & known[:, 2:]
+    bridged[:, 1:-1][single] = ((u[:, :-2] + u[:, 2:]) / 2)[single]
+    size = fft.next_fast_len(t + lags)
+    spectrum = np.square(np.abs(fft.rfft(bridged, size, axis=1)))
+    gamma = np.asarray(fft.irfft(spectrum, size, axis=1)[:, : lags + 1] / t)
+    gamma[:, 0] += NUGGET * gamma[:, 0] + 1e-6
+    return gamma
+
+
+def fill_holes(u: Floats, known: Bools, gamma: Floats, day: int) -> Holes:
+    """Estimate every hole of (n, T) series; ``day``: intervals in a day; ``gamma``: see ``autocovariance``."""
+    row, at = np.nonzero(~known)
+    near = _around(row, at, known, day)
+    value = np.where(near.there, u[row[:, None], near.at], 0.0)
+    weight, variance = weights(gamma, row, at, near)
+    estimate = np.sum(weight * value, axis=1)
+    return Holes(row=row, at=at, near=near, value=value, estimate=estimate, variance=variance)
+
+
+def complete(n: int, t: int, day: int) -> tuple[Near, Ints, Ints]:
+    """The values around the middle interval of n series without holes; their (q,) distances, and (n,) the middle."""
+    steps = np.concatenate([-np.arange(1, NEAR + 1), np.arange(1, NEAR + 1), [-day, day]])
+    place = t // 2 + steps
+    usable = (place >= 0) & (place < t)
+    if day <= NEAR:
+        usable[-2:] = False
+    near = Near(at=np.tile(np.clip(place, 0, t - 1), (n, 1)), there=np.tile(usable, (n, 1)))
+    return near, steps, np.full(n, t // 2)
+
+
+def weights(gamma: Floats, row: Ints, at: Ints, near: Near) -> tuple[Floats, Floats]:
+    """(h, q) weights cᵀΓ⁻¹ and (h,) variances s."""
+    top = gamma.shape[1] - 1
+    apart = np.abs(near.at[:, :, None] - near.at[:, None, :])
+    both = near.there[:, :, None] & near.there[:, None, :] & (apart <= top)
+    a = np.where(both, gamma[row[:, None, None], np.minimum(apart, top)], 0.0)
+    q = near.at.shape[1]
+    a[:, np.arange(q), np.arange(q)] = gamma[row, 0][:, None]
+    far = np.abs(near.at - at[:, None])
+    c = np.where(near.there & (far <= top), gamma[row[:, None], np.minimum(far, top)], 0.0)
+    weight = np.linalg.solve(a, c[:, :, None])[:, :, 0]
+    return weight, np.maximum(gamma[row, 0] - np.sum(weight * c, axis=1), NUGGET * gamma[row, 0])
+
+
+def _around(row: Ints, at: Ints, known: Bools, day: int) -> Near:
+    """NEAR known intervals on either side, up to a quarter of a day away, and the same time a day before and after."""
+    t = known.shape[1]
+    found: list[Ints] = []
+    for beside, none in zip(_known_beside(known), (-1, t), strict=True):
+        here = at
+        for _ in range(NEAR):
+            inside = (here >= 0) & (here < t)
+            here = np.where(inside, beside[row, np.clip(here, 0, t - 1)], none)
+            found.append(here)
+    found += [at - day, at + day]
+    place = np.stack(found, axis=1)
+    inside = (place >= 0) & (place < t)
+    place = np.clip(place, 0, t - 1)
+    there = inside & known[row[:, None], place]
+    there[:, : 2 * NEAR] &= np.abs(place[:, : 2 * NEAR] - at[:, None]) <= max(day // 4, NEAR)
+    if day <= NEAR:
+        there[:, 2 * NEAR :] = False  # the same time of the next day is a neighbour already
+    return Near(at=place, there=there)
+
+
+def _known_beside(known: Bools) -> tuple[Ints, Ints]:
+    """(n, T) the last known interval before each, −1 if none; the first known one after, T if none."""
+    n, t = known.shape
+    where = np.broadcast_to(np.arange(t), (n, t))
+    last = np.maximum.accumulate(np.where(known, where, -1), axis=1)
+    first = np.minimum.accumulate(np.where(known, where, t)[:, ::-1], axis=1)[:, ::-1]
+    before = np.concatenate([np.full((n, 1), -1), last[:, :-1]], axis=1)
+    after = np.concatenate([first[:, 1:], np.full((n, 1), t)], axis=1)
+    return before, after

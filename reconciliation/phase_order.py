@@ -1,0 +1,63 @@
+"""Are the area meter's currents and voltages of the same phase? Which busbar voltage belongs to which phase energy.
+
+Single-phase meter i: its energy is part of one phase's energy (phases.energy_log_likelihood), its voltage changes
+follow one busbar voltage, log-likelihood −(T/6)·ln(1 − ρ²_ik) from the correlation of the changes (differences
+overlap: a third of the samples count). Properly wired the two are the same phase for everybody; with two phases
+swapped, or all three turned, they differ alike for everybody: Σ_i ln Σ_k exp(energy_ik + voltage_i,π(k)) is compared
+over the six orders π.
+"""
+
+from itertools import permutations
+
+import numpy as np
+from scipy import special
+
+from reconciliation.model import AreaModel
+from reconciliation.phases import energy_log_likelihood
+from reconciliation.window import Floats
+
+MIN_EVIDENCE = 30.0
+"""Log evidence over the order as wired [nat]: a clear case, as for a wrong ratio."""
+MIN_METERS = 6
+"""Single-phase meters with voltages below which nothing is said."""
+AGREE = 0.8
+"""Share of meters whose voltage follows the phase they were put on, from which the order is not questioned."""
+
+
+def phase_order(model: AreaModel) -> tuple[tuple[int, int, int], float] | None:
+    """Index of the busbar voltage that belongs to each phase energy, and its log evidence; None if as wired."""
+    area, window = model.area, model.area.window
+    v, av = window.household_voltage_v, window.area_voltage_v
+    if area.n_streams != 3 or v is None or av is None:
+        return None
+    one = np.flatnonzero(~window.three_phase)
+    if one.size < MIN_METERS:
+        return None
+    if np.any(np.diff(area.supplied, axis=1) @ np.diff(area.net.sum(axis=0)) < 0):
+        return None  # a reversed current, which the test of the ratio tells
+    voltage = _voltage(v[one], av)
+    agrees = np.mean(voltage.argmax(axis=1) == model.share[one].argmax(axis=1))
+    if agrees >= AGREE and float(model.fit.ratio.max()) < 1.0 / AGREE:
+        return None
+    energy = energy_log_likelihood(area)[one]
+    scores = {
+        order: float(special.logsumexp(energy + voltage[:, list(order)], axis=1).sum())
+        for order in permutations(range(3))
+    }
+    best = max(sorted(scores), key=lambda o: scores[o])
+    evidence = scores[best] - scores[0, 1, 2]
+    return ((best[0], best[1], best[2]), evidence) if evidence >= MIN_EVIDENCE else None
+
+
+def _voltage(v: Floats, av: Floats) -> Floats:
+    """(n, 3) log-likelihood of each busbar voltage [nat]; 0 where too little is known."""
+    dv, dav = np.diff(v, axis=1), np.diff(av, axis=1)
+    out = np.zeros((v.shape[0], 3))
+    for i, y in enumerate(dv):
+        ok = np.isfinite(y) & np.isfinite(dav).all(axis=0)
+        if ok.sum() < 100:
+            continue
+        rho = np.corrcoef(np.concatenate([y[None, ok], dav[:, ok]]))[0, 1:]
+        rho = np.clip(np.nan_to_num(rho), 0.0, 0.9999)
+        out[i] = -(ok.sum() / 6.0) * np.log(1.0 - np.square(rho))
+    return out

@@ -1,0 +1,130 @@
+"""What every area gets: a model with its area meter put right, and whether it stands out.
+
+An explanation costs many times as much, and is only asked for where something stands out.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from reconciliation.area_meter import AreaMeterFault, dead_phase, swapped, wrong_ratio
+from reconciliation.attribution import Attribution, attribute, statistics, unmetered_evidence, variance_evidence
+from reconciliation.decide import ALARM, ALARM_MODEL
+from reconciliation.limits import blocking
+from reconciliation.localise import explained_share, localise
+from reconciliation.mapping_energy import removal
+from reconciliation.model import AreaModel, build
+from reconciliation.phase_order import phase_order
+from reconciliation.report import Limit
+from reconciliation.shapes import area_profile, meter_columns
+from reconciliation.window import AreaWindow, Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Alarm:
+    """Whether an area stands out, and by what."""
+
+    first: Attribution
+    """Evidence per meter and way of being wrong, against honest meters."""
+    tap: Floats
+    """(K,) log evidence of an unmetered load on each stream [nat]."""
+    score: float
+    """Log evidence against a clean area [nat]."""
+    beyond: float
+    """By how much the area stands out [nat]; not where negative."""
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether it does."""
+        return self.beyond > 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corrected:
+    """One area with its area meter put right, where that was wrong."""
+
+    read: AreaModel
+    """As read."""
+    fault: AreaMeterFault | None
+
+    @property
+    def model(self) -> AreaModel:
+        """Put right."""
+        return self.read if self.fault is None else self.fault.model
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Screening:
+    """One area after the tests that every area gets; holds what its own and its neighbours' explanations need."""
+
+    window: AreaWindow
+    nothing: Limit | None
+    """Why nothing can be told; all that follows is None then."""
+    corrected: Corrected | None = None
+    alarm: Alarm | None = None
+    """With the area meter put right."""
+
+    @property
+    def noteworthy(self) -> bool:
+        """Whether an explanation may say more than "clean": an alarm, the area meter's fault, or a meter that seems not
+        to be in the balance."""
+        if self.corrected is None or self.alarm is None:
+            return False
+        return (
+            self.corrected.fault is not None
+            or self.alarm.stands_out
+            or bool(np.isfinite(removal(self.corrected.model, 0.0)).any())
+        )
+
+
+def screen(window: AreaWindow) -> Screening:
+    """Model one area, test its area meter, and decide whether it stands out."""
+    nothing = blocking(window)
+    if nothing is not None:
+        return Screening(window=window, nothing=nothing)
+    corrected = correct(window)
+    return Screening(window=window, nothing=None, corrected=corrected, alarm=alarm(corrected.model))
+
+
+def correct(window: AreaWindow) -> Corrected:
+    """Fit one area; where its area meter is wrong, put right."""
+    read = build(window)
+    order = phase_order(read)
+    if order is not None and window.area_voltage_v is not None:
+        turned = build(replace(window, area_voltage_v=window.area_voltage_v[list(order[0])]))
+        return Corrected(read=read, fault=swapped(turned, *order))
+    return Corrected(read=read, fault=area_meter_fault(read))
+
+
+def area_meter_fault(model: AreaModel) -> AreaMeterFault | None:
+    """The area meter's fault, if it explains the balance and no meter explains it as well."""
+    fault = dead_phase(model)
+    if fault is not None:
+        return fault
+    fault = wrong_ratio(model)
+    if fault is None:
+        return None
+    before = model.fit
+    if explained_share(before.ratio, fault.ratio_left) < 0.8 and float(fault.ratio_left.max()) > 1.1:
+        return None
+    columns = meter_columns(model.area)
+    found = attribute(model.area, statistics(model.area, model.share, before, columns))
+    rival = localise(model, columns, found)
+    return fault if fault.gain > max(rival.fit.log_likelihood - before.log_likelihood, 0.0) else None
+
+
+def alarm(model: AreaModel) -> Alarm:
+    """Log evidence of the best wrong reading, and of the best unmetered load, against what an honest area may show."""
+    first = attribute(model.area, statistics(model.area, model.share, model.fit, meter_columns(model.area)))
+    extra, _ = unmetered_evidence(model.area, model.fit, area_profile(model.area))
+    tap = np.maximum(extra, 0.0) + variance_evidence(model.fit)
+    modelled = float(model.fit.modelled.mean()) if model.loss.from_voltage else 1.0
+    return Alarm(
+        first=first,
+        tap=tap,
+        score=max(float(first.total.max()), float(tap.max()), 0.0),
+        beyond=max(
+            float(tap.max()) - (ALARM if model.loss.from_voltage else ALARM_MODEL),
+            float(first.total.max()) - ALARM - (ALARM_MODEL - ALARM) * modelled,
+        ),
+    )
