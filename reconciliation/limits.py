@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reconciliation.decide import FEW_DAYS, LONG_INTERVAL_S
+from reconciliation.prepare import coarse_phases
 from reconciliation.report import Limit, LimitCode
 from reconciliation.window import AreaWindow
 
@@ -99,6 +100,8 @@ def _voltage(window: AreaWindow) -> Limit:
 def _phases(window: AreaWindow) -> Limit:
     if window.area_phase_wh is None:
         return Limit(code=LimitCode.NO_PHASE_ENERGY)
+    if coarse_phases(window):
+        return Limit(code=LimitCode.COARSE_PHASE_ENERGY)
     read = np.isfinite(window.area_phase_wh).mean(axis=1)
     return Limit(
         code=LimitCode.NO_PHASE_ENERGY if not read.any() else LimitCode.PHASE_MISSING,
@@ -116,6 +119,7 @@ _WORDS = {
     LimitCode.VOLTAGE_HARDLY_READ: "technical loss from a load model: {meters_with_voltage:.0f} of {meters:.0f} meters "
     "have usable voltages, the busbar in {busbar_share:.0%} of intervals",
     LimitCode.NO_PHASE_ENERGY: "balance of the total only: no phase energies",
+    LimitCode.COARSE_PHASE_ENERGY: "balance of the total only: phase energies are rounded to more than they vary by",
     LimitCode.PHASE_MISSING: "balance of the total only: no phase energies of {phases_missing:.0f} of 3 phases",
     LimitCode.LONG_INTERVALS: "intervals of {interval_s:.0f} s: shorter faults and clocks cannot be told",
     LimitCode.FEW_DAYS: "{days:.1f} days of data: only the clearest fault is told, {days_wanted:.0f} are wanted",

@@ -77,6 +77,26 @@ def slots(window: AreaWindow) -> tuple[Ints, Ints, int]:
     return day, slot.astype(np.int64), int(day[-1]) + 1
 
 
+IQR_SD = 1.349
+"""Between the quartiles of a Gaussian [SD]: a few appliances' peaks make no rounding errors of what is below them."""
+
+
+def coarse_phases(window: AreaWindow) -> bool:
+    """Whether a phase's energy mostly varies by less than the step it is rounded to.
+
+    Only a value that varies over more than a step has a rounding error that is noise (Widrow's quantising theorem); of
+    a smaller one it follows the value itself, and with it the reading of whoever is alone on that phase. A phase that
+    never moves is another matter: it may be dead.
+    """
+    phases = window.area_phase_wh
+    if phases is None:
+        return False
+    step = register_step(phases, 0.0)
+    known = [x[np.isfinite(x)] for x in phases]
+    spread = [float(np.subtract(*np.quantile(x, [0.75, 0.25]))) / IQR_SD for x in known if x.any()]
+    return any(sd < step for sd in spread)
+
+
 def prepare(window: AreaWindow) -> Prepared:
     """Fill the holes and split the area meter into streams. Needs n_meters ≥ 1 and n_intervals ≥ 1."""
     day, slot, n_days = slots(window)
@@ -98,8 +118,7 @@ def prepare(window: AreaWindow) -> Prepared:
     whole = None if window.area_gap_wh is None else window.area_gap_wh[None, :]
     total, _ = fill(raw_total[None, :], slot, whole)
     phases = window.area_phase_wh
-    use_phases = phases is not None and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5
-    if use_phases and phases is not None:
+    if phases is not None and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5 and not coarse_phases(window):
         supplied, _ = fill(phases, slot)
         ok = np.asarray(np.isfinite(phases).all(axis=0))
     else:

@@ -55,6 +55,8 @@ class LimitCode(StrEnum):
     """The same: ``meters_with_voltage`` of ``meters``, the busbar in ``busbar_share`` of intervals."""
     NO_PHASE_ENERGY = "no_phase_energy"
     """Phases of the meters, a dead phase or one wrong CT of the area meter."""
+    COARSE_PHASE_ENERGY = "coarse_phase_energy"
+    """The same: phase energies are rounded to more than they vary by."""
     PHASE_MISSING = "phase_missing"
     """The same: ``phases_missing`` of three have no energies; the balance is drawn up of the total."""
     LONG_INTERVALS = "long_intervals"
