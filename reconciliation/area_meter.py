@@ -31,6 +31,8 @@ ALIVE = 0.1
 """Share of intervals with energy below which a phase is silent nearly always."""
 SURE_NATS = 6.0
 """Log evidence from which a voltage tells the phase alone [nat]."""
+RATIO_KNOWN, MOST_REFITS = 0.003, 4
+"""Change of the ratio below which it is known as well as a class 0.5 S meter's own gain; fits to get there."""
 MIN_EVIDENCE = 30.0
 """Log evidence needed [nat]: a whole area's billing basis is not called wrong on less than a clear case."""
 
@@ -171,12 +173,15 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
     if abs(ratio) < 0.02 or abs(ratio - 1.0) < MIN_RATIO:
         return None
     supplied = area.supplied.copy()
-    supplied[list(on), onset:] /= ratio
-    # while the balance was wrong the meters' gains were tuned to it and took a share: what is left, once they are not
-    corrected = model.corrected(supplied, model.rows)
-    rest = corrected.refit(Faults(columns=column, mean=np.zeros(1), sd=np.array([RATIO_SD])))
-    ratio *= 1.0 + float(rest.effects[-1])
-    supplied[list(on), onset:] = area.supplied[list(on), onset:] / ratio
+    corrected = model
+    for _ in range(MOST_REFITS):
+        supplied[list(on), onset:] = area.supplied[list(on), onset:] / ratio
+        corrected = model.corrected(supplied, model.rows)
+        # while the balance was wrong the meters' gains were tuned to it and took a share: what is left, once they are
+        rest = corrected.refit(Faults(columns=column, mean=np.zeros(1), sd=np.array([RATIO_SD]))).effects[-1]
+        if abs(rest) < RATIO_KNOWN:
+            break
+        ratio *= 1.0 + float(rest)
     return AreaMeterFault(
         kind=FindingKind.REVERSED_POLARITY if ratio < -0.5 else FindingKind.AREA_METER_RATIO,
         stream=stream,
@@ -186,7 +191,7 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
         evidence=evidence,
         ratio_left=fitted.ratio,
         missing_wh=(supplied - area.supplied).sum(axis=0),
-        model=model.corrected(supplied, model.rows),
+        model=corrected,
     )
 
 

@@ -77,24 +77,23 @@ def slots(window: AreaWindow) -> tuple[Ints, Ints, int]:
     return day, slot.astype(np.int64), int(day[-1]) + 1
 
 
-IQR_SD = 1.349
-"""Between the quartiles of a Gaussian [SD]: a few appliances' peaks make no rounding errors of what is below them."""
-
-
 def coarse_phases(window: AreaWindow) -> bool:
-    """Whether a phase's energy mostly varies by less than the step it is rounded to.
+    """Whether a phase carries less than the step its energy is rounded to, on every day.
 
     Only a value that varies over more than a step has a rounding error that is noise (Widrow's quantising theorem); of
-    a smaller one it follows the value itself, and with it the reading of whoever is alone on that phase. A phase that
-    never moves is another matter: it may be dead.
+    a smaller one it follows the value itself, and with it the reading of whoever is on that phase. A phase that never
+    moves is another matter: it may be dead.
     """
     phases = window.area_phase_wh
     if phases is None:
         return False
-    step = register_step(phases, 0.0)
-    known = [x[np.isfinite(x)] for x in phases]
-    spread = [float(np.subtract(*np.quantile(x, [0.75, 0.25]))) / IQR_SD for x in known if x.any()]
-    return any(sd < step for sd in spread)
+    step, day = register_step(phases, 0.0), window.day_index()
+    known = np.isfinite(phases)
+    read = np.maximum(np.bincount(day, weights=known.all(axis=0)), 1.0)
+    busiest = [
+        float((np.bincount(day, weights=np.where(known.all(axis=0), np.abs(x), 0.0)) / read).max()) for x in phases
+    ]
+    return any(0.0 < carried < step for carried in busiest)
 
 
 def prepare(window: AreaWindow) -> Prepared:

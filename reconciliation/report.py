@@ -34,6 +34,7 @@ class FindingKind(StrEnum):
     REVERSED_POLARITY = "reversed_polarity"
     MISSING_DATA = "missing_data"
     CLOCK_SKEW = "clock_skew"
+    UNEXPLAINED = "unexplained"
 
 
 class LimitCode(StrEnum):
@@ -56,7 +57,7 @@ class LimitCode(StrEnum):
     NO_PHASE_ENERGY = "no_phase_energy"
     """Phases of the meters, a dead phase or one wrong CT of the area meter."""
     COARSE_PHASE_ENERGY = "coarse_phase_energy"
-    """The same: phase energies are rounded to more than they vary by."""
+    """The same: phases carry less than the step their energies are rounded to."""
     PHASE_MISSING = "phase_missing"
     """The same: ``phases_missing`` of three have no energies; the balance is drawn up of the total."""
     LONG_INTERVALS = "long_intervals"
@@ -83,16 +84,72 @@ class Limit:
     """How much of it, named scalars with units in the names."""
 
 
+class Explanation(StrEnum):
+    """What may be behind an irregularity; a particular meter is ``meter:`` and its name."""
+
+    THIS_FINDING = "this_finding"
+    OTHER_METER = "other_meter"
+    SOME_METER = "some_meter"
+    UNMETERED = "unmetered"
+    AREA_METER = "area_meter"
+    LISTED_AREA = "listed_area"
+    NOTHING = "nothing"
+
+
+METER_PREFIX = "meter:"
+"""Before a meter's name among the explanations."""
+
+
+class Untold(StrEnum):
+    """What a finding's evidence leaves open."""
+
+    WHOSE = "whose"
+    """Which meter it is."""
+    WHAT = "what"
+    """What it is at all: no cause known here explains it."""
+    MANNER = "manner"
+    """By a bypass, a missing phase or a defect: the balance sees what is missing, not how."""
+    SINCE = "since"
+    """Since when: it was there as the window began."""
+    PHASE = "phase"
+    """On which phase: only the total is balanced."""
+    PLACE_NO_VOLTAGE = "place_no_voltage"
+    """Where on the feeders: there are no voltages to tell it by."""
+    PLACE_ALIKE = "place_alike"
+    """Where on the feeders: the voltages do not tell one place from another."""
+    CORRECT_AREA = "correct_area"
+    """On which area the meter hangs."""
+    LOSS_MODEL = "loss_model"
+    """How large exactly: the technical loss is of a load model, not of voltages."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvidenceSeries:
     """One curve of an evidence plot."""
 
     name: str
-    """What it shows, a stable key (``loss_before``, ``loss_after``, ``reading``, ``fit_listed`` …)."""
+    """What it shows, a stable key (``loss_before``, ``loss_after``, ``reading``, ``coefficient`` …)."""
     unit: str
-    """``Wh``, ``V`` or ``nat`` (log-likelihood)."""
+    """``Wh``, ``V``, ``nat`` (log evidence), ``SD`` or ``1``."""
     values: Floats
-    """(k,) one value per day or per interval; NaN = unknown."""
+    """(k,) one value per day, interval, hour, pair or meter; NaN = unknown."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EvidencePicture:
+    """One further picture: a telling day, the hours, pairs, or the meters along the line."""
+
+    name: str
+    """A stable key: ``day``, ``day_before``, ``hours``, ``pairs``, ``place``, ``voltages``."""
+    resolution: Literal["interval", "hour", "pair", "meter"]
+    """What one value of a series stands for. Of hours: the 24 of the local day. Of pairs the first series is the
+    abscissa, and a series of two values ``line_…`` a straight line from 0 to the largest abscissa."""
+    series: tuple[EvidenceSeries, ...]
+    """Curves of equal length, lines apart."""
+    first_interval: int | None = None
+    """Of a picture by interval: where in the window it begins."""
+    meters: tuple[str, ...] = ()
+    """Of a picture by meter: whose values they are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,7 +163,14 @@ class Evidence:
     numbers: Mapping[str, float] = field(default_factory=dict)
     """Named scalars, units in the names."""
     alternatives: Mapping[str, float] = field(default_factory=dict)
-    """Other explanations (a cause, or a meter) → posterior probability, 0..1."""
+    """Explanations (``Explanation``, or a meter), the finding's own among them → posterior probability; sum to 1. Empty
+    where the finding is a fact."""
+    pattern: str | None = None
+    """In which way a meter is wrong, by the name of the family (see shapes.py); None: there is no such choice."""
+    pictures: tuple[EvidencePicture, ...] = ()
+    """Further pictures, the most telling first."""
+    untold: tuple[Untold, ...] = ()
+    """What this evidence leaves open."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
