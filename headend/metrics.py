@@ -124,6 +124,15 @@ SETTLE_SECONDS = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 SETTLE_FAILURES = Counter("headend_settle_failures_total", "Areas that could not be settled and are tried again")
+RECONCILED_AREAS = Counter(
+    "headend_reconciled_areas_total", "Areas screened, and of them those that stood out and were explained", ["step"]
+)
+RECONCILE_SECONDS = Histogram(
+    "headend_reconcile_seconds",
+    "The engine's time for one station: screening all its areas, explaining what stands out",
+    ["step"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
 FINDINGS_OPENED = Counter("headend_findings_opened_total", "Findings opened", ["kind"])
 BATCHES_CREATED = Counter("headend_billing_batches_created_total", "Billing batches made")
 BATCH_PUSHES = Counter("headend_billing_pushes_total", "Pushes to the billing import endpoint", ["outcome"])

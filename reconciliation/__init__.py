@@ -6,12 +6,15 @@ from reconciliation.report import (
     AreaReport,
     Cause,
     Evidence,
+    EvidencePicture,
     EvidenceSeries,
+    Explanation,
     Finding,
     FindingKind,
     Limit,
     LimitCode,
     TechnicalLossModel,
+    Untold,
 )
 from reconciliation.screening import Screening, screen
 from reconciliation.window import AreaWindow
@@ -21,7 +24,9 @@ __all__ = [
     "AreaWindow",
     "Cause",
     "Evidence",
+    "EvidencePicture",
     "EvidenceSeries",
+    "Explanation",
     "Finding",
     "FindingKind",
     "Limit",
@@ -29,6 +34,7 @@ __all__ = [
     "Priors",
     "Screening",
     "TechnicalLossModel",
+    "Untold",
     "analyse",
     "explain",
     "screen",

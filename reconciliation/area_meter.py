@@ -139,29 +139,24 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
     starts = np.searchsorted(area.day, np.arange(days))
     delivered = model.share.T @ area.net + model.loss.stream_wh
     best: tuple[float, int | None, int] | None = None
-    choices: list[int | None] = [None, *range(k_streams)] if k_streams > 1 else [None]
-    for stream in choices:
-        on = range(k_streams) if stream is None else [stream]
-        b, h = np.zeros(days), np.zeros(days)
-        cross = np.zeros(fit.effects.size)
-        for k in on:
-            x = fit.whiten(k, delivered[k][None])[0]
-            b += np.add.reduceat(x * fit.innovation[k], starts)
-            h += np.add.reduceat(x * x, starts)
-            cross += fit.cross(k, x[None])[0]
-        whole = float(h.sum())
-        if whole <= 0:
+    x = np.concatenate([fit.whiten(k, delivered[k][None]) for k in range(k_streams)])
+    b, h = np.add.reduceat(x * fit.innovation, starts, axis=1), np.add.reduceat(x * x, starts, axis=1)
+    cross = np.concatenate([fit.cross(k, x[k][None]) for k in range(k_streams)])
+    choices: list[int | None] = [None]
+    if k_streams > 1:  # all streams alike, then each
+        choices += range(k_streams)
+        b, h, cross = (np.concatenate([values.sum(axis=0)[None], values]) for values in (b, h, cross))
+    whole = h.sum(axis=1)
+    blur = np.sum(cross * fit.solve(cross.T).T, axis=1) / np.maximum(np.square(whole), 1e-30)
+    var = np.full((len(choices), 1), RATIO_SD**2)
+    result = evaluate(b[:, :, None], h[:, :, None, None], blur[:, None, None], np.zeros_like(var), var)
+    for c, stream in enumerate(choices):
+        change, mode, gained = float(result.theta[c, 0]), int(result.mode[c]), float(result.log_evidence[c])
+        if whole[c] <= 0 or mode == SOME_DAYS or abs(change) < MIN_RATIO or gained < MIN_EVIDENCE:
             continue
-        blur = float(cross @ fit.solve(cross[:, None])[:, 0]) / whole**2
-        result = evaluate(
-            b[None, :, None], h[None, :, None, None], np.full((1, 1, 1), blur), np.zeros(1), np.array([RATIO_SD**2])
-        )
-        change, mode = float(result.theta[0, 0]), int(result.mode[0])
-        if mode == SOME_DAYS or abs(change) < MIN_RATIO or result.log_evidence[0] < MIN_EVIDENCE:
-            continue
-        if best is None or result.log_evidence[0] > best[0]:
-            onset = 0 if mode == ALWAYS else int(starts[int(np.argmax(result.active[0] > 0.5))])
-            best = (float(result.log_evidence[0]), stream, onset)
+        if best is None or gained > best[0]:
+            onset = 0 if mode == ALWAYS else int(starts[int(np.argmax(result.active[c] > 0.5))])
+            best = (gained, stream, onset)
     if best is None:
         return None
     evidence, stream, onset = best

@@ -5,7 +5,7 @@ The statistics are exact for faults that act always (Woodbury, see noise.py); fo
 random effects is taken over from there. Meters on several streams (three-phase) add their streams' statistics.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,9 +15,9 @@ from reconciliation.evidence_of_days import ALWAYS, DayEvidence, bayes_factor, e
 from reconciliation.noise import NoiseFit
 from reconciliation.prepare import Prepared
 from reconciliation.shapes import FAMILIES, LOAD, Family, MeterColumns, typical_load
-from reconciliation.window import Bools, Floats, Ints
+from reconciliation.window import Bools, Floats, Ints, Singles
 
-AT_ONCE = 64
+AT_ONCE = 32
 """Meters whose columns are whitened together: enough for long products, few enough to bound memory."""
 FEW = 3
 """Up to this many meters, the area's own courses are not worth whitening for them."""
@@ -66,6 +66,7 @@ def statistics(
     which = np.arange(columns.shape[0]) if meters is None else meters
     size, s, days, m = which.size, columns.shape[1], area.n_days, fit.effects.size
     out = Statistics(b=np.zeros((size, days, s)), h=np.zeros((size, days, s, s)), blurred=np.zeros((size, s, s)))
+    innovation = fit.innovation.astype(np.float32)
     courses = [fit.courses(k) for k in range(area.n_streams)] if size > FEW else [None] * area.n_streams
     for batch in _batches(columns.where[which]):
         found = []
@@ -80,15 +81,15 @@ def statistics(
             weight = np.concatenate(
                 [np.repeat(share[which[g.meters[o]], k], g.kept.shape[1]) for g, o in zip(batch, on, strict=True)]
             )
-            x = fit.whiten(k, columns.courses[rows])
+            x = fit.whiten_singles(k, columns.courses[rows])
             if (weight != 1.0).any():
-                x *= weight[:, None]
+                x *= weight[:, None].astype(np.float32)
             cross = fit.cross(k, x, courses[k])
             first = 0
             for g, o, (h, b, c) in zip(batch, on, found, strict=True):
                 q = g.kept.shape[1]
                 here = slice(first, first + o.size * q)
-                by_day = _products_by_day(x[here].reshape(o.size, q, x.shape[1]), fit.innovation[k], area.day, days)
+                by_day = _products_by_day(x[here].reshape(o.size, q, x.shape[1]), innovation[k], area.day, days)
                 h[o] += by_day[0]
                 b[o] += by_day[1]
                 c[(o[:, None] * q + np.arange(q)).ravel()] += cross[here]
@@ -143,13 +144,13 @@ def _batches(where: Ints) -> Iterator[list[_Alike]]:
         yield batch
 
 
-def _products_by_day(x: Floats, innovation: Floats, day: Ints, days: int) -> tuple[Floats, Floats]:
+def _products_by_day(x: Singles, innovation: Singles, day: Ints, days: int) -> tuple[Singles, Singles]:
     """(n, D, q, q) and (n, D, q) products of whitened (n, q, T) columns with each other and with the (T,) innovation,
     day by day; days of equal length at once."""
     n, q, _ = x.shape
     starts = np.searchsorted(day, np.arange(days + 1))
     length = np.diff(starts)
-    h, b = np.empty((n, days, q, q)), np.empty((n, days, q))
+    h, b = np.empty((n, days, q, q), np.float32), np.empty((n, days, q), np.float32)
     bounds = np.concatenate([[0], np.flatnonzero(np.diff(length)) + 1, [days]])
     for first, last in pairwise(bounds):
         shape = (last - first, length[first])
@@ -162,17 +163,17 @@ def _products_by_day(x: Floats, innovation: Floats, day: Ints, days: int) -> tup
 def attribute(area: Prepared, stats: Statistics) -> Attribution:
     """Evidence of every family for every meter."""
     load = typical_load(area)
-    by_family, detail = [], []
-    for family in FAMILIES:
-        result = family_evidence(family, stats, load)
-        by_family.append(result.log_evidence)
-        detail.append(result)
-    table = np.stack(by_family, axis=1)
+    evidence: dict[str, DayEvidence] = {}
+    for q in (1, 2, 3):  # families of as many coefficients at once
+        alike = [family for family in (*FAMILIES, LOAD) if len(family.columns) == q]
+        evidence |= zip((family.name for family in alike), evidence_of(alike, stats, load), strict=True)
+    detail = tuple(evidence[family.name] for family in FAMILIES)
+    table = np.stack([found.log_evidence for found in detail], axis=1)
     return Attribution(
         by_family=table,
         total=log_sum_exp(table, axis=1) - np.log(len(FAMILIES)),
-        load=family_evidence(LOAD, stats, load).log_evidence,
-        detail=tuple(detail),
+        load=evidence[LOAD.name].log_evidence,
+        detail=detail,
     )
 
 
@@ -182,38 +183,51 @@ def prior_of(family: Family, load: float) -> tuple[Floats, Floats]:
     return np.array(family.mean) * unit, np.square(np.array(family.sd) * unit)
 
 
-def family_evidence(family: Family, stats: Statistics, load: float) -> DayEvidence:
-    """Evidence of one family for every meter."""
-    c = np.array(family.columns)
-    mean, var = prior_of(family, load)
-    seen = np.einsum("ndqq->n", stats.h[:, :, c[:, None], c[None, :]]) > 0
-    some = np.flatnonzero(seen)
+def evidence_of(families: Sequence[Family], stats: Statistics, load: float) -> list[DayEvidence]:
+    """Evidence of each family for every meter; all have as many coefficients."""
     n, days = stats.b.shape[:2]
-    out = DayEvidence(
-        log_evidence=np.full(n, -NEVER),
-        mode=np.full(n, ALWAYS, np.int64),
-        active=np.ones((n, days)),
-        theta=np.tile(mean, (n, 1)),
-    )
-    if some.size == 0:
+    held = np.asarray(np.diagonal(stats.h, axis1=2, axis2=3).max(axis=1) > 0)
+    some = [np.flatnonzero(held[:, list(family.columns)].any(axis=1)) for family in families]
+    of_family = np.repeat(np.arange(len(families)), [meters.size for meters in some])
+    i = np.concatenate(some)
+    c = np.array([family.columns for family in families])[of_family]
+    priors = [prior_of(family, load) for family in families]
+    mean, var = (np.array([prior[j] for prior in priors])[of_family] for j in range(2))
+
+    def sound(theta: Floats) -> Bools:
+        out = np.zeros(i.size, bool)
+        for j, family in enumerate(families):
+            out[of_family == j] = plausible(family, theta[of_family == j])
         return out
-    b, h = stats.b[some[:, None], :, c].transpose(0, 2, 1), stats.h[some][:, :, c[:, None], c[None, :]]
-    whole = h.sum(axis=1)
-    blur = stats.blurred[some][:, c[:, None], c[None, :]]
-    tiny = 1e-9 * np.einsum("nqq->n", whole)[:, None, None] * np.eye(c.size) + 1e-30 * np.eye(c.size)
-    left = whole - blur + tiny
+
+    all_days = np.arange(days)
+    b = stats.b[i[:, None, None], all_days[:, None], c[:, None]]
+    h = stats.h[i[:, None, None, None], all_days[:, None, None], c[:, None, :, None], c[:, None, None, :]]
+    whole, blur = h.sum(axis=1), stats.blurred[i[:, None, None], c[:, :, None], c[:, None]]
+    one = np.eye(c.shape[1])
+    tiny = (1e-9 * np.einsum("nqq->n", whole) + 1e-30)[:, None, None] * one
     inverse = np.linalg.inv(whole + tiny)
     corr = inverse @ blur @ inverse
     corr = (corr + np.swapaxes(corr, 1, 2)) / 2
-    result = evaluate(b, h, corr, mean, var)
-    value, mode, active, theta = result.log_evidence, result.mode, result.active, result.theta
-    off = ~plausible(family, theta)
+    found = evaluate(b, h, corr, mean, var)
+    value, mode, active, theta = found.log_evidence, found.mode, found.active, found.theta
+    off = ~sound(theta)
     if off.any():  # the best activity is impossible: fall back on "always"
-        plain, fixed = bayes_factor(b[off].sum(axis=1), left[off], mean, var)
-        value, mode, active, theta = value.copy(), mode.copy(), active.copy(), theta.copy()
+        plain, fixed = bayes_factor(b[off].sum(axis=1), (whole - blur + tiny)[off], mean[off], var[off])
         value[off], mode[off], active[off], theta[off] = plain - np.log(3.0), ALWAYS, 1.0, fixed
-    out.log_evidence[some] = np.where(plausible(family, theta), np.maximum(value, -NEVER), -NEVER)
-    out.mode[some], out.active[some], out.theta[some] = mode, active, theta
+    value = np.where(sound(theta), np.maximum(value, -NEVER), -NEVER)
+    out = []
+    for j, meters in enumerate(some):
+        here = of_family == j
+        evidence, modes = np.full(n, -NEVER), np.full(n, ALWAYS, np.int64)
+        acts, thetas = np.ones((n, days)), np.tile(priors[j][0], (n, 1))
+        evidence[meters], modes[meters], acts[meters], thetas[meters] = (
+            value[here],
+            mode[here],
+            active[here],
+            theta[here],
+        )
+        out.append(DayEvidence(evidence, modes, acts, thetas))
     return out
 
 

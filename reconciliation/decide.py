@@ -12,17 +12,19 @@ itself, because days are fewer or less alike. A register that stands still is ac
 its streams and an unmetered load is clearly missing there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
-from reconciliation.localise import STUCK, Localisation, explained_share
+from reconciliation.attribution import variance_evidence
+from reconciliation.localise import STUCK, UNKNOWN_COURSE, Localisation, explained_share
 from reconciliation.model import AreaModel
 from reconciliation.shapes import FAMILIES
 from reconciliation.suspects import Suspect
 from reconciliation.suspicion import placed
-from reconciliation.voltage_evidence import Field
+from reconciliation.voltage_evidence import Field, follows
 from reconciliation.window import Bools, Floats
 
 ALARM = 12.0
@@ -41,11 +43,12 @@ MARGIN = 8.0
 """[nat] odds of 3,000 : 1 over the next explanation."""
 VOLTAGE_MOST = 6.0
 """[nat] most that voltages may add: they place a load among meters at one joint, and do not tell those apart."""
+OVER = 7.0
+"""[nat] prior odds against a meter that counts too much where energy is missing: one fault in twenty counts too much,
+and another meter in fifty would have to be wrong, too."""
 OWN_COURSE = 2.0
 """Scale up to which a meter's days count as explained to within noise: it is exceeded by one true fault in a hundred
 over two weeks or more."""
-UNKNOWN_COURSE = ("replaced", "stuck")
-"""Faults whose hidden load nobody knows the course of."""
 CROWD = 3
 """Other suspects on the same streams beside which no register is called dead where an input is lacking."""
 VOLTAGE_Z, VOLTAGE_SHARE = 4.0, 0.7
@@ -55,6 +58,9 @@ FEW_DAYS, LONG_INTERVAL_S = 14, 1800
 """Fewer days than two of each weekday, and intervals longer than this, count as a poor input."""
 HALT_MARGIN = MARGIN
 """[nat] over a plain load that begins on some other day: the odds that any other accusation needs."""
+AT_VALUE = 7.0
+"""[nat] a register that stands still at a value: the rule where one is stuck; one household in a thousand draws the
+same to a register step for days (a router and nothing else)."""
 STILL_DAYS = 2.0
 """A register must have stood still this long to be called dead, and, where it stands at another value than zero, have
 moved as long before."""
@@ -77,7 +83,7 @@ class Verdict:
 def log_odds(suspect: Suspect) -> float:
     """Posterior log odds [nat] that a suspect's reading is wrong in its way, given the other suspects."""
     prior = float(special.logit(PRIOR_WRONG)) - np.log(len(FAMILIES))
-    return float(suspect.replicated + min(suspect.place, VOLTAGE_MOST) + prior)
+    return float(suspect.replicated + min(suspect.place - suspect.other_places, VOLTAGE_MOST) + prior)
 
 
 def judge(
@@ -86,23 +92,23 @@ def judge(
     """Apply the gates; ``still`` (N, T): whether a register stands still; ``voltage`` (N,): see voltage_response.py;
     ``field``: see voltage_evidence.py."""
     explained = float(np.nan_to_num(explained_share(model.fit.ratio, found.fit.ratio)))
-    dead = dead_registers(model, found, still, voltage)
+    held = {} if field is None else held_registers(model, found, still, field)
+    dead = dead_registers(model, found, still, voltage, held)
     if field is not None:
-        dead = tuple(i for i in dead if not placed(model, found, i, field)[1])
+        dead = tuple(i for i in dead if i in held or not placed(model, found, i, field).elsewhere)
     if poor(model):
         dead = tuple(i for i in dead if crowd(model, found, i) < CROWD)
-    long = STILL_DAYS * 86400 / model.area.window.interval_s
-    frozen = np.asarray((still & (np.abs(model.area.net) > 0)).sum(axis=1) >= long)
+    frozen = _frozen(model, still)
     accused: list[int] = []
     for k, suspect in enumerate(found.suspects):
         if suspect.meter in dead:
             continue
         over = float(found.hidden_wh[k].sum()) < 0  # no unmetered load looks like that
+        odds = log_odds(suspect) - OVER * (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
         good = (
-            log_odds(suspect) >= special.logit(ACCUSE_PROBABILITY)
+            odds >= special.logit(ACCUSE_PROBABILITY)
             and suspect.rival_margin >= MARGIN
             and not suspect.elsewhere
-            and not (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
             and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))
         )
         if good:
@@ -113,6 +119,7 @@ def judge(
         explained=explained,
         meter_cause=bool(accused or dead)
         or any(log_odds(s) > 0 for s in found.suspects)
+        or any(odds > 0 for odds in held.values())
         or _meter_like(found, explained),
     )
 
@@ -178,13 +185,36 @@ def _meter_like(found: Localisation, explained: float) -> bool:
     return margin >= max(MARGIN, 0.15 * first.evidence) and (explained >= 0.1 or margin >= 0.75 * first.evidence)
 
 
-def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None) -> tuple[int, ...]:
+def _frozen(model: AreaModel, still: Bools) -> Bools:
+    """(N,) registers that stand still at a value other than zero, as no household's does."""
+    long = STILL_DAYS * 86400 / model.area.window.interval_s
+    return np.asarray((still & (np.abs(model.area.net) > 0)).sum(axis=1) >= long)
+
+
+def held_registers(model: AreaModel, found: Localisation, still: Bools, field: Field) -> dict[int, float]:
+    """Registers that stand still at a value, and are not placed elsewhere: posterior log odds [nat] that they are
+    stuck. Other meters whose own voltage follows their reading are no rivals: they hide no load of any course."""
+    frozen = np.flatnonzero(_frozen(model, still))
+    silent = ~follows(field) if frozen.size else np.zeros(0, bool)
+    out = {}
+    for i in frozen:
+        here = placed(model, found, int(i), field, silent)
+        if not here.elsewhere:
+            odds = float(special.logit(PRIOR_WRONG)) + AT_VALUE
+            out[int(i)] = odds + min(here.own - here.others, VOLTAGE_MOST)
+    return out
+
+
+def dead_registers(
+    model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None, placed_odds: Mapping[int, float]
+) -> tuple[int, ...]:
     """Registers that never moved, or stand at a value after having moved; alone on their streams; where a load is
     missing.
 
     An empty flat also reads zero: one that never moved is only accused if its own voltage falls with the missing load,
     about as much as any meter's on its streams. A register that falls to zero within the window is only accused if the
-    missing load begins as it stops, and no reading that lives explains as much: people go away.
+    missing load begins as it stops, and no reading that lives explains as much: people go away. One that has stood at a
+    value other than zero throughout, as no household does, is held to the same as one that came to stand there.
     """
     long = STILL_DAYS * 86400 / model.area.window.interval_s
     recent = model.area.measured[:, -1 - model.area.n_intervals // 20 :]
@@ -194,7 +224,11 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
     ended[recent.sum(axis=1) == 0] = False
     never: Bools = np.asarray((np.abs(model.area.net).max(axis=1) <= 0) & (model.area.measured.mean(axis=1) > 0.5))
     halted: Bools = np.asarray((ended.sum(axis=1) >= long) & ((~still).sum(axis=1) >= long))
-    level = np.where(ended, np.abs(model.area.net), 0.0).max(axis=1)
+    held: Bools = np.asarray(
+        (still | ~model.area.measured).all(axis=1) & (model.area.measured.mean(axis=1) > 0.5) & ~never
+    )
+    level = np.where(ended | held[:, None], np.abs(model.area.net), 0.0).max(axis=1)
+    missing = np.where(model.share > 0, variance_evidence(model.fit)[None, :], np.inf).min(axis=1)
     stuck, loads = found.beside_plain.by_family[:, STUCK].copy(), found.beside_plain.load.copy()
     for suspect in found.suspects:  # what it was worth at first; now it has nothing left to explain
         loads[suspect.meter] = found.first.load[suspect.meter]
@@ -203,24 +237,27 @@ def dead_registers(model: AreaModel, found: Localisation, still: Bools, voltage:
         else:
             stuck[suspect.meter] = -np.inf
     out = []
-    for i in np.flatnonzero(never | halted):
+    for i in np.flatnonzero(never | halted | held):
         same = np.any((model.share > 0) & (model.share[i] > 0), axis=1)
-        load = float(loads[i])
+        load, any_course = float(loads[i]), max(float(loads[i]), float(missing[i]))
         supported = (
             voltage is not None and voltage[i] >= VOLTAGE_Z and voltage[i] >= VOLTAGE_SHARE * float(voltage[same].max())
         )
-        rivals = int(np.sum((never | (halted & (level > 0))) & same))
+        at_value = (halted | held) & (level > 0)
+        rivals = int(np.sum((at_value if level[i] > 0 else never | at_value) & same))
         if never[i]:
-            good = rivals == 1 and load >= ACCUSE and supported
+            good = rivals == 1 and any_course >= ACCUSE and supported
         elif level[i] > 0:
-            good = rivals == 1 and max(load, float(stuck[i])) >= ACCUSE and (supported or voltage is None)
+            timed = max(load, float(stuck[i])) if halted[i] else -np.inf
+            sure = placed_odds.get(int(i), -np.inf) >= special.logit(ACCUSE_PROBABILITY)
+            seen = any_course >= ACCUSE and (supported or sure)
+            good = rivals == 1 and (seen or (timed >= ACCUSE and voltage is None))
         else:  # fell to zero: the missing load must begin when the register stops
             best = int(np.argmax(np.where(same, stuck, -np.inf))) == i
             live = same & ~(never | halted)
             live[[s.meter for s in found.suspects]] = False
             best = best and stuck[i] >= float(np.where(live, found.beside_plain.total, -np.inf).max())
-            elsewhere = voltage is not None and voltage[same].max() >= VOLTAGE_Z and not supported
-            good = best and stuck[i] >= ACCUSE and stuck[i] - max(load, 0.0) >= (MARGIN if elsewhere else HALT_MARGIN)
+            good = best and stuck[i] >= ACCUSE and stuck[i] - max(load, 0.0) >= HALT_MARGIN
         if good:
             out.append(int(i))
     return tuple(out)

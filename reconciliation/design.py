@@ -115,6 +115,9 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) ->
         s, count = share[on, k], on.size
         filled = float(np.sqrt(variance[k].mean()))
         level = float(np.hypot(np.abs(area.supplied[k]).mean(), FILL_DRIFT * filled / DRIFT_SD))
+        levels = np.empty((count, area.n_intervals + 2))
+        levels[:, 1:-1] = area.net[on]
+        levels[:, 0], levels[:, -1] = levels[:, 1], levels[:, -2]
         others = np.empty((4 + blocks, area.n_intervals))
         others[0], others[1], others[2], others[3] = delivered[k], area_slope[k], loss[k], own_use[k]
         others[4:] = level * drift
@@ -137,7 +140,7 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) ->
                 effects=effects.astype(np.int64),
                 source=source.astype(np.int64),
                 scale=scale.astype(np.float64),
-                levels=np.pad(area.net[on], ((0, 0), (1, 1)), mode="edge"),
+                levels=levels,
                 others=others,
             )
         )

@@ -12,6 +12,7 @@ import numpy as np
 from reconciliation.cause_probability import cause_probability
 from reconciliation.decide import judge, log_odds
 from reconciliation.evidence import (
+    Grounds,
     area_meter_finding,
     dead_findings,
     meter_findings,
@@ -138,17 +139,16 @@ def _report(
             model.area.meters[i] for i in verdict.dead
         ]
         odds, dead = [log_odds(s) for s in found.suspects], len(verdict.dead)
-        findings += meter_findings(model, found, verdict) + dead_findings(model, found, verdict, still)
+        grounds = Grounds(field=field, response=voltage, beyond=raised.beyond)
+        findings += meter_findings(model, found, verdict, grounds) + dead_findings(
+            model, found, verdict, still, grounds
+        )
         cause = Cause.METER if verdict.meter_cause else Cause.UNMETERED
         if verdict.meter_cause and not accused:
-            findings.append(unclear_finding(model, found, verdict))
+            findings.append(unclear_finding(model, found, verdict, grounds))
         if cause is Cause.UNMETERED:
-            best = float(first.total.max())
-            findings.append(
-                tap_finding(
-                    model, float(tap.max()), int(np.argmax(tap)), {"meter": probability(best - float(tap.max()))}
-                )
-            )
+            some_meter = probability(float(first.total.max()) - float(tap.max()))
+            findings.append(tap_finding(model, tap, some_meter, grounds))
     misplaced = [(m.meter, m.correct) for m in own]
     moved: list[Finding] = []
     if own or into:

@@ -91,7 +91,8 @@ def _some_days(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Fl
     b_day, h_day, corr = np.concatenate([b_day, b_day]), np.concatenate([h_day, h_day]), np.concatenate([corr, corr])
     gain = b_day.sum(axis=2)
     gain[n:] *= -1.0
-    active = (gain > np.median(gain, axis=1, keepdims=True)).astype(float)
+    ordered = np.sort(gain, axis=1)
+    active = (gain > (ordered[:, [(days - 1) // 2]] + ordered[:, [days // 2]]) / 2).astype(float)
     flat = h_day.reshape(2 * n, days, q * q)
     for _ in range(5):
         b = (active[:, None] @ b_day)[:, 0]

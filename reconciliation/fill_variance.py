@@ -6,13 +6,14 @@ c₂·(u₋ − u₊)²/4γ_0 + c₃·(mean of e² at that time of day)/(mean of
 then scaled for each. Far from everything that was read only the time of day tells.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize
 
+from reconciliation.by_slot import sums_by_slot
 from reconciliation.kriging import NEAR, Holes, complete, weights
-from reconciliation.window import Bools, Floats, Ints
+from reconciliation.window import Bools, Floats, Ints, Singles
 
 ENOUGH = 200
 """Known values from which the regression is made at all."""
@@ -49,43 +50,60 @@ def learn(u: Floats, known: Bools, slot: Ints, gamma: Floats) -> Course:
     n, t = u.shape
     near, steps, middle = complete(n, t, int(slot.max()) + 1)
     weight, nominal = weights(gamma, np.arange(n), middle, near)
-    error, ok = u.copy(), known.copy()
-    for k in np.flatnonzero(near.there[0]):
-        error -= weight[:, k, None] * np.roll(u, -steps[k], axis=1)
-        ok &= np.roll(known, -steps[k], axis=1)
-    edge = min(int(np.abs(steps[near.there[0]]).max(initial=1)), t)
-    ok[:, :edge], ok[:, t - edge :] = False, False
-    square = np.where(ok, np.square(error), 0.0)
-    mean_square = square.sum(axis=1) / np.maximum(ok.sum(axis=1), 1)
+    used = np.flatnonzero(near.there[0])
+    edge = min(int(np.abs(steps[used]).max(initial=1)), t // 2)
+    inner = slice(edge, t - edge)
+    single = u.astype(np.float32)  # of square errors of a few per cent
+    error, ok = single[:, inner].copy(), known[:, inner].copy()
+    for k in used:
+        there = slice(edge + int(steps[k]), t - edge + int(steps[k]))
+        error -= weight[:, k, None].astype(np.float32) * single[:, there]
+        ok &= known[:, there]
+    number = ok.sum(axis=1)
+    square = np.where(ok, np.square(error), np.float32(0.0))
+    mean_square = square.sum(axis=1, dtype=np.float64) / np.maximum(number, 1)
     course = Course(
         coefficient=np.array([1.0, 0.0, 0.0, 0.0]),
         own=np.ones(n),
         nominal=np.maximum(nominal, 1e-9),
         power=np.maximum(gamma[:, 0], 1e-9),
-        error_by_slot=_by_slot(square, ok, slot, mean_square),
-        power_by_slot=_by_slot(np.where(known, np.square(u), 0.0), known, slot, gamma[:, 0]),
+        error_by_slot=_by_slot(square, ok, slot[inner], int(slot.max()) + 1, mean_square),
+        power_by_slot=_by_slot(np.square(single), known, slot, int(slot.max()) + 1, gamma[:, 0]),
     )
-    row, at = np.nonzero(ok)
-    if row.size < ENOUGH:
+    total = int(number.sum())
+    if total < ENOUGH:
         return course
-    left, right = np.roll(u, 1, axis=1)[row, at], np.roll(u, -1, axis=1)[row, at]
-    seen = _features(course, row, slot[at], left, right)
-    target = square[row, at] / course.nominal[row]
+    every = max(total // SAMPLE, 1)  # by time: the meters' order must change nothing
+    first = -edge % every
+    row, at = np.nonzero(ok[:, first::every])
+    at = edge + first + every * at
+    seen = _features(course, row, slot[at], u[row, at - 1], u[row, at + 1])
+    target = square[row, at - edge] / course.nominal[row]
     coefficient = course.coefficient
-    part = at % max(row.size // SAMPLE, 1) == 0  # by time: the meters' order must change nothing
     for _ in range(ROUNDS):
-        size = np.maximum(seen[part] @ coefficient, 1e-3)
-        coefficient = optimize.nnls(seen[part] / size[:, None], target[part] / size)[0]
-    against = np.bincount(row, weights=target / np.maximum(seen @ coefficient, 1e-9), minlength=n)
-    own = (against + OWN_PRIOR) / (ok.sum(axis=1) + OWN_PRIOR)
-    return Course(
-        coefficient=coefficient,
-        own=own,
-        nominal=course.nominal,
-        power=course.power,
-        error_by_slot=course.error_by_slot,
-        power_by_slot=course.power_by_slot,
-    )
+        size = np.maximum(seen @ coefficient, 1e-3)
+        coefficient = optimize.nnls(seen / size[:, None], target / size)[0]
+    square /= _size(course, coefficient, single, inner, slot)
+    own = (square.sum(axis=1, dtype=np.float64) + OWN_PRIOR) / (number + OWN_PRIOR)
+    return replace(course, coefficient=coefficient, own=own)
+
+
+def _size(course: Course, coefficient: Floats, u: Singles, inner: slice, slot: Ints) -> Singles:
+    """(n, t) c·features of the intervals ``inner`` of (n, T) series, in units of the square error [Wh²]."""
+    unit = course.nominal / course.power
+    beside, swing = (coefficient[1] * unit / 2).astype(np.float32), (coefficient[2] * unit / 4).astype(np.float32)
+    by_time = course.nominal[:, None] * (coefficient[0] + coefficient[3] * course.error_by_slot)
+    out = np.maximum(by_time, 1e-9 * course.nominal[:, None]).astype(np.float32)[:, slot[inner]]
+    left, right = u[:, inner.start - 1 : inner.stop - 1], u[:, inner.start + 1 : inner.stop + 1]
+    part = np.square(left)
+    part += np.square(right)
+    part *= beside[:, None]
+    out += part
+    np.subtract(left, right, out=part)
+    np.square(part, out=part)
+    part *= swing[:, None]
+    out += part
+    return np.asarray(out)
 
 
 def variance(course: Course, holes: Holes, slot: Ints) -> Floats:
@@ -106,19 +124,9 @@ def _features(course: Course, row: Ints, time: Ints, left: Floats, right: Floats
     return np.stack([np.ones(row.size), beside / power, swing / power, course.error_by_slot[row, time]], axis=1)
 
 
-def _by_slot(square: Floats, ok: Bools, slot: Ints, scale: Floats) -> Floats:
-    """(n, slots) mean of (n, T) squares by time of day over ``scale``, smoothed over two hours."""
-    n_slots = int(slot.max()) + 1
-    group = slot_membership(slot)
-    total, count = square @ group, ok.astype(np.float64) @ group
-    around = range(-(n_slots // 24), n_slots // 24 + 1)
-    total = np.sum([np.roll(total, s, axis=1) for s in around], axis=0)
-    count = np.sum([np.roll(count, s, axis=1) for s in around], axis=0)
+def _by_slot(square: Singles, ok: Bools, slot: Ints, n_slots: int, scale: Floats) -> Floats:
+    """(n, slots) mean of (n, T) squares, 0 where not ``ok``, by time of day over ``scale``, smoothed over two hours."""
+    apart = np.abs(np.arange(n_slots)[:, None] - np.arange(n_slots))
+    around = (np.minimum(apart, n_slots - apart) <= n_slots // 24).astype(np.float64)
+    total, count = (sums_by_slot(x, slot, n_slots) @ around for x in (square, ok))
     return np.asarray((total / np.maximum(scale, 1e-9)[:, None] + SLOT_PRIOR) / (count + SLOT_PRIOR))
-
-
-def slot_membership(slot: Ints) -> Floats:
-    """(T, slots) 1 where an interval is of a slot."""
-    group = np.zeros((slot.size, int(slot.max()) + 1))
-    group[np.arange(slot.size), slot] = 1.0
-    return group

@@ -9,10 +9,13 @@ that stands still follows no habit.
 Nothing filled here leaves the package: a filled interval only carries weight 1/(its variance) in the likelihoods.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from reconciliation.fill_variance import learn, slot_membership, variance
-from reconciliation.kriging import autocovariance, fill_holes
+from reconciliation.by_slot import sums_by_slot
+from reconciliation.fill_variance import learn, variance
+from reconciliation.kriging import Holes, autocovariance, fill_holes
 from reconciliation.still import unchanged_across
 from reconciliation.whole_gaps import relate
 from reconciliation.window import Bools, Floats, Ints
@@ -34,28 +37,59 @@ def fill(values: Floats, slot: Ints, gap_wh: Floats | None = None) -> tuple[Floa
     some = np.flatnonzero(read & holes.any(axis=1))
     if some.size == 0:
         return out, var
-    t, day = values.shape[1], int(slot.max()) + 1
-    known = ~holes[some]
-    usual = habit(values[some], known, slot)
-    u = np.where(known, values[some] - usual, 0.0)
-    gamma = autocovariance(u, known, min(5 * day // 2 + 4, t - 1))
-    missing = fill_holes(u, known, gamma, day)
-    v = variance(learn(u, known, slot, gamma), missing, slot)
-    row, at = missing.row, missing.at
+    deviation = _Deviation.of(values[some], ~holes[some], slot)
+    v = variance(learn(deviation.u, deviation.known, slot, deviation.gamma), deviation.missing, slot)
+    row, at = deviation.missing.row, deviation.missing.at
     gaps = None if gap_wh is None else gap_wh[some]
-    same, value = unchanged_across(values[some], row, at)
-    estimate = np.where(same, value, usual[row, at] + missing.estimate)
-    filled, related = relate(row, at, estimate, v, gamma / gamma[:, :1], gap_wh=gaps)
+    gamma = deviation.gamma
+    filled, related = relate(row, at, deviation.estimate, v, gamma / gamma[:, :1], gap_wh=gaps)
     out[some[row], at], var[some[row], at] = filled, related
     return out, var
+
+
+def filled(values: Floats, slot: Ints) -> Floats:
+    """What ``fill`` puts into (n, T) series [Wh] where no register tells a gap's energy, without its variance."""
+    holes = np.isnan(values)
+    out = np.where(holes, 0.0, values)
+    some = np.flatnonzero(holes.any(axis=1) & ~holes.all(axis=1))
+    if some.size:
+        deviation = _Deviation.of(values[some], ~holes[some], slot)
+        out[some[deviation.missing.row], deviation.missing.at] = deviation.estimate
+    return out
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Deviation:
+    """What n series are beside their habit. h holes."""
+
+    known: Bools
+    """(n, T)."""
+    u: Floats
+    """(n, T) deviation from the habit [Wh], 0 in holes."""
+    gamma: Floats
+    """(n, L) its autocovariance [Wh²]."""
+    missing: Holes
+    estimate: Floats
+    """(h,) habit and estimated deviation of the holes [Wh]; what stands still on both sides stands still."""
+
+    @classmethod
+    def of(cls, values: Floats, known: Bools, slot: Ints) -> "_Deviation":
+        t, day = values.shape[1], int(slot.max()) + 1
+        usual = habit(values, known, slot)
+        u = np.where(known, values - usual, 0.0)
+        gamma = autocovariance(u, known, min(5 * day // 2 + 4, t - 1))
+        missing = fill_holes(u, known, gamma, day)
+        row, at = missing.row, missing.at
+        same, value = unchanged_across(values, row, at)
+        estimate = np.where(same, value, usual[row, at] + missing.estimate)
+        return cls(known=known, u=u, gamma=gamma, missing=missing, estimate=estimate)
 
 
 def habit(values: Floats, known: Bools, slot: Ints) -> Floats:
     """(n, T) mean by time of day, drawn towards the mean of all times by how much of its course is chance: the
     variance of a time's mean over that between the times."""
-    group = slot_membership(slot)
-    count = known.astype(np.float64) @ group
-    total, square = np.where(known, values, 0.0) @ group, np.where(known, np.square(values), 0.0) @ group
+    x = np.where(known, values, 0.0)
+    count, total, square = (sums_by_slot(z, slot, int(slot.max()) + 1) for z in (known, x, np.square(x)))
     mean = total.sum(axis=1, keepdims=True) / count.sum(axis=1, keepdims=True)
     several = np.maximum(count, 1.0)
     course = np.where(count > 0, total / several - mean, 0.0)

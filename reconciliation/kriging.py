@@ -48,14 +48,16 @@ def autocovariance(u: Floats, known: Bools, lags: int) -> Floats:
     """(n, lags+1) autocovariance of (n, T) series with holes (0 there). Single holes are bridged, so that it is that of
     an actual series, and every Γ made of it has an inverse."""
     t = u.shape[1]
-    bridged = u.copy()
+    bridged = u.astype(np.float32)  # beside the nugget, its digits are enough
     single = ~known[:, 1:-1] & known[:, :-2] & known[:, 2:]
-    bridged[:, 1:-1][single] = ((u[:, :-2] + u[:, 2:]) / 2)[single]
-    size = fft.next_fast_len(t + lags)
-    spectrum = np.square(np.abs(fft.rfft(bridged, size, axis=1)))
-    gamma = np.asarray(fft.irfft(spectrum, size, axis=1)[:, : lags + 1] / t)
+    row, at = np.nonzero(single)
+    bridged[row, at + 1] = (u[row, at] + u[row, at + 2]) / 2
+    size = fft.next_fast_len(t + lags, real=True)
+    spectrum = fft.rfft(bridged, size, axis=1)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    gamma = fft.irfft(power, size, axis=1)[:, : lags + 1].astype(np.float64) / t
     gamma[:, 0] += NUGGET * gamma[:, 0] + 1e-6
-    return gamma
+    return np.asarray(gamma)
 
 
 def fill_holes(u: Floats, known: Bools, gamma: Floats, day: int) -> Holes:
@@ -96,15 +98,11 @@ def weights(gamma: Floats, row: Ints, at: Ints, near: Near) -> tuple[Floats, Flo
 def _around(row: Ints, at: Ints, known: Bools, day: int) -> Near:
     """NEAR known intervals on either side, up to a quarter of a day away, and the same time a day before and after."""
     t = known.shape[1]
-    found: list[Ints] = []
-    for beside, none in zip(_known_beside(known), (-1, t), strict=True):
-        here = at
-        for _ in range(NEAR):
-            inside = (here >= 0) & (here < t)
-            here = np.where(inside, beside[row, np.clip(here, 0, t - 1)], none)
-            found.append(here)
-    found += [at - day, at + day]
-    place = np.stack(found, axis=1)
+    good = np.flatnonzero(known)  # of all series, one after the other
+    rank = np.searchsorted(good, row * t + at)[:, None] + np.concatenate([-np.arange(1, NEAR + 1), np.arange(NEAR)])
+    beside = good[np.clip(rank, 0, good.size - 1)] - row[:, None] * t
+    beside = np.where((rank >= 0) & (rank < good.size), beside, -1)
+    place = np.concatenate([beside, at[:, None] - day, at[:, None] + day], axis=1)
     inside = (place >= 0) & (place < t)
     place = np.clip(place, 0, t - 1)
     there = inside & known[row[:, None], place]
@@ -112,14 +110,3 @@ def _around(row: Ints, at: Ints, known: Bools, day: int) -> Near:
     if day <= NEAR:
         there[:, 2 * NEAR :] = False  # the same time of the next day is a neighbour already
     return Near(at=place, there=there)
-
-
-def _known_beside(known: Bools) -> tuple[Ints, Ints]:
-    """(n, T) the last known interval before each, −1 if none; the first known one after, T if none."""
-    n, t = known.shape
-    where = np.broadcast_to(np.arange(t), (n, t))
-    last = np.maximum.accumulate(np.where(known, where, -1), axis=1)
-    first = np.minimum.accumulate(np.where(known, where, t)[:, ::-1], axis=1)[:, ::-1]
-    before = np.concatenate([np.full((n, 1), -1), last[:, :-1]], axis=1)
-    after = np.concatenate([first[:, 1:], np.full((n, 1), t)], axis=1)
-    return before, after

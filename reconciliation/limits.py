@@ -119,7 +119,7 @@ _WORDS = {
     LimitCode.VOLTAGE_HARDLY_READ: "technical loss from a load model: {meters_with_voltage:.0f} of {meters:.0f} meters "
     "have usable voltages, the busbar in {busbar_share:.0%} of intervals",
     LimitCode.NO_PHASE_ENERGY: "balance of the total only: no phase energies",
-    LimitCode.COARSE_PHASE_ENERGY: "balance of the total only: the phases carry less than the step their energies are rounded to",
+    LimitCode.COARSE_PHASE_ENERGY: "balance of the total only: the phases carry less than the step of their energies",
     LimitCode.PHASE_MISSING: "balance of the total only: no phase energies of {phases_missing:.0f} of 3 phases",
     LimitCode.LONG_INTERVALS: "intervals of {interval_s:.0f} s: shorter faults and clocks cannot be told",
     LimitCode.FEW_DAYS: "{days:.1f} days of data: only the clearest fault is told, {days_wanted:.0f} are wanted",

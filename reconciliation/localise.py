@@ -49,6 +49,8 @@ ROUNDS = 2
 UNREPEATED = -20.0
 """Rank of a meter with no evidence at all [nat]: the days of one that has some, but does not repeat itself, pay for
 their choice with about this much."""
+UNKNOWN_COURSE = ("replaced", "stuck")
+"""Faults whose hidden load nobody knows the course of: what the fit knows of it is its habit, and the rest is left."""
 HOPELESS = -5.0
 """Replicated evidence below which a meter is not tried again in the next round [nat]; above, it may do better in other
 company."""
@@ -198,7 +200,9 @@ def _settled(model: AreaModel, columns: MeterColumns, state: _State) -> tuple[tu
 
 
 def _scored(model: AreaModel, columns: MeterColumns, state: _State) -> list[Suspect]:
-    """The suspects with their replicated evidence, and where that is positive, their margin over the rival."""
+    """The suspects with their replicated evidence, and where that is positive, their margin over the rival: in its
+    place, or, where the rival does as well, beside it, for it may be wrong, too. That says nothing where nobody knows
+    the course of what the rival hides: whoever is somewhat like it gains beside it."""
     out = []
     taken = {s.meter for s in state.suspects}
     for s, scores in _all_scores(model, columns, state):
@@ -208,6 +212,9 @@ def _scored(model: AreaModel, columns: MeterColumns, state: _State) -> list[Susp
             others = [o for o in state.suspects if o is not s]
             swapped = model.refit(faults_of(model, columns, [*others, s.rival]), coloured=True)
             margin = state.fit.log_likelihood - swapped.log_likelihood
+            if margin < MIN_GAIN and s.rival.family.name not in UNKNOWN_COURSE:  # both may be wrong
+                both = model.refit(faults_of(model, columns, [*state.suspects, s.rival]), coloured=True)
+                margin = max(margin, both.log_likelihood - swapped.log_likelihood)
         scale = left_scale(scores)
         out.append(replace(s, replicated=replicated, scale=scale, rival_margin=float(margin)))
     return out

@@ -68,7 +68,7 @@ def moved_phases(area: Prepared, share: Floats, posterior: Floats, fit: NoiseFit
         return None
     prior = np.log(np.maximum(posterior[one], 1e-30))
     odds = np.minimum(prior - np.sum(share[one] * prior, axis=1, keepdims=True), 0.0)
-    b = np.stack([fit.against_innovation(k, area.net[one]) for k in range(3)], axis=1)
+    b = np.stack([fit.against_innovation(k, area.net) for k in range(3)], axis=1)[one]
     d = np.eye(3)[None] - share[one][:, None, :]
     gain = np.einsum("ilk,ik->il", d, b) + odds
     maybe = np.flatnonzero(gain.max(axis=1) > MOVE_PHASE)  # without the −½ d²h, which only lowers it
@@ -77,7 +77,7 @@ def moved_phases(area: Prepared, share: Floats, posterior: Floats, fit: NoiseFit
     one, d, b, odds = one[maybe], d[maybe], b[maybe], odds[maybe]
     h = np.zeros((one.size, 3))
     for k in range(3):
-        x = fit.whiten(k, area.net[one])
+        x = fit.whiten_singles(k, area.net[one])
         half = fit.half_solve(fit.cross(k, x).T)
         h[:, k] = np.einsum("it,it->i", x, x) - np.einsum("mi,mi->i", half, half)
     gain = np.einsum("ilk,ik->il", d, b) - 0.5 * np.einsum("ilk,ik->il", np.square(d), h) + odds

@@ -1,13 +1,9 @@
 """What a balance looks like when every meter is honest: r = Z·η + e, with the variances estimated from the area itself.
 
 Z and the priors of η are design.py's. τ of the groups with many columns is re-estimated (EM, with Student-t weights so
-that one thief does not widen everybody's tolerance, and PRIOR_WEIGHT pseudo-observations). e: rounding of registers
-(differences of a counter, so MA(1) with −½; phase energies are rounded values: step²/12, white), filled readings, the
-technical loss's error, the changing unbalance of three-phase loads, and an excess estimated robustly. Unbalance moves
-energy between phases and adds none: it is the only error with a negative covariance between them, −s²/2 where each
-phase's variance is s² = ρ²·Σ_three p_i², and that covariance is what ρ² is estimated from. The rows are whitened by the
-AR filter of e's covariance and weighted by 1/var and Student-t (ν = 4) weights. With A = ZᵀR⁻¹Z + D⁻¹ (Woodbury), for
-any test column x:
+that one thief does not widen everybody's tolerance, and PRIOR_WEIGHT pseudo-observations). e: what needs no explanation
+(noise_floor.py), and an excess estimated robustly. The rows are whitened by the AR filter of e's covariance and
+weighted by 1/var and Student-t (ν = 4) weights. With A = ZᵀR⁻¹Z + D⁻¹ (Woodbury), for any test column x:
 xᵀV⁻¹r = xᵀR⁻¹(r − Zη̂) and xᵀV⁻¹x = xᵀR⁻¹x − xᵀR⁻¹Z A⁻¹ ZᵀR⁻¹x.
 """
 
@@ -17,16 +13,15 @@ import numpy as np
 from scipy import linalg
 
 from reconciliation.colour import QUANTILE, QUANTILE_SD, ar_filter, excess_covariance, filtered_variance, ma_covariance
-from reconciliation.design import CURVE, FROM_VOLTAGE, GAIN, SKEW, Design, Faults, build_design
+from reconciliation.design import CURVE, GAIN, SKEW, Design, Faults, build_design
+from reconciliation.noise_floor import Floor, floor_innovation, floor_of, unbalance_of
+from reconciliation.normal_equations import factor_of, inverse_diagonal, normal_equations
 from reconciliation.prepare import Prepared
-from reconciliation.streams import Stream, filtered, filtered_back
-from reconciliation.window import Bools, Floats, Ints
+from reconciliation.streams import Stream, filtered, filtered_back, filtered_singles
+from reconciliation.window import Bools, Floats, Ints, Numbers, Singles
 
 NU = 4.0
 """Student-t degrees of freedom of the rows."""
-LOSS_ERROR, LOSS_ERROR_MODEL = 0.02, 0.25
-"""Error of an interval's technical loss, relative: from voltage at 15 min (grows with the interval: load and drop vary
-within it); from a load model, which does not know where on the feeder the load is."""
 MAX_WIDENING = 4.0
 """A group's SD is never more than this many times its prior: four classes worse than specified is a fault, not
 noise."""
@@ -34,8 +29,6 @@ PRIOR_WEIGHT = 10.0
 """Pseudo-observations behind a group's prior variance."""
 ORDER = 10
 """Order of the whitening filter; a rounded register's MA(1) is nearly non-invertible and needs about ten lags."""
-UNBALANCE = 2.0 / 9.0
-"""Largest ρ²: everything on one phase, each as probable as the others."""
 ROUNDS = 2
 """Rounds of re-estimating variances and weights."""
 
@@ -81,25 +74,33 @@ class NoiseFit:
         out *= self.root_weight[stream]
         return out
 
+    def whiten_singles(self, stream: int, x: Numbers) -> Singles:
+        """The same in float32, for many columns."""
+        out = filtered_singles(self.filters[stream], x)
+        out *= self.root_weight[stream].astype(np.float32)
+        return out
+
     def against_innovation(self, stream: int, x: Floats) -> Floats:
         """(n,) xᵀR⁻¹(r − Zη̂) of (n, T) columns of one stream [Wh], without whitening them."""
         return np.asarray(x @ filtered_back(self.filters[stream], self.innovation[stream] * self.root_weight[stream]))
 
-    def courses(self, stream: int) -> Floats:
-        """(courses, T) of one stream, whitened and weighted; see ``cross``."""
-        return self.streams[stream].whitened(self.filters[stream], self.root_weight[stream])
+    def courses(self, stream: int) -> Singles:
+        """(courses, T) of one stream, whitened and weighted, in float32; see ``cross``."""
+        return self.streams[stream].whitened_singles(self.filters[stream], self.root_weight[stream])
 
-    def cross(self, stream: int, x: Floats, courses: Floats | None = None) -> Floats:
+    def cross(self, stream: int, x: Numbers, courses: Singles | None = None) -> Floats:
         """(q, m) ZᵀR⁻¹x of (q, T) whitened columns of one stream; for many columns in several calls give the whitened
         ``courses``."""
         here = self.streams[stream]
         out = np.zeros((x.shape[0], self.effects.size))
-        if courses is None and 3 * x.shape[0] > here.n_courses:
-            courses = self.courses(stream)
-        if courses is None:
-            out[:, here.effects] = here.against(self.filters[stream], self.root_weight[stream], x)
+        if courses is not None:
+            products = here.spread(x @ courses.T)
+        elif 3 * x.shape[0] > here.n_courses:
+            whitened = here.whitened if x.dtype == np.float64 else here.whitened_singles
+            products = here.spread(x @ whitened(self.filters[stream], self.root_weight[stream]).T)
         else:
-            out[:, here.effects] = here.spread(x @ courses.T)
+            products = here.against(self.filters[stream], self.root_weight[stream], x)
+        out[:, here.effects] = products
         return out
 
     def solve(self, cross: Floats) -> Floats:
@@ -112,25 +113,11 @@ class NoiseFit:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Floor:
-    """Variance of e that needs no explanation. K streams, T intervals."""
-
-    white: Floats
-    """(K,) rounded values [Wh²]."""
-    register: Floats
-    """(K,) rounded registers; their differences have twice this, with lag-1 covariance −this [Wh²]."""
-    rows: Floats
-    """(K, T) filled readings and the technical loss's error [Wh²]."""
-    three_phase: Floats
-    """(T,) Σ p² of the three-phase meters [Wh²]; 0 where there are no phase energies."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Honest:
     """Everything about an area's honest model that no hypothesised fault changes: fits with faults start here."""
 
     design: Design
-    floor: _Floor
+    floor: Floor
     usable: Bools
     """(K, T) rows that were measured and are in use."""
     valid: Bools
@@ -147,6 +134,8 @@ class Honest:
     """(K, T) root weights of the first round [1/Wh]."""
     gram: Floats
     """(m, m) ZᵀR⁻¹Z of the first round."""
+    cross: Floats
+    """(m,) ZᵀR⁻¹r of the first round."""
 
 
 def fit_noise(area: Prepared, *, share: Floats, loss: Floats, loss_sd: float, rows: Bools) -> NoiseFit:
@@ -161,16 +150,16 @@ def honest(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bo
     """The honest model before its variances are estimated, with the first round's normal equations."""
     design = build_design(area, share, loss, loss_sd)
     usable = area.supplied_ok & rows
-    floor = _floor(area, share, loss, loss_sd)
+    floor = floor_of(area, share, loss, loss_sd)
     order = ORDER if _valid(usable[0], ORDER).mean() > 0.7 * usable[0].mean() else 1
     valid = np.stack([_valid(u, order) for u in usable])
     # what most rows have in them of filled readings is no rounding: its errors do not cancel in the next row
     white = floor.white + np.median(floor.rows, axis=1)
     none = np.zeros(order + 1)
     filters = np.stack([ar_filter(w, g, order, none) for w, g in zip(white, floor.register, strict=True)])
-    base = _floor_innovation(filters, floor, 0.0)
+    base = floor_innovation(filters, floor, 0.0)
     root = np.where(valid, np.sqrt(1.0 / base), 0.0)
-    gram, _ = _normal_equations(design, filters, root)
+    gram, cross = normal_equations(design, filters, root, last=False)
     return Honest(
         design=design,
         floor=floor,
@@ -182,6 +171,7 @@ def honest(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bo
         base=base,
         root=root,
         gram=gram,
+        cross=cross,
     )
 
 
@@ -209,15 +199,15 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
                 ]
             )
             surplus = filtered_variance(filters, excess)
-            base = _floor_innovation(filters, floor, unbalance)
+            base = floor_innovation(filters, floor, unbalance)
             root = np.where(valid, np.sqrt(weights / (base + surplus[:, None])), 0.0)
-            gram, cross = _normal_equations(design, filters, root)
+            gram, cross = normal_equations(design, filters, root, last=last)
         for _ in range(1 if last else 2):
             sd = design.sd(tau)
-            factor = _factor(gram, 1.0 / np.square(sd))
+            factor = factor_of(gram, 1.0 / np.square(sd))
             effects = linalg.cho_solve(factor, cross, check_finite=False)
             if not last:
-                tau = _update_tau(tau, design.tau, effects, _inverse_diagonal(factor[0]), design.group)
+                tau = _update_tau(tau, design.tau, effects, inverse_diagonal(factor[0]), design.group)
         residual = np.stack([r - s.sum(effects) for r, s in zip(design.balance, design.streams, strict=True)])
         inno = np.stack([filtered(f, r) for f, r in zip(filters, residual, strict=True)])
         ratio, sigma = _scales(inno, base, valid)
@@ -233,8 +223,8 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
             surplus = filtered_variance(filters, excess)
             weights = (NU + 1) / (NU + np.square(inno) / (base + surplus[:, None]))
             if level > 0:
-                unbalance = _unbalance(inno * np.sqrt(weights), filters, floor.three_phase, valid)
-    modelled = 1.0 - _floor_innovation(filters, floor, 0.0).sum(axis=1) / base.sum(axis=1)
+                unbalance = unbalance_of(inno * np.sqrt(weights), filters, floor.three_phase, valid)
+    modelled = 1.0 - floor_innovation(filters, floor, 0.0).sum(axis=1) / base.sum(axis=1)
     total = base + surplus[:, None]
     density = -0.5 * np.log(total) - 0.5 * (NU + 1) * np.log1p(np.square(inno) / total / NU)
     return NoiseFit(
@@ -255,19 +245,10 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
     )
 
 
-def _normal_equations(design: Design, filters: Floats, root: Floats) -> tuple[Floats, Floats]:
-    """ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,)."""
-    m = design.group.size
-    gram, cross = np.zeros((m, m)), np.zeros(m)
-    for k, s in enumerate(design.streams):
-        w = s.whitened(filters[k], root[k])
-        gram[np.ix_(s.effects, s.effects)] += s.gram(w)
-        cross[s.effects] += s.spread(w @ (filtered(filters[k], design.balance[k]) * root[k]))
-    return gram, cross
-
-
 def _bordered(start: Honest, design: Design) -> tuple[Floats, Floats]:
     """The first round's ZᵀR⁻¹Z and ZᵀR⁻¹r: only what the faults add is new, all others stand."""
+    if design is start.design:
+        return start.gram, start.cross
     old, m = start.gram.shape[0], design.group.size
     gram, cross = np.zeros((m, m)), np.zeros(m)
     gram[:old, :old] = start.gram
@@ -281,19 +262,6 @@ def _bordered(start: Honest, design: Design) -> tuple[Floats, Floats]:
         cross[s.effects] += products[-1]
     gram[:old, old:] = gram[old:, :old].T
     return gram, cross
-
-
-def _factor(gram: Floats, precision: Floats) -> tuple[Floats, bool]:
-    """Lower Cholesky factor of gram + diag(precision)."""
-    a = gram.copy(order="F")
-    a[np.diag_indices_from(a)] += precision
-    return linalg.cholesky(a, lower=True, overwrite_a=True, check_finite=False), True
-
-
-def _inverse_diagonal(factor: Floats) -> Floats:
-    """(m,) diagonal of A⁻¹ from the lower Cholesky factor of A."""
-    inverse, _ = linalg.lapack.dtrtri(factor, lower=1)
-    return np.asarray(np.einsum("ij,ij->j", inverse, inverse))
 
 
 def _scales(inno: Floats, base: Floats, valid: Bools) -> tuple[Floats, Floats]:
@@ -313,37 +281,6 @@ def _quantile(x: Floats) -> float:
     low = int(at)
     lower, upper = np.partition(x, [low, low + 1])[low : low + 2]
     return float(lower + (at - low) * (upper - lower))
-
-
-def _floor(area: Prepared, share: Floats, loss: Floats, loss_sd: float) -> _Floor:
-    hours = area.window.interval_s / 900.0
-    error = LOSS_ERROR * np.sqrt(hours) if loss_sd <= FROM_VOLTAGE else LOSS_ERROR_MODEL
-    rows = np.square(share).T @ area.fill_var + np.square(error * loss)
-    meters = (np.square(share) * np.square(area.step)[:, None]).sum(axis=0) / 12.0
-    own = area.area_step**2 / 12.0
-    if area.n_streams == 3:  # phase energies are rounded values of 15 min at most: a longer interval sums several
-        three = np.square(area.net[area.window.three_phase]).sum(axis=0)
-        return _Floor(white=np.full(3, own * max(hours, 1.0)), register=meters, rows=rows, three_phase=three)
-    white = np.full(1, 1e-3 * own + 1e-6)
-    return _Floor(white=white, register=meters + own, rows=rows, three_phase=np.zeros(area.n_intervals))
-
-
-def _unbalance(inno: Floats, filters: Floats, three_phase: Floats, valid: Bools) -> float:
-    """ρ² of the three-phase loads' changing unbalance, from the covariance of (3, T) innovations between phases."""
-    use = valid.all(axis=0)
-    expected = filtered(np.square(filters).mean(axis=0), three_phase)[use]
-    covariance = inno[0] * inno[1] + inno[1] * inno[2] + inno[2] * inno[0]
-    return float(np.clip(-2.0 / 3.0 * covariance[use].sum() / max(float(expected.sum()), 1e-9), 0.0, UNBALANCE))
-
-
-def _floor_innovation(filters: Floats, floor: _Floor, unbalance: float) -> Floats:
-    """(K, T) variance of the innovations that the floor and the unbalance ρ² alone give [Wh²]."""
-    out = np.zeros_like(floor.rows)
-    for k, f in enumerate(filters):
-        register = floor.register[k] * np.square(np.convolve(f, [1.0, -1.0])).sum()
-        rows = filtered(np.square(f), floor.rows[k] + unbalance * floor.three_phase)
-        out[k] = floor.white[k] * np.square(f).sum() + register + rows
-    return out
 
 
 def _valid(usable: Bools, order: int) -> Bools:

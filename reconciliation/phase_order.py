@@ -52,12 +52,15 @@ def phase_order(model: AreaModel) -> tuple[tuple[int, int, int], float] | None:
 def _voltage(v: Floats, av: Floats) -> Floats:
     """(n, 3) log-likelihood of each busbar voltage [nat]; 0 where too little is known."""
     dv, dav = np.diff(v, axis=1), np.diff(av, axis=1)
-    out = np.zeros((v.shape[0], 3))
-    for i, y in enumerate(dv):
-        ok = np.isfinite(y) & np.isfinite(dav).all(axis=0)
-        if ok.sum() < 100:
-            continue
-        rho = np.corrcoef(np.concatenate([y[None, ok], dav[:, ok]]))[0, 1:]
-        rho = np.clip(np.nan_to_num(rho), 0.0, 0.9999)
-        out[i] = -(ok.sum() / 6.0) * np.log(1.0 - np.square(rho))
-    return out
+    ok = np.isfinite(dv) & np.isfinite(dav).all(axis=0)
+    x, y, use = np.nan_to_num(dav), np.where(ok, dv, 0.0), ok.astype(np.float64)
+    n = use.sum(axis=1)[:, None]
+    several = np.maximum(n, 1.0)
+    sum_x, sum_y = use @ x.T, y.sum(axis=1)[:, None]
+    of_x = use @ np.square(x).T - np.square(sum_x) / several
+    of_y = np.einsum("it,it->i", y, y)[:, None] - np.square(sum_y) / several
+    both = y @ x.T - sum_x * sum_y / several
+    moving = (of_x > 0) & (of_y > 0)
+    rho = np.where(moving, both / np.sqrt(np.where(moving, of_x * of_y, 1.0)), 0.0)
+    rho = np.clip(rho, 0.0, 0.9999)
+    return np.asarray(np.where(n >= 100, -(n / 6.0) * np.log(1.0 - np.square(rho)), 0.0))

@@ -8,6 +8,7 @@ phase's load: ΔV_i = α ΔV_k + β ΔE_k + γ Δp_i + ε; log-likelihood −(T/
 import numpy as np
 from scipy import linalg, special
 
+from reconciliation.normal_equations import factor_of, inverse_diagonal
 from reconciliation.prepare import Prepared
 from reconciliation.window import Floats
 
@@ -49,10 +50,9 @@ def energy_log_likelihood(area: Prepared) -> Floats:
     found, spread = np.zeros((n, 3)), np.zeros((n, 3))
     for _ in range(3):
         for k in range(3):
-            a = gram / noise[k] + np.eye(n) / SHARE_SD**2
-            factor = linalg.cho_factor(a, lower=True)
+            factor = factor_of(gram / noise[k], np.full(n, 1.0 / SHARE_SD**2))
             found[:, k] = linalg.cho_solve(factor, cross[:, k] / noise[k] + (1.0 / 3.0) / SHARE_SD**2)
-            spread[:, k] = np.diag(linalg.cho_solve(factor, np.eye(n)))
+            spread[:, k] = inverse_diagonal(factor[0])
             rest = dy[k] - found[:, k] @ dx
             noise[k] = (1.4826 * float(np.median(np.abs(rest)))) ** 2 + 1e-6
     miss = np.square(found[:, None, :] - np.eye(3)[None]) / (spread + SHARE_ERROR**2)[:, None, :]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reconciliation.filling import fill
+from reconciliation.filling import fill, filled
 from reconciliation.window import AreaWindow, Bools, Floats, Ints
 
 
@@ -106,7 +106,7 @@ def prepare(window: AreaWindow) -> Prepared:
     imported = np.maximum(net, 0.0)
     feeding = (np.nan_to_num(exp) > 0).any(axis=1)
     if feeding.any():
-        imported[feeding], _ = fill(np.where(measured, imp, np.nan)[feeding], slot)
+        imported[feeding] = filled(np.where(measured[feeding], imp[feeding], np.nan), slot)
     if window.meter_step_wh is not None:
         step = np.where(np.isfinite(window.meter_step_wh), window.meter_step_wh, 1.0)
     else:
@@ -114,11 +114,13 @@ def prepare(window: AreaWindow) -> Prepared:
         step[step == 0] = np.median(step[step > 0]) if (step > 0).any() else 1.0
     raw_total = window.area_import_wh - np.where(np.isnan(window.area_export_wh), 0.0, window.area_export_wh)
     area_step = window.area_step_wh or register_step(window.area_import_wh, 1.0)
-    whole = None if window.area_gap_wh is None else window.area_gap_wh[None, :]
-    total, _ = fill(raw_total[None, :], slot, whole)
+    if window.area_gap_wh is None:
+        total = filled(raw_total[None, :], slot)
+    else:
+        total, _ = fill(raw_total[None, :], slot, window.area_gap_wh[None, :])
     phases = window.area_phase_wh
     if phases is not None and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5 and not coarse_phases(window):
-        supplied, _ = fill(phases, slot)
+        supplied = filled(phases, slot)
         ok = np.asarray(np.isfinite(phases).all(axis=0))
     else:
         supplied, ok = total.copy(), np.asarray(np.isfinite(raw_total))
@@ -146,20 +148,27 @@ def dequantised(values: Floats, step: Floats) -> Floats:
     Centred mean whose width w ∈ {1, 3, 5, 9} grows until the mean of w intervals spans at least ten register steps: the
     rounding error of a mean over w intervals is step/(w·√6), because the error telescopes.
     """
-    result = values.copy()
-    done = np.abs(values) >= 10.0 * step[:, None]
-    low = (~done).astype(np.float64)  # a load of many steps is known well enough, and must not leak into its neighbours
-    total, number = _running_sum(values * low), _running_sum(low)
-    for width in (3, 5, 9):
-        count = _mean_of_sums(number, width)
-        mean = _mean_of_sums(total, width) / np.maximum(count, 1e-9)
-        take = np.abs(mean) * count * width >= 10.0 * step[:, None]
-        if width == 9:
-            take[:] = True
-        take &= ~done
-        np.copyto(result, mean, where=take)
-        done |= take
-    return result
+    t, enough = values.shape[1], (10.0 * step[:, None]).astype(np.float32)
+    result = values.astype(np.float32)  # a few readings' sum has fewer digits
+    todo = np.abs(result) < enough
+    low = todo.astype(np.float32)  # a load of many steps is known well enough, and must not leak into its neighbours
+    padded, number = np.zeros((2, values.shape[0], t + 8), np.float32)
+    np.multiply(result, low, out=padded[:, 4 : 4 + t])
+    number[:, 4 : 4 + t] = low
+    total, count = padded[:, 4 : 4 + t].copy(), low
+    for half in (1, 2, 4):
+        for away in range(half // 2 + 1, half + 1):
+            for side in (4 - away, 4 + away):
+                total += padded[:, side : side + t]
+                count += number[:, side : side + t]
+        if half == 4:
+            take = todo
+        else:
+            there = np.minimum(np.arange(t) + half, t - 1) - np.maximum(np.arange(t) - half, 0) + 1
+            take = todo & (np.abs(total) * ((2 * half + 1) / there).astype(np.float32) >= enough)
+            todo &= ~take
+        np.divide(total, count, out=result, where=take)
+    return result.astype(np.float64)
 
 
 def moving_mean(values: Floats, width: int) -> Floats:

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from reconciliation.report import AreaReport, FindingKind
+from reconciliation.evidence_odds import restated
+from reconciliation.report import AreaReport, Finding, FindingKind
 
 DEFAULT_PRECISION: Final[Mapping[FindingKind, float]] = {
     FindingKind.UNDER_REGISTERING: 0.90,
@@ -28,6 +29,7 @@ DEFAULT_PRECISION: Final[Mapping[FindingKind, float]] = {
     FindingKind.REVERSED_POLARITY: 0.95,
     FindingKind.MISSING_DATA: 0.99,
     FindingKind.CLOCK_SKEW: 0.80,
+    FindingKind.UNEXPLAINED: 0.50,
 }
 """[1] Share of findings expected to be confirmed, before a utility has inspected any.
 
@@ -35,7 +37,7 @@ A fault with a fixed coefficient is hard to mimic: a meter on the wrong area tak
 phase that is missing or reversed takes exactly its own energy (.95). A current transformer's ratio and a share of a
 meter's own profile have a free factor (.90). A register that stands still may belong to a flat that is empty, a load
 without a profile of its own may be an unbilled street lamp, and a clock is right again after the next setting (.80).
-That data are missing is a fact (.99)."""
+What no known cause explains is confirmed as often as not (.50). That data are missing is a fact (.99)."""
 PRIOR_WEIGHT: Final = 20.0
 """[inspections] What the default is worth: after as many inspections, half of the belief is the utility's own. A crew
 makes about as many in a month or two; less would let one bad week hide a kind."""
@@ -83,10 +85,12 @@ class Priors:
         """The report with its findings' confidences as they are stated; none is dropped."""
         if all(self.shift(found.kind) == 0.0 for found in report.findings):
             return report
-        findings = tuple(
-            replace(found, confidence=self.stated(found.kind, found.confidence)) for found in report.findings
-        )
-        return replace(report, findings=findings)
+        return replace(report, findings=tuple(self._restated(found) for found in report.findings))
+
+    def _restated(self, found: Finding) -> Finding:
+        now = self.stated(found.kind, found.confidence)
+        odds = restated(found.evidence.alternatives, found.confidence, now)
+        return replace(found, confidence=now, evidence=replace(found.evidence, alternatives=odds))
 
 
 def learnt(

@@ -23,7 +23,8 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from reconciliation.prepare import Prepared, dequantised, moving_mean
-from reconciliation.window import Bools, Floats, Ints
+from reconciliation.still import READINGS
+from reconciliation.window import Bools, Floats, Ints, Singles
 
 READING, SMOOTH, ON, OFF, PLATEAU, IDLE_OWN, IDLE, STUCK_OWN, STUCK, STUCK_AREA, CONSTANT, AREA, REVERSED = range(13)
 N_COLUMNS: Final = 13
@@ -81,8 +82,8 @@ def area_profile(area: Prepared) -> Floats:
 class MeterColumns:
     """The columns of N meters, each time course kept once; reads like an (N, S, T) array."""
 
-    courses: Floats
-    """(R, T) time courses [Wh for readings, 1 for indicators]."""
+    courses: Singles
+    """(R, T) time courses [Wh for readings, 1 for indicators]: readings have fewer digits than float32."""
     where: Ints
     """(N, S) course of each column; −1 where it is zero throughout."""
 
@@ -90,7 +91,7 @@ class MeterColumns:
     def all_of(cls, columns: Floats) -> "MeterColumns":
         """Of an (N, S, T) array."""
         n, s, t = columns.shape
-        return cls(courses=columns.reshape(n * s, t), where=np.arange(n * s).reshape(n, s))
+        return cls(courses=columns.reshape(n * s, t).astype(np.float32), where=np.arange(n * s).reshape(n, s))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -105,7 +106,7 @@ class MeterColumns:
         """(q, T) columns of one meter."""
         meter, columns = key
         at = self.where[meter, list(columns)]
-        return np.asarray(self.courses[at] * (at >= 0)[:, None])
+        return np.asarray(self.courses[at].astype(np.float64) * (at >= 0)[:, None])
 
 
 def meter_columns(area: Prepared) -> MeterColumns:
@@ -130,8 +131,8 @@ def meter_columns(area: Prepared) -> MeterColumns:
     special[np.ix_(np.asarray(idle.any(axis=1) & ~idle.all(axis=1)), np.array([IDLE_OWN, IDLE]))] = True
     special[np.ix_(np.asarray(still.any(axis=1)), np.array([STUCK_OWN, STUCK, STUCK_AREA]))] = True
     where[special] = n * len(COMMON) + np.arange(int(special.sum()))
-    courses = np.empty((n * len(COMMON) + int(special.sum()), t))
-    read = area.measured.astype(np.float64)  # what was not read hides nothing
+    courses = np.empty((n * len(COMMON) + int(special.sum()), t), np.float32)
+    read = area.measured.astype(np.float32)  # what was not read hides nothing
     common = courses[: n * len(COMMON)].reshape(n, len(COMMON), t)
     common[:, 0], common[:, 1], common[:, 2] = y, moving_mean(y, SMOOTH_WIDTH), 1.0
     common[:, 3], common[:, 4] = profile, np.take(y, _backwards(area.day, area.slot), axis=1) - y
@@ -172,7 +173,10 @@ def plateaus(x: Floats, step: Floats) -> Ints:
         if high.size < 10:
             continue
         hist = np.bincount(high, minlength=16).astype(float)
-        three, wide = _window_sum(hist, 3), _window_sum(hist, 13)
+        three = _window_sum(hist, 3)
+        if three.max() < 0.01 * x.shape[1]:
+            continue
+        wide = _window_sum(hist, 13)
         around = (wide - three) * 3.0 / 10.0
         excess = (three - around) / np.sqrt(around + 1.0)
         level = int(np.argmax(excess))
@@ -183,18 +187,29 @@ def plateaus(x: Floats, step: Floats) -> Ints:
 
 def _window_sum(x: Floats, width: int) -> Floats:
     """(k,) centred sum over ``width`` (odd) values, zeros beyond the ends."""
-    total = np.cumsum(np.pad(x, width // 2 + 1))
-    return np.asarray(total[width : width + x.size] - total[: x.size])
+    padded = np.zeros(x.size + 2 * (width // 2) + 1)
+    padded[width // 2 + 1 : width // 2 + 1 + x.size] = x
+    total = padded.cumsum()
+    return np.asarray(total[width:] - total[:-width])
 
 
 def still_registers(area: Prepared) -> Bools:
-    """(N, T) whether each meter's register stands still for at least a day; gaps between equal readings count."""
+    """(N, T) whether each meter's register stands still for at least a day; short gaps between equal readings count."""
     per_day = max(round(86400 / area.window.interval_s), 1)
-    x = np.abs(area.net)
+    x = _over_short_gaps(np.abs(area.net), area.measured)
     out = np.zeros(x.shape, bool)
     for i in np.flatnonzero(_may_stand_still(x, area.step, per_day)):
         out[i] = standing_still(x[i], float(area.step[i]), per_day)
     return out
+
+
+def _over_short_gaps(x: Floats, measured: Bools) -> Floats:
+    """(N, T) with the last reading kept over up to READINGS missing ones: what is filled there by a usual course would
+    look as if the register had moved."""
+    at = np.arange(x.shape[1])
+    last = np.maximum.accumulate(np.where(measured, at, -1), axis=1)
+    short = ~measured & (last >= 0) & (at - last <= READINGS)
+    return np.asarray(np.where(short, np.take_along_axis(x, np.maximum(last, 0), axis=1), x))
 
 
 def _may_stand_still(x: Floats, step: Floats, length: int) -> Bools:

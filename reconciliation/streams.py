@@ -4,14 +4,22 @@ A meter's gain, skew and curve columns are its energy p, (p(t+1) − p(t−1))/2
 split columns are p again with other factors. A filter F commutes with shifts, so F is applied to p once and the
 courses are shifts of F·p: exact, because the rows whose filter span reaches before the first interval are not used.
 The readings are repeated once at both ends; the curve is 0 in the first and the last interval, for want of a neighbour.
+
+Many columns at once may come in float32: products of readings then err by 1e-6 of themselves, far less than what they
+are products of is known. Sums over a window, factors and effects are float64.
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from scipy import ndimage
 
-from reconciliation.window import Floats, Ints
+from reconciliation.window import Floats, Ints, Numbers, Singles
+
+Some = TypeVar("Some", Floats, Singles)
+BLOCK = 16
+"""Intervals that one product with a band matrix filters: long enough for the processor, few zeros in the band."""
 
 
 def filtered(taps: Floats, x: Floats) -> Floats:
@@ -19,6 +27,24 @@ def filtered(taps: Floats, x: Floats) -> Floats:
     if x.ndim == 1:
         return np.convolve(x, taps)[: x.size]
     return np.asarray(ndimage.convolve1d(x, taps, axis=-1, mode="constant", cval=0.0, origin=-(taps.size // 2)))
+
+
+def filtered_singles(taps: Floats, x: Numbers) -> Singles:
+    """The same of (n, T) columns in float32, at most BLOCK taps: blocks of each column times the band of taps that
+    falls on them, and on the end of the block before."""
+    n, t = x.shape
+    order = taps.size - 1
+    lag = BLOCK + np.arange(BLOCK) - np.arange(BLOCK - order, 2 * BLOCK)[:, None]
+    band = np.where((lag >= 0) & (lag <= order), taps[np.clip(lag, 0, order)], 0.0).astype(np.float32)
+    padded = np.zeros((n, (-(-t // BLOCK) + 1) * BLOCK), np.float32)
+    padded[:, BLOCK : BLOCK + t] = x
+    blocks = padded.reshape(-1, BLOCK)
+    out = np.empty_like(padded)
+    own = out.reshape(-1, BLOCK)[1:]
+    np.matmul(blocks[1:], band[order:], out=own)
+    if order:
+        own += blocks[:-1, BLOCK - order :] @ band[:order]
+    return out[:, BLOCK : BLOCK + t]
 
 
 def filtered_back(taps: Floats, x: Floats) -> Floats:
@@ -62,9 +88,16 @@ class Stream:
 
     def whitened(self, taps: Floats, root: Floats) -> Floats:
         """(courses, T) filtered and weighted; ``root`` (T,) is 0 in the first p rows, p the filter's order."""
+        return self._whitened(filtered(taps, self.levels), filtered(taps, self.others), taps, root)
+
+    def whitened_singles(self, taps: Floats, root: Floats) -> Singles:
+        """The same in float32."""
+        x, others = filtered_singles(taps, self.levels), filtered_singles(taps, self.others)
+        return self._whitened(x, others, taps, root.astype(np.float32))
+
+    def _whitened(self, x: Some, others: Some, taps: Floats, root: Some) -> Some:
         n, t, order = self.levels.shape[0], self.others.shape[1], taps.size - 1
-        out = np.empty((self.n_courses, t))
-        x = filtered(taps, self.levels)
+        out = np.empty((self.n_courses, t), x.dtype)
         level, slope, curve = out[:n], out[n : 2 * n], out[2 * n : 3 * n]
         np.multiply(x[:, 1:-1], root, out=level)
         half = root / 2
@@ -77,18 +110,19 @@ class Stream:
             if row < t:  # the curve in the first and the last interval is 0
                 bend = (self.levels[:, at + 2] - 2 * self.levels[:, at + 1] + self.levels[:, at]) / 2
                 curve[:, row] -= tap * root[row] * bend
-        np.multiply(filtered(taps, self.others), root, out=out[3 * n :])
+        np.multiply(others, root, out=out[3 * n :])
         return out
 
-    def gram(self, whitened: Floats) -> Floats:
+    def gram(self, whitened: Numbers) -> Floats:
         """(m_k, m_k) ZᵀR⁻¹Z of the whitened courses."""
-        return np.asarray((whitened @ whitened.T)[np.ix_(self.source, self.source)] * np.outer(self.scale, self.scale))
+        of_courses = np.take(whitened @ whitened.T, self.source, axis=0)
+        return self.spread(of_courses) * self.scale[:, None]
 
-    def spread(self, of_courses: Floats) -> Floats:
+    def spread(self, of_courses: Numbers) -> Floats:
         """(…, m_k) products with the effects from (…, courses) products with the courses."""
         return np.asarray(of_courses[..., self.source] * self.scale)
 
-    def against(self, taps: Floats, root: Floats, x: Floats) -> Floats:
+    def against(self, taps: Floats, root: Floats, x: Numbers) -> Floats:
         """(q, m_k) products of (q, T) whitened columns with the effects, without whitening those (for few columns)."""
         back = filtered_back(taps, x * root)
         q, t = back.shape

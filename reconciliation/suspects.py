@@ -33,10 +33,13 @@ class Suspect:
     scale: float = 1.0
     """Of its days' scores with the fault in the fit; 1: explained to within noise."""
     rival_margin: float = np.inf
-    """Gain of the whole fit's log-likelihood over one with the rival in its place, given the others [nat]."""
+    """Gain of the whole fit's log-likelihood over one with the rival in its place, given the others; or by it beside
+    the rival, if that is more [nat]."""
     place: float = 0.0
     """Log evidence of all meters' voltages that what it hides is at it, against "no one alone", given the others [nat];
     0 where voltages say nothing."""
+    other_places: float = 0.0
+    """Log of the mean evidence of all other places [nat]."""
     elsewhere: bool = False
     """Whether they place that at another meter, or all over its streams."""
 

@@ -1,24 +1,29 @@
 """What all meters' voltages say of the suspects, and in which order to look at the meters of an area that stands out.
 
-suspicion_i = ln(e^(B_i) + [V_i > PLACED, register says nothing]·e^W) + V_i + STILL·[register stands still] [nat]
+suspicion_i = ln(e^(B_i) + [V_i > PLACED, register says nothing]·e^UNKNOWN) + g(V_i) + STILL·[register stands still]
+[nat]
 
-- B_i: evidence of the meter's days (replication.py), the suspects' given each other, the others' given all suspects.
-- W: evidence that something, whatever its course, is missing on the meter's streams (variance_evidence). It counts for
-  a meter where the voltages place it and whose own voltage does not follow its reading: a register that stands still
-  or shows something else than the load hides whatever was used; one that follows, what the families describe.
+- B_i: evidence of the meter's days against honest meters and any unmetered load (replication.py), the suspects' given
+  each other, the others' given all suspects; of who is no suspect, ROWS·ln(1 + E_i) besides, E_i the evidence of its
+  rows with nobody in the fit: neighbouring rows are alike, so that evidence counts little, but it orders those whose
+  fault is as smooth as an unmetered load with habits.
+- UNKNOWN: a register that stands still or shows something else than the load hides a load of any course, as a tap does:
+  against that, it has only what is rare about it, and its place. It counts for a meter where the voltages place
+  something and whose own voltage does not follow its reading; one that follows, hides what the families describe.
 - V_i: evidence that what is missing is at the meter (voltage_evidence.py): of a suspect, what it is thought to hide,
-  given the other suspects; of the others, what the honest balance misses.
+  given the other suspects; of the others, what the honest balance misses. g (``tempered``): linear up to TRUSTED,
+  logarithmic beyond.
 
 It ranks; it does not accuse.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import special
 
-from reconciliation.attribution import variance_evidence
-from reconciliation.localise import Localisation
+from reconciliation.localise import MIN_EVIDENCE, UNKNOWN_COURSE, Localisation
 from reconciliation.model import AreaModel
 from reconciliation.suspects import Suspect
 from reconciliation.voltage_evidence import Field, follows, location_evidence
@@ -27,6 +32,13 @@ from reconciliation.window import Bools, Floats
 MARGIN = 8.0
 """[nat] odds of 3,000 : 1 by which voltages must place a load elsewhere before they exonerate: their model of the
 feeder is not exact, and meters at one joint answer alike."""
+TRUSTED = 8.0
+"""[nat] up to which voltages' evidence orders meters as it stands; beyond, by its logarithm: its errors are the
+model's, and with many thieves no place is the only one."""
+UNKNOWN = -3.0
+"""[nat] one fault in twenty leaves a reading that says nothing of what it hides."""
+ROWS = 2.0
+"""Per e-fold of rows' evidence [nat]: ν/2 of their Student-t with ν = 4, whose tails fall as a power."""
 STILL = 5.0
 """[nat] a register that stands still for a day or more is rare where all is well (an empty flat reads zero), the rule
 where a register is stuck: odds of about 150 : 1."""
@@ -41,26 +53,59 @@ def located(model: AreaModel, found: Localisation, field: Field | None) -> Local
     if field is None:
         return found
     suspects: Sequence[Suspect] = [
-        replace(s, place=place, elsewhere=elsewhere)
+        replace(s, place=here.own, other_places=here.others, elsewhere=here.elsewhere)
         for s in found.suspects
-        for place, elsewhere in [placed(model, found, s.meter, field)]
+        for here in [placed(model, found, s.meter, field)]
     ]
     return replace(found, suspects=tuple(suspects))
 
 
-def placed(model: AreaModel, found: Localisation, meter: int, field: Field) -> tuple[float, bool]:
-    """Log evidence [nat] that what a meter is thought to hide is at it, the other suspects given; and whether voltages
-    place it elsewhere: at another meter of its streams, or all over them, by MARGIN."""
-    hidden, residual = np.zeros_like(model.area.net), found.fit.residual.copy()
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where voltages place what a meter is thought to hide."""
+
+    own: float
+    """Log evidence [nat] for the meter, against "no one alone"."""
+    others: float
+    """Log of the mean evidence [nat] of the other places: the other meters of its streams, and all over them."""
+    best_other: float
+    """Log evidence [nat] of the best of those."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is placed at another meter, or all over the streams, by MARGIN."""
+        return self.own < -MARGIN or self.best_other - self.own > MARGIN
+
+
+def placed(model: AreaModel, found: Localisation, meter: int, field: Field, among: Bools | None = None) -> Place:
+    """Where what a meter is thought to hide is, the other suspects given; ``among`` (N,): others to compare with."""
+    hidden, left, own = np.zeros_like(model.area.net), found.fit.residual, None
     for k, s in enumerate(found.suspects):
-        if s.meter == meter:
-            residual += model.share[meter][:, None] * found.hidden_wh[k][None, :]
-        else:
+        if s.meter != meter:
             hidden[s.meter] += found.hidden_wh[k]
-    evidence = location_evidence(field, residual, hidden)
-    same = np.any((model.share > 0) & (model.share[meter] > 0), axis=1)
-    own = float(evidence[meter])
-    return own, own < -MARGIN or float(evidence[same].max()) - own > MARGIN
+        elif s.family.name in UNKNOWN_COURSE:
+            left = left + model.share[meter][:, None] * found.hidden_wh[k][None, :]
+        else:
+            own = model.share[meter][:, None] * found.hidden_wh[k][None, :]
+    if own is None:
+        evidence = location_evidence(field, left, hidden)
+    else:  # what others hide, and nobody has found yet, has places of its own
+        evidence = location_evidence(field, own, hidden, beside=left)
+    others: Bools = np.any((model.share > 0) & (model.share[meter] > 0), axis=1)
+    others[meter] = False
+    if among is not None:
+        others &= among
+    rest = np.append(evidence[others], 0.0)
+    return Place(
+        own=float(evidence[meter]),
+        others=float(special.logsumexp(rest)) - float(np.log(rest.size)),
+        best_other=float(rest.max()),
+    )
+
+
+def tempered(evidence: Floats) -> Floats:
+    """Log evidence of voltages [nat] as far as it is believed."""
+    return np.asarray(np.sign(evidence) * TRUSTED * np.log1p(np.abs(evidence) / TRUSTED))
 
 
 def ranking(model: AreaModel, found: Localisation, still: Bools, field: Field | None) -> Floats:
@@ -71,6 +116,8 @@ def ranking(model: AreaModel, found: Localisation, still: Bools, field: Field | 
     for s in found.suspects:
         place[s.meter] = max(place[s.meter], s.place)
     silent = ~follows(field) & (place > PLACED)
-    missing = np.where(model.share > 0, variance_evidence(model.fit)[None, :], np.inf).min(axis=1)
-    own = np.logaddexp(found.ranking, np.where(silent, missing, -np.inf))
-    return np.asarray(own + place + STILL * (still.mean(axis=1) > STILL_SHARE))
+    days = found.ranking + ROWS * np.log1p(np.maximum(found.first.total, 0.0) / MIN_EVIDENCE)
+    for s in found.suspects:
+        days[s.meter] = found.ranking[s.meter]
+    own = np.logaddexp(days, np.where(silent, UNKNOWN, -np.inf))
+    return np.asarray(own + tempered(place) + STILL * (still.mean(axis=1) > STILL_SHARE))

@@ -12,12 +12,12 @@ meter's own where they are not, so that sun and load that cancel at the busbar s
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg
 
 from reconciliation.prepare import Prepared
 from reconciliation.reactive import COMMON_PATH, loss_ratio
 from reconciliation.report import TechnicalLossModel
-from reconciliation.window import Bools, Floats
+from reconciliation.window import Bools, Floats, Ints
 
 OFFSET_SD_V = 0.6
 """Prior of a_i [V]: class-0.2 to 0.5 voltage channels at 230 V, household and busbar instrument together."""
@@ -65,7 +65,7 @@ def voltage_drop(area: Prepared, share: Floats) -> tuple[Floats, Floats] | None:
     v, av = area.window.household_voltage_v, area.window.area_voltage_v
     if v is None or av is None:
         return None
-    n, t = v.shape
+    t = v.shape[1]
     ok_t = np.isfinite(av).all(axis=0)
     have = np.isfinite(v) & ok_t
     carried = have.mean(axis=1) > 0.3
@@ -73,29 +73,24 @@ def voltage_drop(area: Prepared, share: Floats) -> tuple[Floats, Floats] | None:
     if ok_t.mean() < 0.3 or weight[carried].sum() < 0.8 * weight.sum() or t < 96:
         return None
     ref = reference_voltage(area, share)
-    d = np.where(have, ref - v, np.nan)
-    x = np.concatenate([area.net, area.supplied], axis=0) if area.n_streams == 3 else area.net
-    rms = np.sqrt(np.mean(np.square(x), axis=1)) + 1e-9
-    z = (x / rms[:, None])[:, ok_t]
-    target = d[:, ok_t]
-    seen = np.isfinite(target)
-    start = np.sum(np.where(seen, target, 0.0), axis=1) / np.maximum(seen.sum(axis=1), 1)
-    target = np.where(seen, target, start[:, None])
-    fitted, offset = _ridge_with_offset(z, target, seen)
-    full = np.full((n, t), np.nan)
-    full[:, ok_t] = fitted
-    drop = np.where(have, d, full) - offset[:, None]
-    holes = np.isnan(drop)
-    if holes.any():
-        mean = np.sum(np.where(holes, 0.0, drop), axis=1) / np.maximum((~holes).sum(axis=1), 1)
-        drop = np.where(holes, mean[:, None], drop)
-    level = np.where(np.isfinite(v), v, np.nanmedian(av))
-    level = np.where(level > 50.0, level, np.nanmedian(av))
-    rel = drop / level
+    z = np.concatenate([area.net, area.supplied], axis=0) if area.n_streams == 3 else area.net.copy()
+    z /= (np.sqrt(np.einsum("it,it->i", z, z) / t) + 1e-9)[:, None]
+    # without the busbar's voltage an interval is no equation at all
+    known, blind = int(ok_t.sum()), np.flatnonzero(~ok_t)
+    z[:, blind] = 0.0
+    drop = np.subtract(ref, v, out=ref)
+    np.copyto(drop, 0.0, where=~have)
+    row, at = np.divmod(np.flatnonzero(~have & ok_t), t)
+    drop[row, at] = (drop.sum(axis=1) / np.maximum(have.sum(axis=1), 1))[row]
+    offset = _ridge_with_offset(z, drop, row, at, known)
+    drop -= offset[:, None]
+    drop[:, blind] = 0.0
+    drop[:, blind] = (drop.sum(axis=1) / known)[:, None]
+    rel = np.divide(drop, np.where(v > 50.0, v, np.nanmedian(av)), out=drop)
     rel[~carried] = (
         float(np.average(rel[carried].mean(axis=1), weights=weight[carried] + 1e-9)) if carried.any() else 0.0
     )
-    return np.clip(rel, -0.25, 0.25), offset
+    return np.clip(rel, -0.25, 0.25, out=rel), offset
 
 
 def reference_voltage(area: Prepared, share: Floats) -> Floats:
@@ -121,49 +116,50 @@ def _reference_without_phases(v: Floats, av: Floats, have: Bools, three: Bools) 
     return ref
 
 
-def _ridge_with_offset(z: Floats, target: Floats, seen: Bools) -> tuple[Floats, Floats]:
+def _ridge_with_offset(z: Floats, filled: Floats, row: Ints, at: Ints, known: int) -> Floats:
     """Ridge of (N, T) targets on (m, T) un-centred standardised loads plus an offset with prior N(0, OFFSET_SD_V²).
 
     The ridge scale (prior SD of a drop caused by one standardised load [V]) maximises the marginal likelihood over all
-    targets. Missing targets are replaced by their fit once for each scale tried. Returns the (N, T) targets with the
-    missing ones by the best fit, and (N,) the offsets; only what is missing is ever fitted or summed anew.
+    targets. ``known``: intervals with any target; in the others loads and targets are 0. ``row`` (in order) and ``at``:
+    targets not measured, with a first guess in ``filled``; they are replaced there by their fit once for each scale
+    tried, in the end by the best fit. Returns (N,) the offsets. Only what is missing is ever fitted or summed anew.
     """
-    m, t = z.shape
+    m, n = z.shape[0], filled.shape[0]
     noise = 0.35**2
-    row, at = np.nonzero(~seen)
     z_missing = z[:, at].T
-    gram = z @ z.T
+    some, first = np.unique(row, return_index=True)
+    single = z.astype(np.float32)  # a load's part in a drop is known to far fewer digits
+    gram = (single @ single.T).astype(np.float64)
     one = z.sum(axis=1)
     best: tuple[float, Floats] | None = None
-    filled = target.copy()
-    rhs = np.concatenate([z @ filled.T, filled.sum(axis=1)[None]], axis=0)
+    rhs = np.concatenate([single @ filled.astype(np.float32).T, filled.sum(axis=1)[None]], axis=0)
     square = np.einsum("it,it->i", filled, filled)
     for scale in (0.03, 0.1, 0.3, 1.0):
         a = np.zeros((m + 1, m + 1))
         a[:m, :m] = gram
         a[:m, m] = a[m, :m] = one
-        a[m, m] = t
+        a[m, m] = known
         prior = np.append(np.full(m, noise / scale**2), noise / OFFSET_SD_V**2)
         a[np.diag_indices(m + 1)] += prior
         factor = linalg.cho_factor(a, lower=True)
         coef = linalg.cho_solve(factor, rhs)
         rss = np.maximum(square - np.sum(coef * rhs, axis=0), 1e-9)
         logdet = 2 * np.sum(np.log(np.diag(factor[0]))) - np.sum(np.log(prior))
-        evidence = -0.5 * float(np.sum(t * np.log(rss / t))) - 0.5 * target.shape[0] * float(logdet)
+        evidence = -0.5 * float(np.sum(known * np.log(rss / known))) - 0.5 * n * float(logdet)
         if best is not None and evidence <= best[0]:
             break
         best = (evidence, coef)
-        fit = np.einsum("hm,hm->h", z_missing, coef[:m].T[row]) + coef[m, row]
-        old = filled[row, at]
-        filled[row, at] = fit
-        change = sparse.csr_array((fit - old, (row, at)), shape=target.shape)
-        rhs[:m] += (change @ z.T).T
-        rhs[m] += np.bincount(row, weights=fit - old, minlength=target.shape[0])
-        square = square + np.bincount(row, weights=np.square(fit) - np.square(old), minlength=target.shape[0])
+        if row.size:
+            fit = np.einsum("hm,hm->h", z_missing, coef[:m].T[row]) + coef[m, row]
+            old = filled[row, at]
+            filled[row, at] = fit
+            rhs[:m, some] += np.add.reduceat(z_missing * (fit - old)[:, None], first, axis=0).T
+            rhs[m] += np.bincount(row, weights=fit - old, minlength=n)
+            square = square + np.bincount(row, weights=np.square(fit) - np.square(old), minlength=n)
     assert best is not None
     offset = best[1][m]
     filled[row, at] = np.einsum("hm,hm->h", z_missing, best[1][:m].T[row]) + offset[row]
-    return filled, np.asarray(offset)
+    return np.asarray(offset)
 
 
 def _load_model(area: Prepared, loss: Floats) -> TechnicalLossModel:

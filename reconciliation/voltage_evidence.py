@@ -138,16 +138,18 @@ def _kilowatts(model: AreaModel, energy: Floats) -> Floats:
     return energy * (3.6 / model.area.window.interval_s)
 
 
-def _regressors(field: Field, residual: Floats, hidden: Floats | None) -> Floats:
-    """(N + K, T) centred readings, with what they are thought to hide, and balances [kW]."""
+def _regressors(field: Field, residual: Floats, hidden: Floats | None, beside: Floats | None = None) -> Floats:
+    """(N + K, T) centred readings, with what they are thought to hide, and balances [kW]; (N + 2 K, T) with those
+    ``beside``."""
     net = field.model.area.net if hidden is None else field.model.area.net + hidden
-    x = np.concatenate([_kilowatts(field.model, net), _kilowatts(field.model, residual)])[:, field.used]
+    parts = [net, residual] if beside is None else [net, residual, beside]
+    x = np.concatenate([_kilowatts(field.model, part) for part in parts])[:, field.used]
     return np.asarray(x - x.mean(axis=1, keepdims=True))
 
 
-def _regress(field: Field, residual: Floats, hidden: Floats | None) -> tuple[Field, _Fit]:
+def _regress(field: Field, residual: Floats, hidden: Floats | None, beside: Floats | None = None) -> tuple[Field, _Fit]:
     """The fit, and the field with noise and holes from it."""
-    x = _regressors(field, residual, hidden)
+    x = _regressors(field, residual, hidden, beside)
     n = len(field.model.area.meters)
     precision = np.eye(x.shape[0]) / RESISTANCE_MAX**2
     gram = x @ x.T / field.noise
@@ -174,17 +176,21 @@ def _regress(field: Field, residual: Floats, hidden: Floats | None) -> tuple[Fie
     )
 
 
-def location_evidence(field: Field, residual: Floats, hidden: Floats | None = None) -> Floats:
+def location_evidence(
+    field: Field, residual: Floats, hidden: Floats | None = None, beside: Floats | None = None
+) -> Floats:
     """(N,) log evidence that what the balance misses is at each meter, against "no one alone" on its stream [nat].
 
     ``residual`` (K, T_all): the unexplained balance [Wh]; ``hidden`` (N, T_all) what suspects are already thought to
-    hide [Wh]. 0 where a meter's voltage is not known.
+    hide [Wh]; ``beside`` (K, T_all): what else is unexplained, and not asked for [Wh]. 0 where a meter's voltage is
+    not known.
     """
     model = field.model
     n, k = len(field.model.area.meters), residual.shape[0]
-    field, fit = _regress(field, residual, hidden)
-    x = _regressors(field, residual, hidden)
-    noise = fit.errors @ fit.errors.T / max(field.used.sum() - n - k, 1)
+    field, fit = _regress(field, residual, hidden, beside)
+    x = _regressors(field, residual, hidden, beside)
+    whole = residual if beside is None else residual + beside
+    noise = fit.errors @ fit.errors.T / max(field.used.sum() - x.shape[0], 1)
     noise = (1 - SHRINK) * noise + SHRINK * np.diag(np.diag(noise))
     rows, narrower = np.zeros((n, field.meters.size)), np.ones((n, field.meters.size))
     rows[field.meters], narrower[field.meters] = _patterns(field, fit)
@@ -193,18 +199,18 @@ def location_evidence(field: Field, residual: Floats, hidden: Floats | None = No
     power = np.mean(np.square(model.area.net), axis=1) * three
     for q in range(4 if k == 3 else 1):
         phase = k == 3 and q < 3
-        others = [n + p for p in range(k) if p != q] if phase else []
+        others = [*(n + p for p in range(k) if phase and p != q), *range(n + k, x.shape[0])]
         which = model.share[:, q] > 0.5 if phase else three if k == 3 else np.ones(n, bool)
         known = np.zeros(n, bool)
         known[field.meters] = True
         on = np.flatnonzero(which & known)
         if on.size == 0:
             continue
-        course = x[n + q] if phase else x[n:].sum(axis=0)
+        course = x[n + q] if phase else x[n : n + k].sum(axis=0)
         gone = [q] if phase else list(range(k))
         e = fit.errors + np.where(field.seen, fit.own[:, gone] @ x[[n + g for g in gone]], 0.0)
         h = _unexplained(field, x[[*range(n), *others]], course)
-        h_weighted = h * _trust(field, residual, model.share[:, q] if phase else model.share.sum(axis=1))
+        h_weighted = h * _trust(field, whole, model.share[:, q] if phase else model.share.sum(axis=1))
         energy = float(h @ h_weighted)
         if energy <= NOTHING * float(course @ course) or energy <= 0:
             continue
@@ -213,7 +219,7 @@ def location_evidence(field: Field, residual: Floats, hidden: Floats | None = No
         see = np.flatnonzero((which | three)[field.meters]) if phase else np.arange(field.meters.size)
         cov = noise[np.ix_(see, see)] * (clustered / energy)
         if phase and power.sum() > 0:
-            cov = cov + _unbalance(x[n:], q, power, rows[:, see], (which & known)[field.meters[see]])
+            cov = cov + _unbalance(x[n : n + k], q, power, rows[:, see], (which & known)[field.meters[see]])
         part = np.square(model.share[:, q] if phase else model.share.sum(axis=1)) if k == 3 else np.ones(n)
         wrong = part * _reading_errors(model) * field.used.sum() / energy
         errors = rows[:, see] * wrong[:, None]

@@ -127,6 +127,31 @@ class Area(BaseModel):
     loading: Loading
 
 
+class Untold(BaseModel):
+    """One thing that the data could not tell, or only roughly."""
+
+    code: str = Field(description="which input lacks", examples=["no_household_voltage"])
+    numbers: dict[str, float | None] = Field(description="how much of it; units in the names")
+
+
+class AreaReport(BaseModel):
+    """What the reconciliation last said of an area as a whole."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    window_from: date = Field(description="first local day that was looked at")
+    window_to: date
+    reported_at: datetime
+    alarm: bool = Field(description="the area stands out")
+    anomaly_score: float = Field(description="log evidence against a clean area [nat]")
+    cause: str = Field(
+        description="the most probable one: clean, meter, mapping, area_meter, unmetered; or not_computable"
+    )
+    cause_probability: dict[str, float] = Field(description="of each cause, 0..1; empty where not computable")
+    technical_loss_wh: float | None = Field(description="over the window")
+    limits: list[Untold] = Field(description="what could not be told, the gravest first; empty where nothing lacks")
+
+
 def area_of(row: dict[str, Any], coverage: views.CoverageNow) -> Area:
     """An Area from a row of `views.area_summaries` and its coverage as of now."""
     return Area(
@@ -194,6 +219,19 @@ def one_area(code: str, parts: PartsDep, connection: ReadDep) -> Area:
     if row is None:
         raise unknown("area", code)
     return area_of(row, coverage_of(parts, connection, [row])[row["area_id"]])
+
+
+@router.get("/{code}/report", summary="What the reconciliation last said of an area", responses=describe(404))
+def area_report(code: str, parts: PartsDep, connection: ReadDep) -> AreaReport:
+    """The last report on the area as a whole: its most probable cause, and what its data could not tell. Findings have
+    an endpoint of their own.
+    """
+    if views.area_summary(connection, code, today=parts.today, heard_since=parts.heard_since) is None:
+        raise unknown("area", code)
+    row = views.area_report(connection, code)
+    if row is None:
+        raise unknown("report", code)
+    return AreaReport.model_validate(row)
 
 
 @router.get(

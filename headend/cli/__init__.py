@@ -14,6 +14,7 @@ from headend.cli import (
     explain,
     export,
     models,
+    nightly,
     probe,
     quarantine,
     reconcile,
@@ -37,6 +38,7 @@ app.command()(service.run)
 app.command()(service.migrate)
 app.command("import")(service.import_)
 app.command()(settle.settle)
+app.command()(nightly.nightly)
 app.command()(rules.rules)
 app.command()(explain.explain)
 app.command()(status.status)

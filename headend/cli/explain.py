@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -33,10 +34,13 @@ def explain(
     last: Annotated[
         datetime | None, typer.Option("--to", help="Last local day; default: yesterday.", formats=["%Y-%m-%d"])
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, with every curve.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The same as `headend reconcile --json` writes it, with every curve.")
+    ] = False,
 ) -> None:
     """Explain an area's losses from its settled days: the verdict, what speaks for it, and what could not be told."""
     settings = settings_of(config)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
     from headend.domain.calendar import LocalCalendar
     from headend.domain.clock import system_clock
     from headend.settlement.explained import explain as explained
@@ -44,12 +48,13 @@ def explain(
     from headend.store.errors import StoreError
     from headend.store.pool import Store
 
+    now = system_clock()
     calendar = LocalCalendar(ZoneInfo(settings.settlement.zone), settings.settlement.interval_s)
-    end = last.date() if last is not None else calendar.day_of(system_clock()) - timedelta(days=1)
-    begin = first.date() if first is not None else end - timedelta(days=settings.settlement.window_days - 1)
-    if begin > end:
-        fail(f"the first day {begin} is after the last one {end}")
+    end = last.date() if last is not None else calendar.day_of(now) - timedelta(days=1)
     try:
+        begin = first.date() if first is not None else end - timedelta(days=settings.settlement.window_days - 1)
+        if begin > end:
+            fail(f"the first day {begin} is after the last one {end}")
         with (
             Store(settings.database.dsn, pool_max=1, prepare=settings.database.prepare) as store,
             views.reading(store) as connection,
@@ -60,55 +65,76 @@ def explain(
     except LookupError as error:
         fail(str(error.args[0]))
     except OverflowError:
-        fail(f"{begin} to {end} is beyond the calendar")
+        fail(f"{first.date() if first else ''} to {end} is beyond the calendar")
+    document = _document(found, now, calendar.zone)
     if as_json:
-        typer.echo(json.dumps(_as_json(found), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
         return
     from rich.console import Console
 
-    _show(found, Console(highlight=False))
+    _show(found, document["areas"][0], Console(highlight=False, soft_wrap=True))
 
 
-def _show(found: Explained, console: Console) -> None:
+def _document(found: Explained, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
+    """The area as the workbench writes it, and beside whom it was looked at."""
+    from importlib.metadata import version
+
+    from headend.workbench.document import Frame, document
+
+    frame = Frame(made_at=now, program=version("headend"), zone=zone)
+    made = document([found.area.window], {found.area.area: found.report}, frame)
+    return made | {"neighbours": list(found.neighbours)}
+
+
+def _show(found: Explained, area: Mapping[str, Any], console: Console) -> None:
     report, window, days = found.report, found.area.window, found.area.days
     beside = f", beside {', '.join(found.neighbours)}" if found.neighbours else ", without neighbours"
-    console.print(
-        f"[bold]{found.area.area}[/bold]  {days.first} to {days.last}: {len(days.days)} days of "
-        f"{window.interval_s // 60} min, {window.n_meters} meters{beside}"
+    _say(
+        console,
+        f"{area['area']}  {days.first} to {days.last}: {len(days.days)} days of {window.interval_s // 60} min, "
+        f"{window.n_meters} meters{beside}",
+        style="bold",
     )
-    verdict = str(report.cause).replace("_", " ")
-    console.print(
-        f"verdict: [bold]{verdict}[/bold]{' (alarm)' if report.alarm else ''}, evidence against a clean area "
-        f"{report.anomaly_score:.1f} nat"
+    _say(console, area["verdict"]["en"])
+    _say(
+        console,
+        f"{'alarm' if report.alarm else 'no alarm'}; evidence against a clean area {report.anomaly_score:.1f} nat"
+        f"{_causes(area['report']['cause_probability'])}",
     )
-    if report.reason:
-        console.print(f"not told: {report.reason}", markup=False)
-    console.print(_balance(found), markup=False)
+    _say(console, _balance(area["totals"]))
     for finding in report.findings:
         _show_finding(found, finding, console)
     if not report.findings:
-        console.print("no finding", markup=False)
+        _say(console, "no finding")
     _show_ranking(found, console)
+    _show_limits(area["report"]["limits"], console)
 
 
-def _balance(found: Explained) -> str:
+def _say(console: Console, words: str, *, style: str | None = None) -> None:
+    """As it stands: names and numbers are no markup."""
+    console.print(words, markup=False, style=style)
+
+
+def _causes(probability: Mapping[str, float]) -> str:
+    """Every cause that is not next to impossible."""
+    from headend.web import cause_texts, text
+
+    likely = sorted(((p, cause) for cause, p in probability.items() if p >= 0.005), reverse=True)
+    told = ", ".join(f"{cause_texts.of(cause).title.lower()} {text.percent(p, 0)}" for p, cause in likely)
+    return f"; {told}" if told else ""
+
+
+def _balance(totals: Mapping[str, Any]) -> str:
     """The window's sums over the intervals in which everything was measured."""
-    import numpy as np
+    from headend.web import text
 
-    window = found.area.window
-    supplied = window.area_import_wh - np.nan_to_num(window.area_export_wh)
-    delivered = (window.household_import_wh - np.nan_to_num(window.household_export_wh)).sum(axis=0)
-    whole = np.isfinite(supplied) & np.isfinite(delivered)
-    if not whole.any():
+    if totals["supplied_wh"] is None:
         return "balance: no interval in which the area meter and all households were measured"
-    into, out = float(supplied[whole].sum()), float(delivered[whole].sum())
-    technical = float(found.report.technical_interval_wh[whole].sum())
-    loss = into - out
-    share = f" ({loss / into:.2%})" if into > 0 else ""
     return (
-        f"balance over {whole.mean():.0%} of the intervals: supplied {into / 1000:,.1f} kWh, delivered "
-        f"{out / 1000:,.1f}, loss {loss / 1000:,.1f}{share}, of it technical {technical / 1000:,.1f}, unexplained "
-        f"{(loss - technical) / 1000:,.1f}"
+        f"balance over {text.share(totals['complete_share'])} of the intervals: supplied "
+        f"{text.kwh(totals['supplied_wh'])} kWh, delivered {text.kwh(totals['delivered_wh'])}, loss "
+        f"{text.kwh(totals['loss_wh'])} ({text.percent(totals['loss_rate'])}), of it technical "
+        f"{text.kwh(totals['technical_wh'])}, unexplained {text.kwh(totals['unexplained_wh'])}"
     )
 
 
@@ -122,74 +148,44 @@ def _show_finding(found: Explained, finding: Finding, console: Console) -> None:
     if finding.onset_interval is not None:
         onset = from_us(int(found.area.days.grid_us[finding.onset_interval]))
         since = f", since {onset.astimezone(found.area.days.calendar.zone):%Y-%m-%d %H:%M}"
-    belongs = f", belongs to {finding.correct_area}" if finding.correct_area else ""
-    console.print(
-        f"\n[bold]{words.title}[/bold] {words.chinese}: {where}{belongs}; confidence {finding.confidence:.0%}, "
-        f"{finding.energy_wh / 1000:,.1f} kWh ({finding.energy_low_wh / 1000:,.1f} to "
-        f"{finding.energy_high_wh / 1000:,.1f}){since}"
+    belongs = ""
+    if str(finding.kind) == "wrong_area":
+        belongs = f", belongs to {finding.correct_area}" if finding.correct_area else ", not from here"
+    console.print()
+    _say(console, f"{words.title} {words.chinese}", style="bold")
+    _say(
+        console,
+        f"  {where}{belongs}; confidence {finding.confidence:.0%}, {finding.energy_wh / 1000:,.1f} kWh "
+        f"({finding.energy_low_wh / 1000:,.1f} to {finding.energy_high_wh / 1000:,.1f}){since}",
     )
-    console.print(f"  {words.claim} {words.evidence}", markup=False)
+    _say(console, f"  {words.claim} {words.evidence}")
     told = ", ".join(f"{name} {value:.4g}" for name, value in finding.evidence.numbers.items())
     if told:
-        console.print(f"  numbers: {told}", markup=False)
+        _say(console, f"  numbers: {told}")
     others = ", ".join(f"{name} {share:.0%}" for name, share in finding.evidence.alternatives.items())
     if others:
-        console.print(f"  other explanations: {others}", markup=False)
+        _say(console, f"  other explanations: {others}")
     for check in words.checks:
-        console.print(f"  · {check}", markup=False)
+        _say(console, f"  · {check.english}")
 
 
 def _show_ranking(found: Explained, console: Console) -> None:
     ranked = sorted(found.report.suspicion.items(), key=lambda one: (-one[1], one[0]))[:_RANKED]
     if not ranked or not found.report.alarm:
         return
-    console.print("\nevidence against each meter's reading [nat], the most suspicious first:", markup=False)
+    _say(console, "\nevidence against each meter's reading [nat], the most suspicious first:")
     for name, nats in ranked:
         mark = " accused" if name in found.report.accused else ""
-        console.print(f"  {nats:10.1f}  {name}{mark}", markup=False)
+        _say(console, f"  {nats:10.1f}  {name}{mark}")
 
 
-def _as_json(found: Explained) -> dict[str, Any]:
-    from headend.settlement.reports import finite
+def _show_limits(limits: list[Mapping[str, Any]], console: Console) -> None:
+    from headend.web import limit_words
 
-    report = found.report
-    return {
-        "area": found.area.area,
-        "from": str(found.area.days.first),
-        "to": str(found.area.days.last),
-        "neighbours": list(found.neighbours),
-        "cause": str(report.cause),
-        "alarm": bool(report.alarm),
-        "anomaly_score": finite(report.anomaly_score),
-        "reason": report.reason,
-        "technical_loss_wh": finite(report.technical_loss_wh),
-        "accused": list(report.accused),
-        "misplaced": [{"meter": meter, "correct_area": area} for meter, area in report.misplaced],
-        "suspicion": {name: finite(nats) for name, nats in report.suspicion.items()},
-        "findings": [_finding_json(finding) for finding in report.findings],
-    }
-
-
-def _finding_json(finding: Finding) -> dict[str, Any]:
-    from headend.settlement.reports import finite
-
-    def numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-        return {name: finite(value) for name, value in values.items()}
-
-    return {
-        "kind": str(finding.kind),
-        "meter": finding.meter,
-        "correct_area": finding.correct_area,
-        "confidence": finite(finding.confidence),
-        "energy_wh": finite(finding.energy_wh),
-        "energy_low_wh": finite(finding.energy_low_wh),
-        "energy_high_wh": finite(finding.energy_high_wh),
-        "onset_interval": finding.onset_interval,
-        "numbers": numbers(finding.evidence.numbers),
-        "alternatives": numbers(finding.evidence.alternatives),
-        "resolution": finding.evidence.resolution,
-        "series": [
-            {"name": s.name, "unit": s.unit, "values": [finite(float(v)) for v in s.values]}
-            for s in finding.evidence.series
-        ],
-    }
+    if not limits:
+        _say(console, "\nnothing was left open by the data")
+        return
+    _say(console, "\nwhat could not be told, the gravest first:")
+    for limit in limits:
+        said = limit_words.of(limit)
+        _say(console, f"  · {said.english} {said.chinese}")

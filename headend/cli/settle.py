@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
 
 from headend.cli.common import Config, fail, settings_of
+from headend.cli.spreading import INTERRUPTED, Workers, check_where, on_cluster, over_cluster, stopped_by_signal
 
 if TYPE_CHECKING:
     from headend.cli.differences import Listing
@@ -25,27 +25,14 @@ if TYPE_CHECKING:
     from headend.settlement.settler import Outcome
     from headend.store.pool import Store
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
-
 
 def settle(  # noqa: PLR0917 the command line's own order
     config: Config = None,
     first: Annotated[datetime, typer.Option("--from", help="First local day.", formats=["%Y-%m-%d"])] = ...,  # type: ignore[assignment]
     last: Annotated[datetime, typer.Option("--to", help="Last local day.", formats=["%Y-%m-%d"])] = ...,  # type: ignore[assignment]
     area: Annotated[list[str] | None, typer.Option(help="One area's code, or several; all where absent.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes on this host; as many as processors where absent.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Scheduler of a Dask cluster to spread areas over (needs the extra `scale`). Each of its workers "
-            "opens the database that its own settings name: HEADEND_… variables, or a file named by HEADEND_CONFIG. A "
-            "tls:// address takes certificates from Dask's own configuration.",
-        ),
-    ] = None,
+    workers: Workers = None,
+    cluster: Annotated[str | None, on_cluster("areas")] = None,
     known_at: Annotated[
         str | None,
         typer.Option(
@@ -73,8 +60,7 @@ def settle(  # noqa: PLR0917 the command line's own order
     from headend.store.pool import Store
 
     _check_days(settings, first.date(), last.date())
-    if cluster is not None and workers is not None:
-        fail("--workers are processes on this host: with --cluster there are none")
+    check_where(workers, cluster)
     if known_at is not None:
         if cluster is not None or workers is not None:
             fail("--as-known-at compares in this process: without --workers and --cluster")
@@ -92,7 +78,7 @@ def settle(  # noqa: PLR0917 the command line's own order
         ):
             areas = mass.wanted_areas(store, area or [], first.date(), last.date(), listed=True)
             with (
-                _stopped_by_signal() as stop,
+                stopped_by_signal() as stop,
                 _progress(areas) as shown,
                 _spread(settings, store, areas, workers, cluster, stop=stop, shown=shown) as spread,
             ):
@@ -142,50 +128,18 @@ def _spread(
 
     rules = Rules.of(settings.settlement, settings.validation)
     if cluster is not None:
-        with _cluster(cluster, store, rules, stop) as spread:
+        with over_cluster(cluster, store, mass.Settling(rules), stop) as spread:
             yield spread
         return
     count = min(workers or os.cpu_count() or 1, sum(1 for _ in mass.pieces_of(areas)))
     if count > 1:
         yield Processes(
-            count=count, database=settings.database, rules=rules, clock=system_clock, stop=stop
+            count=count, database=settings.database, work=mass.Settling(rules), clock=system_clock, stop=stop
         ).spread  # fmt: skip
         return
     worker = mass.Worker(store=store, rules=rules, clock=system_clock, passed=shown.passed, stop=stop.is_set)
     shown.by_pass = True
     yield worker.spread
-
-
-@contextmanager
-def _cluster(address: str, store: Store, rules: Any, stop: threading.Event) -> Iterator[Spread]:
-    try:
-        from headend.settlement.cluster import ClusterError, connected
-    except ModuleNotFoundError as missing:
-        if missing.name not in {"distributed", "dask"}:
-            raise
-        fail("--cluster needs Dask distributed: pip install 'headend[scale]'")
-    try:
-        with connected(address, store, rules, stop) as found:
-            yield found.spread
-    except ClusterError as error:
-        fail(str(error))
-
-
-@contextmanager
-def _stopped_by_signal() -> Iterator[threading.Event]:
-    """Set by the first Ctrl-C or SIGTERM; the second one ends at once, and what is in hand is rolled back."""
-    stop = threading.Event()
-
-    def heed(number: int, _: Any) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    before: dict[int, Any] = {number: signal.signal(number, heed) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Shown:

@@ -16,7 +16,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from headend.settings.errors import SettingsError
 from headend.settings.field import Clock, Commands, Poll
-from headend.settings.sections import Billing, Database, Events, Ingest, Log, Metrics, Mqtt, Settlement, Web
+from headend.settings.sections import Billing, Database, Events, Findings, Ingest, Log, Metrics, Mqtt, Settlement, Web
 from headend.settings.upkeep import Objectives, Quarantine, Storage, Upkeep
 from headend.settings.validation import Validation
 
@@ -26,6 +26,7 @@ __all__ = [
     "Commands",
     "Database",
     "Events",
+    "Findings",
     "Ingest",
     "Log",
     "Metrics",
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     settlement: Settlement = Settlement()
     validation: Validation = Validation()
     billing: Billing = Billing()
+    findings: Findings = Findings()
     upkeep: Upkeep = Upkeep()
     storage: Storage = Storage()
     quarantine: Quarantine = Quarantine()

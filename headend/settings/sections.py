@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from headend.settings.errors import SettingsError
 
@@ -19,6 +19,19 @@ def _known_zone(name: str) -> str:
     except (KeyError, ValueError, OSError) as unknown:
         raise ValueError(f"{name!r} is no time zone of the IANA database, such as Asia/Shanghai") from unknown
     return name
+
+
+def _time_of_day(value: object) -> object:
+    """Raises ValueError for a bare number, which would be taken for seconds since midnight."""
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().replace(".", "").isdecimal()):
+        raise ValueError(f"{value} is a bare number; wanted a time of day such as 02:30")
+    return value
+
+
+def _without_offset(at: time) -> time:
+    if at.tzinfo is not None:
+        raise ValueError(f"{at} has an offset; wanted a time of day in `zone`, such as 02:30")
+    return at
 
 
 def _stable_client_id(name: str) -> str:
@@ -239,6 +252,17 @@ class Settlement(Section):
     )
     grace_days: int = Field(3, ge=0, le=60, description="an incomplete day becomes final after so many days")
     window_days: int = Field(28, ge=3, le=400, description="days that the reconciliation looks at")
+    reconcile_at: Annotated[time, BeforeValidator(_time_of_day), AfterValidator(_without_offset)] | None = Field(
+        None,
+        description="local time of day from which a station is explained, once a day; unset: as soon as it is settled",
+    )
+    wrong_area_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of meters expected to be listed on the wrong area: several per cent while a rollout's "
+        "records are young; unset: the engine's own",
+    )
     silent_concentrator_s: int = Field(
         3600, ge=1, description="a concentrator silent for so long no longer holds its area's history open"
     )
@@ -280,6 +304,35 @@ class Billing(Section):
         if self.secret_file is None:
             raise SettingsError("billing.secret and billing.secret_file are both unset")
         return _bytes_of_file("billing.secret_file", self.secret_file)
+
+
+Price = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class CategoryPrices(Section):
+    """Prices of categories of usage points that differ."""
+
+    residential: Price | None = None
+    production: Price | None = None
+    commercial: Price | None = None
+    irrigation: Price | None = None
+    public_lighting: Price | None = None
+    temporary: Price | None = None
+
+
+class Findings(Section):
+    """What the energy of a finding is worth."""
+
+    price_per_kwh: Price | None = Field(None, description="money at stake: energy times this; unset: energy only")
+    category_price_per_kwh: CategoryPrices = Field(
+        CategoryPrices(), description="another price for a category of usage points"
+    )
+    currency: str = Field("CNY", min_length=1, max_length=8)
+
+    def price_of(self, category: str | None) -> float | None:
+        """The price [currency/kWh] for a category of usage points, or for an area as a whole; None: not known."""
+        own: float | None = self.category_price_per_kwh.model_dump().get(category or "")
+        return self.price_per_kwh if own is None else own
 
 
 class Web(Section):

@@ -1,7 +1,7 @@
-"""Pieces of a mass settlement spread over a Dask cluster: area ids out, counts back; workers read and write the store.
+"""Pieces of work spread over a Dask cluster: ids out, counts back; workers read and write the store.
 
 The rule it keeps: no secret travels. Each worker opens the store that its own configuration names (HEADEND_… variables,
-HEADEND_CONFIG a TOML file), and proves before it settles anything that it is the asker's database, and that it runs the
+HEADEND_CONFIG a TOML file), and proves before it does anything that it is the asker's database, and that it runs the
 asker's program. The only file that imports distributed.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic
 from uuid import uuid4
 
 import distributed
@@ -29,9 +29,8 @@ from distributed.scheduler import KilledWorker
 from headend.domain.clock import system_clock
 from headend.log import get_logger
 from headend.settings import SettingsError, load_settings
-from headend.settlement.mass import Piece, Tally, Worker
 from headend.settlement.program import program_digest
-from headend.settlement.rules import Rules
+from headend.settlement.work import Piece, Place, Result, Work
 from headend.store import locks
 from headend.store.pool import Store
 
@@ -54,17 +53,19 @@ class ClusterError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Order(Generic[Piece, Result]):
     """What a worker has to know besides the piece; no secret in it."""
 
     number: str
-    """Of this settlement: under it the asker holds a lock in the database, and may have it stopped."""
-    rules: Rules
+    """Of this request: under it the asker holds a lock in the database, and may have it stopped."""
+    work: Work[Piece, Result]
     program: str
 
 
 @contextmanager
-def connected(address: str, store: Store, rules: Rules, stop: threading.Event) -> Iterator[Cluster]:
+def connected(
+    address: str, store: Store, work: Work[Piece, Result], stop: threading.Event
+) -> Iterator[Cluster[Piece, Result]]:
     """A cluster to spread pieces over. `tls://` addresses take certificates from Dask's own configuration.
 
     Raises ClusterError when the scheduler does not answer or has no workers.
@@ -75,7 +76,7 @@ def connected(address: str, store: Store, rules: Rules, stop: threading.Event) -
             warnings.simplefilter("always", distributed.versions.VersionMismatchWarning)
             try:
                 _check_address(address)
-                client = Client(address, timeout=_CONNECT_S, set_as_default=False, name="headend-settle")
+                client = Client(address, timeout=_CONNECT_S, set_as_default=False, name=f"headend-{work.name}")
                 stack.callback(client.close)
                 client.wait_for_workers(1, timeout=_WORKERS_S)
             except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
@@ -84,9 +85,9 @@ def connected(address: str, store: Store, rules: Rules, stop: threading.Event) -
                 ) from error
         for mismatch in mismatches:
             _log.warning("the cluster has other versions", detail=str(mismatch.message))
-        if not stack.enter_context(locks.alone(store, _lock_of(number))):
+        if not stack.enter_context(locks.alone(store, _lock_of(work, number))):
             raise ClusterError("the database did not take a lock that nobody else can have")
-        yield Cluster(client, Order(number, rules, program_digest()), stop)
+        yield Cluster(client, Order(number, work, program_digest()), stop)
 
 
 def _check_address(address: str) -> None:
@@ -113,16 +114,16 @@ async def _answers(address: str, arguments: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(Generic[Piece, Result]):
     """A connected one."""
 
     client: Client
-    order: Order
+    order: Order[Piece, Result]
     stop: threading.Event
-    """Once set, no piece is begun any more, and what is in hand ends with its pass."""
+    """Once set, no piece is begun any more, and what is in hand ends as soon as it can be kept."""
 
-    def spread(self, pieces: Iterable[Piece]) -> Iterator[Tally]:
-        """The tally of each piece as it comes. Raises ClusterError.
+    def spread(self, pieces: Iterable[Piece]) -> Iterator[Result]:
+        """The result of each piece as it comes. Raises ClusterError.
 
         A killed worker's pieces are done again by another one: the scheduler sees to that, and hands them out anew
         here once it has given them up.
@@ -130,8 +131,8 @@ class Cluster:
         todo = iter(pieces)
         again: list[Piece] = []
         lost: dict[Piece, int] = {}
-        running: dict[Future[Tally], Piece] = {}
-        stopping = Event(_stop_of(self.order.number), client=self.client)
+        running: dict[Future[Result], Piece] = {}
+        stopping = Event(_stop_of(self.order), client=self.client)
         try:
             while True:
                 room = 0 if self.stop.is_set() else self._threads() * _IN_HAND - len(running)
@@ -142,14 +143,12 @@ class Cluster:
                     running[self._submit(piece)] = piece
                 if not running:
                     if self.stop.is_set():
-                        yield Tally(stopped=True)
+                        yield self.order.work.stopped()
                     return
                 if self.stop.is_set():
                     stopping.set()
                 for future in self._done(running):
-                    tally = self._result(future, running.pop(future), again, lost)
-                    if tally is not None:
-                        yield tally
+                    yield from self._result(future, running.pop(future), again, lost)
         finally:
             if running:
                 self.client.cancel(list(running))
@@ -167,42 +166,43 @@ class Cluster:
                 ) from error
         return max(found, 1)
 
-    def _submit(self, piece: Piece) -> Future[Tally]:
-        key = f"headend-settle-{uuid4().hex}"
-        return self.client.submit(settle_piece, self.order, piece, key=key, pure=False)
+    def _submit(self, piece: Piece) -> Future[Result]:
+        key = f"headend-{self.order.work.name}-{uuid4().hex}"
+        return self.client.submit(do_piece, self.order, piece, key=key, pure=False)
 
-    def _done(self, running: Mapping[Future[Tally], Piece]) -> list[Future[Tally]]:
+    def _done(self, running: Mapping[Future[Result], Piece]) -> list[Future[Result]]:
         with self.client.as_current():
             try:
                 return list(distributed.wait(list(running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done)
             except TimeoutError:
                 return []
 
-    def _result(self, future: Future[Tally], piece: Piece, again: list[Piece], lost: dict[Piece, int]) -> Tally | None:
-        """The tally; None where the piece has to be done again. Raises ClusterError, or what a worker raised."""
+    def _result(
+        self, future: Future[Result], piece: Piece, again: list[Piece], lost: dict[Piece, int]
+    ) -> Iterator[Result]:
+        """The result; nothing where the piece has to be done again. Raises ClusterError, or what a worker raised."""
         error = future.exception()
         if error is None:
-            tally: Tally = future.result()
-            return tally
+            yield future.result()
+            return
         if future.cancelled():
             raise ClusterError(f"the cluster has forgotten what it was asked for: {error}") from error
         if not isinstance(error, KilledWorker):
             raise error
         lost[piece] = lost.get(piece, 0) + 1
         if lost[piece] < _MOST_LOSSES:
-            _log.warning("workers died, their areas are handed out again", areas=len(piece), error=str(error))
+            _log.warning("workers died, what they had is handed out again", work=self.order.work.name, error=str(error))
             again.append(piece)
-            return None
-        return Tally(failed={area.code: f"workers died of it: {error}" for area in piece})
+            return
+        yield self.order.work.lost(piece, f"workers died of it: {error}")
 
 
-def settle_piece(order: Order, piece: Piece) -> Tally:
+def do_piece(order: Order[Piece, Result], piece: Piece) -> Result:
     """What a worker does. Raises ClusterError where it is not fit for it, StoreUnavailable where the store stays
     away.
     """
-    return Worker(
-        store=_opened.store_for(order), rules=order.rules, clock=system_clock, stop=_stop_asked(order.number)
-    ).settle(piece)
+    place = Place(store=_opened.store_for(order), clock=system_clock, stop=_stop_asked(order))
+    return order.work.do(piece, place)
 
 
 class _Opened:
@@ -213,7 +213,7 @@ class _Opened:
         self._store: Store | None = None
         self._checked: str | None = None
 
-    def store_for(self, order: Order) -> Store:
+    def store_for(self, order: Order[Any, Any]) -> Store:
         """Opened once, checked for every order."""
         with self._guard:
             if self._store is None:
@@ -238,23 +238,23 @@ def _open() -> Store:
     return Store(database.dsn, pool_max=database.pool_max, prepare=database.prepare).open()
 
 
-def _check(store: Store, order: Order) -> None:
+def _check(store: Store, order: Order[Any, Any]) -> None:
     if program_digest() != order.program:
         raise ClusterError("a worker runs another version of this program than the one that asks")
     with store.transaction() as connection:
-        if not locks.held(connection, _lock_of(order.number)):
+        if not locks.held(connection, _lock_of(order.work, order.number)):
             raise ClusterError("a worker's settings name another database than the one that asks")
 
 
-def _stop_asked(number: str) -> Any:
+def _stop_asked(order: Order[Any, Any]) -> Any:
     """Whether the asker wants an end, as far as it can be asked."""
-    event = Event(_stop_of(number))
+    event = Event(_stop_of(order))
     return event.is_set
 
 
-def _lock_of(number: str) -> str:
-    return f"settle {number}"
+def _lock_of(work: Work[Any, Any], number: str) -> str:
+    return f"{work.name} {number}"
 
 
-def _stop_of(number: str) -> str:
-    return f"headend-settle-stop-{number}"
+def _stop_of(order: Order[Any, Any]) -> str:
+    return f"headend-{order.work.name}-stop-{order.number}"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+import reconciliation
 from headend.settings import Settings
-from headend.settlement.grid import DayRange
-from headend.settlement.learning import learnt_priors
-from headend.settlement.reconcile import Engine
+from headend.settlement.engine import Engine, ask
 from headend.settlement.rules import Rules
-from headend.settlement.windows import SettledWindow, load_window
+from headend.settlement.stations import given
+from headend.settlement.windows import SettledWindow
 from headend.store import balances
 from headend.store.pool import Connection
-from reconciliation import AreaReport, analyse
+from reconciliation import AreaReport
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +27,7 @@ class Explained:
 
 
 def explain(
-    connection: Connection, settings: Settings, code: str, first: date, last: date, *, engine: Engine = analyse
+    connection: Connection, settings: Settings, code: str, first: date, last: date, *, engine: Engine = reconciliation
 ) -> Explained:
     """Explain an area over local days `first` to `last`, which are settled.
 
@@ -41,8 +41,10 @@ def explain(
         raise LookupError(f"{code}: no day from {first} to {last} is settled")
     rules = Rules.of(settings.settlement, settings.validation)
     station = [area for area in settled if area["station_id"] == own]
-    days = DayRange(rules.calendar, min(a["first_day"] for a in station), max(a["last_day"] for a in station))
-    windows = {a["code"]: load_window(connection, a["area_id"], a["code"], days, rules) for a in station}
-    priors = learnt_priors(connection, rules.calendar.bounds(last)[1])
-    reports = engine([w.window for w in windows.values()], priors=priors)
-    return Explained(windows.pop(code), tuple(windows), reports[code])
+    read = given(connection, station, rules, rules.calendar.bounds(last)[1])
+    answer = ask(
+        engine, [w.window for w in read.windows], areas=[code], priors=read.priors,
+        wrong_area_rate=settings.settlement.wrong_area_rate,
+    )  # fmt: skip
+    windows = {w.area: w for w in read.windows}
+    return Explained(windows.pop(code), tuple(windows), answer.reports[code])

@@ -22,6 +22,7 @@ from headend.settlement.grid import stretches
 from headend.settlement.rewritten import Rewriting
 from headend.settlement.rules import Rules
 from headend.settlement.settler import DAYS_A_PASS, Outcome, settle_area
+from headend.settlement.work import Place
 from headend.store import balances, dirty
 from headend.store.errors import StoreConflict, StoreUnavailable
 from headend.store.pool import Connection, Store
@@ -183,6 +184,27 @@ class Worker:
         differences: Sequence[Difference] = () if listed is None else listed.differences(wanted.code)
         dirty.clear(connection, area_id, marks)
         return outcome, differences
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """Settling pieces by the same rules wherever they are done: the work that is spread."""
+
+    rules: Rules
+    name: str = "settle"
+    connections: int = 1
+
+    def do(self, piece: Piece, place: Place) -> Tally:
+        """Settle a piece. Raises StoreUnavailable."""
+        return Worker(store=place.store, rules=self.rules, clock=place.clock, stop=place.stop).settle(piece)
+
+    def lost(self, piece: Piece, why: str) -> Tally:
+        """None of its areas is settled for certain."""
+        return Tally(failed={area.code: why for area in piece})
+
+    def stopped(self) -> Tally:
+        """Not all was done."""
+        return Tally(stopped=True)
 
 
 Spread = Callable[[Iterable[Piece]], Iterator[Tally]]

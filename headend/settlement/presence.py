@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 _Type = TypeVar("_Type", bound=np.generic)
+_SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,20 @@ class Presence:
         after = np.searchsorted(grid, edges)
         mask = np.ones(len(grid) - 1, dtype=np.bool_)
         mask[after[grid[after] != edges] - 1] = False
+        return mask
+
+    @cached_property
+    def steady(self) -> Bools:
+        """(P, T) False where a membership or an installation of the point begins or ends in the interval, or at one of
+        its ends, after the stretch began and before it ends.
+        """
+        grid = self.days.grid_us
+        mask = np.ones((len(self.points), len(grid) - 1), dtype=np.bool_)
+        for held in (self.columns.members, self.installed):
+            for edges in (held.from_us, held.to_us):
+                inside = (edges > grid[0]) & (edges < grid[-1])
+                for side in _SIDES:
+                    mask[held.point[inside], np.searchsorted(grid, edges[inside], side=side) - 1] = False
         return mask
 
     @cached_property

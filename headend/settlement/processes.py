@@ -1,4 +1,4 @@
-"""Pieces of a mass settlement shared among processes of this host; what a killed one had is done again by another."""
+"""Pieces of work shared among processes of this host; what a killed one had is done again by another."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
-from typing import Final
+from typing import Any, Final, Generic
 
+from headend import allocator
 from headend.domain.clock import Clock
 from headend.log import configure_logging, get_logger
 from headend.settings import Database
-from headend.settlement.mass import Piece, Tally, Worker
-from headend.settlement.rules import Rules
+from headend.settlement.work import Piece, Place, Result, Work
 from headend.store.pool import Store
 
 _log = get_logger(__name__)
 
 _LOOK_S: Final = 0.2
 _IN_HAND: Final = 2
-"""Pieces handed out per process: one that it settles, and one that waits, so that none is idle."""
+"""Pieces handed out per process: one that it does, and one that waits, so that none is idle."""
 _MOST_LOSSES: Final = 3
 """A piece whose process died so often is given up."""
 
-_worker: Worker | None = None
-"""Of this process, where it is one of those; an executor offers no other place for what a process keeps."""
+_begun: tuple[Work[Any, Any], Place] | None = None
+"""What this process does and where, if it is one of those; an executor offers no other place for what it keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Processes:
+class Processes(Generic[Piece, Result]):
     """So many processes on this host."""
 
     count: int
     database: Database
-    rules: Rules
+    work: Work[Piece, Result]
     clock: Clock
     stop: threading.Event
-    """Once set, no piece is begun any more, and what is in hand ends with its pass."""
+    """Once set, no piece is begun any more, and what is in hand ends as soon as it can be kept."""
 
-    def spread(self, pieces: Iterable[Piece]) -> Iterator[Tally]:
-        """The tally of each piece as it comes. Raises StoreUnavailable where the store stays away."""
+    def spread(self, pieces: Iterable[Piece]) -> Iterator[Result]:
+        """The result of each piece as it comes. Raises StoreUnavailable where the store stays away."""
         todo = iter(pieces)
         lost: dict[Piece, int] = {}
         again: list[Piece] = []
@@ -55,19 +55,18 @@ class Processes:
             except BrokenProcessPool:
                 for piece in [piece for piece in again if lost.get(piece, 0) >= _MOST_LOSSES]:
                     again.remove(piece)
-                    reason = f"the process that settled it died {_MOST_LOSSES} times"
-                    yield Tally(failed={area.code: reason for area in piece})
-                _log.warning("a settling process died, its areas are settled again", pieces=len(again))
+                    yield self.work.lost(piece, f"the process that had it died {_MOST_LOSSES} times")
+                _log.warning("a process died, what it had is done again", work=self.work.name, pieces=len(again))
                 continue
             return
 
-    def _with_a_pool(self, todo: Iterator[Piece], again: list[Piece], lost: dict[Piece, int]) -> Iterator[Tally]:
+    def _with_a_pool(self, todo: Iterator[Piece], again: list[Piece], lost: dict[Piece, int]) -> Iterator[Result]:
         """Until all is done, or a process dies: then what was handed out stands in `again`."""
         context = multiprocessing.get_context("spawn")
         told = context.Event()
-        running: dict[Future[Tally], Piece] = {}
+        running: dict[Future[Result], Piece] = {}
         pool = ProcessPoolExecutor(
-            self.count, context, _begin, (self.database.dsn, self.database.prepare, self.rules, self.clock, told)
+            self.count, context, _begin, (self.database.dsn, self.database.prepare, self.work, self.clock, told)
         )
         try:
             while True:
@@ -76,17 +75,17 @@ class Processes:
                     if piece is None:
                         break
                     again.append(piece)  # until the pool has it: one that is broken takes none
-                    running[pool.submit(_settle, piece)] = again.pop()
+                    running[pool.submit(_do, piece)] = again.pop()
                 if not running:
                     if self.stop.is_set():
-                        yield Tally(stopped=True)
+                        yield self.work.stopped()
                     return
                 if self.stop.is_set() and not told.is_set():
                     told.set()
                 for future in wait(running, _LOOK_S, FIRST_COMPLETED).done:
-                    tally = future.result()
+                    result = future.result()
                     running.pop(future)
-                    yield tally
+                    yield result
         except BrokenProcessPool:
             for piece in running.values():
                 lost[piece] = lost.get(piece, 0) + 1
@@ -97,16 +96,17 @@ class Processes:
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(dsn: str, prepare: bool, rules: Rules, clock: Clock, told: Event) -> None:
+def _begin(dsn: str, prepare: bool, work: Work[Any, Any], clock: Clock, told: Event) -> None:
     """What a process does before its first piece. Ctrl-C is its parent's to heed."""
-    global _worker  # noqa: PLW0603 see above
+    global _begun  # noqa: PLW0603 see above
     threading.Thread(target=_end_with_the_parent, name="parent-watch", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging("warning", "console")
     gc.collect()
     gc.freeze()  # what is there by now stays, and need not be looked through for garbage after every few passes
-    store = Store(dsn, pool_max=1, prepare=prepare).open()
-    _worker = Worker(store=store, rules=rules, clock=clock, stop=told.is_set)
+    allocator.keep()
+    store = Store(dsn, pool_max=work.connections, prepare=prepare).open()
+    _begun = work, Place(store=store, clock=clock, stop=told.is_set)
 
 
 def _end_with_the_parent() -> None:
@@ -116,6 +116,7 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
 
-def _settle(piece: Piece) -> Tally:
-    assert _worker is not None, "_begin ran first"
-    return _worker.settle(piece)
+def _do(piece: Any) -> Any:
+    assert _begun is not None, "_begin ran first"
+    work, place = _begun
+    return work.do(piece, place)

@@ -13,6 +13,7 @@ import numpy as np
 
 from headend.domain.calendar import from_us
 from headend.settlement.data_quality import DataFinding
+from headend.settlement.evidence_rows import evidence_json
 from headend.settlement.rules import Rules
 from headend.settlement.windows import SettledWindow
 from reconciliation import AreaReport, Cause, Finding, Priors
@@ -37,6 +38,11 @@ def report_row(
         "reason": report.reason,
         "marker": marker,
         "priors": {kind.value: round(odds, 4) for kind, odds in priors.log_odds.items()},
+        "limits": [
+            {"code": limit.code.value, "numbers": {name: finite(value) for name, value in limit.numbers.items()}}
+            for limit in report.limits
+        ],
+        "cause_probability": {cause.value: round(float(p), 6) for cause, p in report.cause_probability.items()},
         "now": now,
     }
 
@@ -108,7 +114,6 @@ def finding_row(settled: SettledWindow, found: Finding, now: datetime) -> dict[s
         raise ValueError(f"{settled.area}: {found.kind} of {found.meter} has no finite energy or confidence")
     if found.meter is not None and found.meter not in settled.meter_ids:
         raise ValueError(f"{settled.area}: {found.kind} names {found.meter!r}, which is no meter of the window")
-    evidence = found.evidence
     return _row(settled, now, found.onset_interval) | {
         "meter_id": None if found.meter is None else settled.meter_ids[found.meter],
         "kind": str(found.kind),
@@ -117,16 +122,7 @@ def finding_row(settled: SettledWindow, found: Finding, now: datetime) -> dict[s
         "energy_wh": numbers[1],
         "energy_low_wh": numbers[2],
         "energy_high_wh": numbers[3],
-        "evidence": _frame(settled)
-        | {
-            "resolution": evidence.resolution,
-            "series": [
-                {"name": s.name, "unit": s.unit, "values": [finite(float(v)) for v in s.values]}
-                for s in evidence.series
-            ],
-            "numbers": {name: finite(float(value)) for name, value in evidence.numbers.items()},
-            "alternatives": {name: finite(float(value)) for name, value in evidence.alternatives.items()},
-        },
+        "evidence": _frame(settled) | evidence_json(found.evidence),
     }
 
 

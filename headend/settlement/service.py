@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
+import reconciliation
 from headend.domain.clock import Clock
 from headend.domain.processes import Fact
 from headend.log import get_logger
 from headend.metrics import SETTLE_FAILURES, SETTLE_SECONDS, SETTLED_DAYS, STORE_ERRORS
 from headend.settings import Settings
-from headend.settlement.reconcile import Engine, Reconciler
+from headend.settlement.engine import Engine
+from headend.settlement.reconcile import Reconciler
 from headend.settlement.rules import Rules
 from headend.settlement.settler import DAYS_A_PASS, Outcome, settle_marked
 from headend.settlement.turns import Age, PutAside, Turns
@@ -26,7 +28,6 @@ from headend.store import balances, dirty
 from headend.store.balances import Watermark
 from headend.store.errors import StoreConflict, StoreUnavailable
 from headend.store.pool import Store
-from reconciliation import analyse
 
 _log = get_logger(__name__)
 
@@ -45,7 +46,7 @@ _RUNNING: Final = timedelta(days=1)
 class SettlementService:
     """Settles what is dirty, in passes of one area and up to 31 days each; several services share the areas."""
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock, *, engine: Engine = analyse) -> None:
+    def __init__(self, store: Store, settings: Settings, clock: Clock, *, engine: Engine = reconciliation) -> None:
         self._store = store
         self._settings = settings.settlement
         self._clock = clock

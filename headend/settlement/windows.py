@@ -1,5 +1,5 @@
-"""The window that the reconciliation looks at, built from settled days: only what rests on registers enters,
-estimates do not.
+"""The window that the reconciliation looks at, built from settled days: only what rests on registers enters;
+estimates do not, but what they sum to across a gap does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import from_us
+from headend.settlement.gaps import gap_energy
 from headend.settlement.grid import DayRange
 from headend.settlement.phases import area_phases
 from headend.settlement.presence import Presence
@@ -61,17 +62,18 @@ def load_window(connection: Connection, area_id: int, area: str, days: DayRange,
     presence = Presence(points, days)
     mask = presence.counted
     is_area = np.array([p.kind == "area" for p in points], dtype=np.bool_)
-    chosen = np.flatnonzero(~is_area & mask.any(axis=1))
+    chosen, of_area = np.flatnonzero(~is_area & mask.any(axis=1)), np.flatnonzero(is_area)
     firm = settled.firm()
     names = engine_names([points[i] for i in chosen])
-    area_points = [points[i] for i in np.flatnonzero(is_area)]
+    area_points = [points[i] for i in of_area]
     phases = area_phases(connection, area_points, days, rules)
     meters = sorted({p.installations[-1].meter_id for p in points})
     stated = intervals.resolution_of(connection, meters, start, end)
-    into, out = _area_energy(firm, np.flatnonzero(is_area), mask)
-    into, out = _without(into, out, unmetered_energy(unmetered.of_area(connection, area_id, start, end), days))
+    loads = unmetered_energy(unmetered.of_area(connection, area_id, start, end), days)
+    into, out = _without(*_area_energy(firm, of_area, mask), loads)
     split = ~presence.aligned
     into[split], out[split] = np.nan, np.nan
+    gaps = _Gaps(settled.net_wh(), is_measured(settled.quality), mask, presence.steady)
     window = AreaWindow(
         area=area,
         start=from_us(int(days.grid_us[0])),
@@ -88,10 +90,12 @@ def load_window(connection: Connection, area_id: int, area: str, days: DayRange,
         meter_step_wh=np.array([_step_wh(points[i], stated) for i in chosen], dtype=np.float64),
         area_step_wh=max((_step_wh(p, stated) for p in area_points), default=None),
         day_start=days.midnights[:-1],
+        household_gap_wh=gaps.of_members(chosen, np.isnan(firm.import_wh)),
+        area_gap_wh=gaps.of_area(of_area, np.isnan(into), split, loads),
     )
     return SettledWindow(
-        area_id, area, days, points, settled.quality, settled.read,
-        settled.import_wh - np.nan_to_num(settled.export_wh), _wanted(points, days), names, window,
+        area_id, area, days, points, settled.quality, settled.read, settled.net_wh(), _wanted(points, days), names,
+        window,
     )  # fmt: skip
 
 
@@ -114,6 +118,10 @@ class _Matrices:
     quality: Small
     read: Bools
 
+    def net_wh(self) -> Floats:
+        """Import − export; NaN where absent; where a meter measures no export there is none."""
+        return self.import_wh - np.nan_to_num(self.export_wh)
+
     def firm(self) -> _Matrices:
         """The same without what was estimated or is absent; where a meter measures no export there is none."""
         soft = (self.quality == IntervalQuality.ESTIMATED) | (self.quality == IntervalQuality.ABSENT)
@@ -121,6 +129,34 @@ class _Matrices:
         return _Matrices(
             np.where(soft, np.nan, self.import_wh), np.where(soft, np.nan, fed), self.voltage_v, self.quality, self.read
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Gaps:
+    """(points, intervals) what gaps are told from; see `gap_energy`."""
+
+    net_wh: Floats
+    read: Bools
+    mask: Bools
+    steady: Bools
+
+    def of_members(self, chosen: npt.NDArray[Any], soft: Bools) -> Floats | None:
+        """(chosen, intervals) of points that hang on the area; None: nothing is known of any gap."""
+        blank, usable = soft & self.mask, self.mask & self.steady
+        return _or_none(gap_energy(self.net_wh[chosen], blank[chosen], self.read[chosen], usable[chosen]))
+
+    def of_area(
+        self, of_area: npt.NDArray[Any], blank: Bools, split: Bools, loads: UnmeteredEnergy | None
+    ) -> Floats | None:
+        """(intervals,) of the area's meters together, less known loads that no meter sees."""
+        mask = self.mask[of_area]
+        net_wh = np.where(mask, self.net_wh[of_area], 0.0).sum(axis=0)
+        if loads is not None:
+            net_wh = net_wh - loads.energy_wh.sum(axis=0)
+        read = (self.read[of_area] | ~mask).all(axis=0) & ~split
+        usable = self.steady[of_area].all(axis=0) & mask.any(axis=0) & ~split
+        found = _or_none(gap_energy(net_wh[None], blank[None], read[None], usable[None]))
+        return None if found is None else found[0]
 
 
 def _matrices(connection: Connection, points: Sequence[Point], days: DayRange) -> _Matrices:

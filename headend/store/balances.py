@@ -66,9 +66,11 @@ def loading(connection: Connection, watermark: Watermark) -> set[int]:
     return {area_id for (area_id,) in connection.execute(_SQL["loading"], _watermark(watermark)).fetchall()}
 
 
-def stations(connection: Connection, first: date, last: date) -> list[Row]:
-    """Areas with balances in a window, by station, with how far they are settled and a digest of what they rest on."""
-    return rows(connection, _SQL["stations"], {"first": first, "last": last})
+def stations(connection: Connection, first: date, last: date, station_id: int | None = None) -> list[Row]:
+    """Areas with balances in a window, by station (of all, or of one), with how far they are settled and a digest of
+    what they rest on.
+    """
+    return rows(connection, _SQL["stations"], {"first": first, "last": last, "station_id": station_id})
 
 
 def window(connection: Connection, area_id: int, first: date, last: date) -> list[Row]:
@@ -89,7 +91,8 @@ def put_model(connection: Connection, model: Mapping[str, Any]) -> None:
 
 def put_report(connection: Connection, report: Mapping[str, Any]) -> None:
     """Keep an area's last report."""
-    connection.execute(_SQL["put_report"], {**report, "priors": Jsonb(report["priors"])})
+    kept = {name: Jsonb(report[name]) for name in ("priors", "limits", "cause_probability")}
+    connection.execute(_SQL["put_report"], {**report, **kept})
 
 
 def _watermark(watermark: Watermark) -> dict[str, datetime]:

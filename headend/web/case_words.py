@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from headend.domain.cases import CaseState, EngineMove, Move, SeenCause
 from headend.web import finding_texts, text
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The same in both languages."""
-
-    english: str
-    chinese: str
-
+from headend.web.told import Told
 
 STATES: Final[Mapping[CaseState, Told]] = {
     CaseState.OPEN: Told("Open", "待处理"),

@@ -13,17 +13,20 @@ from headend.store.pool import Row
 from headend.web.text import humanise
 
 Plot = dict[str, Any]
-"""{x, daily, panels: [{title, unit, weight}], marks: [{x, label}],
-series: [{name, role, shape: line|step, panel, values, low?, high?}]}, all lists as long as x."""
+"""{x, daily, axis?: {title, unit}, panels: [{title, unit, weight}], marks: [{x, label}],
+series: [{name, role, shape: line|step|points, panel, values, x?, low?, high?}]}, all lists as long as x, but those of a
+series with an x of its own. With an axis, x are numbers; else local days or instants."""
 
 BAND_SIGMAS = 2.0
+Z90 = 1.645
+"""Half-width of a Gaussian 90 % interval in SD."""
 SERIES_NAMES = {
     "loss_before": "Loss as measured",
     "loss_after": "Loss if this finding is right",
     "hidden": "Not counted by this meter (estimate)",
     "active": "Fault active (1) or not (0)",
-    "correct_area_before": "Other area's loss as measured",
-    "correct_area_after": "Other area's loss if this finding is right",
+    "correct_area_before": "Other area’s unexplained loss, as measured",
+    "correct_area_after": "Other area’s unexplained loss, with this meter",
     "reading": "This meter's reading",
     "readings": "This meter's reading",
     "expected": "Expected reading",
@@ -31,6 +34,26 @@ SERIES_NAMES = {
     "delivered": "Delivered",
     "technical": "Technical loss",
     "technical_loss": "Technical loss",
+    "coefficient": "Missing, as share of what is claimed (1: as claimed, 0: nothing)",
+    "ratio": "Read over true",
+    "measured_share": "Share of intervals that were measured",
+    "supplied_l1": "Area meter, L1",
+    "supplied_l2": "Area meter, L2",
+    "supplied_l3": "Area meter, L3",
+    "expected_on_phase": "What that phase’s households use",
+    "phase_shown": "Area meter, this phase",
+    "missing": "Missing in the balance",
+    "missing_l1": "Missing on L1",
+    "missing_l2": "Missing on L2",
+    "missing_l3": "Missing on L3",
+    "area_meter": "Area meter",
+    "households": "Households and conductors",
+    "voltage_own": "This meter’s voltage",
+    "voltage_listed": "Busbar where it is listed",
+    "voltage_correct": "Busbar where it belongs",
+    "households_v": "Households of this phase, mean",
+    "busbar_recorded": "Busbar as recorded",
+    "busbar_right": "Busbar as put right",
     "fit_listed": "Fits the listed area",
     "fit_candidate": "Fits the other area",
     "fit_correct": "Fits the other area",
@@ -42,11 +65,50 @@ _ROLES = {
     "delivered": "delivered",
     "technical": "technical",
     "technical_loss": "technical",
+    "correct_area_before": "loss",
+    "correct_area_after": "after",
+    "missing_l1": "other0",
+    "missing_l2": "other1",
+    "missing_l3": "other3",
+    "supplied_l1": "other0",
+    "supplied_l2": "other1",
+    "supplied_l3": "other3",
     "reading": "other0",
     "readings": "other0",
     "active": "other3",
     "hidden": "other1",
+    "coefficient": "other1",
+    "ratio": "other1",
+    "measured_share": "delivered",
+    "missing": "loss",
+    "area_meter": "supplied",
+    "households": "delivered",
+    "phase_shown": "supplied",
+    "expected_on_phase": "after",
+    "voltage_own": "other0",
+    "voltage_listed": "loss",
+    "voltage_correct": "after",
+    "households_v": "other0",
+    "busbar_recorded": "loss",
+    "busbar_right": "after",
 }
+_GROUPS = {
+    "reading": "This meter",
+    "hidden": "This meter",
+    "correct_area_before": "Other area’s loss",
+    "correct_area_after": "Other area’s loss",
+    "missing_l1": "By phase",
+    "missing_l2": "By phase",
+    "missing_l3": "By phase",
+    "supplied": "Supplied",
+    "supplied_l1": "Area meter by phase",
+    "supplied_l2": "Area meter by phase",
+    "supplied_l3": "Area meter by phase",
+    "expected_on_phase": "Area meter by phase",
+    "coefficient": "Day by day",
+    "ratio": "Day by day",
+}
+"""Curves of a day that get a panel of their own; the others share one a unit."""
 
 
 def area_days(rows: Sequence[Row], days: Sequence[date]) -> Plot | None:
@@ -114,7 +176,7 @@ def area_intervals(row: Row, zone: ZoneInfo) -> Plot | None:
         return None
     loss = [None if s is None or d is None else round(s - d, 6) for s, d in zip(supplied, delivered, strict=True)]
     return {
-        "x": _instants(row["starts_at"], row["interval_s"], len(supplied), zone),
+        "x": instants(row["starts_at"], row["interval_s"], len(supplied), zone),
         "daily": False,
         "panels": [
             {"title": "Supplied and delivered", "unit": "kW", "weight": 3},
@@ -169,50 +231,84 @@ def clock_offsets(readings: Sequence[ClockReading], threshold_s: float, zone: Zo
 
 
 def evidence(finding: Row, zone: ZoneInfo) -> Plot | None:
-    """The curves of a finding's evidence, one panel a unit; None where it holds no curve that can be drawn."""
+    """The curves of a finding's evidence, one panel a unit and subject; None where it holds no curve that can be drawn.
+
+    Losses are drawn with the technical loss in them, where that is told beside: as they are measured. What ends on
+    ``_sd`` is the 90 % band of the curve it belongs to.
+    """
     held: Mapping[str, Any] = finding["evidence"] if isinstance(finding["evidence"], dict) else {}
-    curves = [
-        c for c in held.get("series") or [] if isinstance(c, dict) and isinstance(c.get("values"), list) and c["values"]
-    ]
+    curves = [c for c in _curves(held) if not str(c.get("name") or "").endswith("_sd")]
     if not curves:
         return None
     daily = held.get("resolution") != "interval"
     interval_s = held.get("interval_s") or 900
-    units: list[str] = []
+    columns = {str(c.get("name") or ""): c["values"] for c in _curves(held)}
+    if "coefficient" in columns:
+        curves = [c for c in curves if c.get("name") != "active"]
+    panels: list[tuple[str, str]] = []
     series: list[dict[str, Any]] = []
     for position, curve in enumerate(curves):
-        unit, factor = _drawn_unit(str(curve.get("unit") or ""), daily, interval_s)
-        if unit not in units:
-            units.append(unit)
         name = str(curve.get("name") or f"series {position + 1}")
-        series.append(
-            _series(
-                SERIES_NAMES.get(name, humanise(name)),
-                _ROLES.get(name, f"other{position % 4}"),
-                _scaled(curve["values"], factor),
-                panel=units.index(unit),
-                shape="line" if daily and unit else "step",
-            )
+        unit, factor = _drawn_unit(str(curve.get("unit") or ""), daily, interval_s)
+        panel = (_GROUPS.get(name, "") if daily else "", unit)
+        if panel not in panels:
+            panels.append(panel)
+        values = curve["values"]
+        if name in ("loss_before", "loss_after") and "technical" in columns:
+            values = _sum(values, columns["technical"])
+        one = _series(
+            SERIES_NAMES.get(name, humanise(name)),
+            _ROLES.get(name, f"other{position % 4}"),
+            _scaled(values, factor),
+            panel=panels.index(panel),
+            shape="line" if daily and (unit or panel[0]) else "step",
         )
+        series.append(one | _band(one["values"], columns.get(f"{name}_sd")))
     longest = max(len(one["values"]) for one in series)
-    start = _start(held.get("starts_at"), finding["window_from"], zone)
+    start = start_of(held.get("starts_at"), finding["window_from"], zone)
     first_day = start.astimezone(zone).date()
     x = (
         [(first_day + timedelta(days=k)).isoformat() for k in range(longest)]
         if daily
-        else _instants(start, interval_s, longest, zone)
+        else instants(start, interval_s, longest, zone)
     )
     return {
         "x": x,
         "daily": daily,
-        "panels": [{"title": "", "unit": unit, "weight": 3 if unit.startswith("k") else 1} for unit in units],
+        "panels": [
+            {"title": title, "unit": unit, "weight": 3 if unit.startswith("k") and not title else 2 if title else 1}
+            for title, unit in panels
+        ],
         "series": series,
         "marks": _onset(finding["onset_at"], daily, zone),
     }
 
 
+def _curves(held: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [
+        c for c in held.get("series") or [] if isinstance(c, dict) and isinstance(c.get("values"), list) and c["values"]
+    ]
+
+
+def _sum(values: Sequence[Any], others: Sequence[Any]) -> list[float | None]:
+    return [None if a is None or b is None else a + b for a, b in zip(values, others, strict=False)]
+
+
+def _band(values: Sequence[float | None], sd: Sequence[float | None] | None) -> dict[str, Any]:
+    if sd is None:
+        return {}
+    pairs = list(zip(values, sd, strict=False))
+    return {"low": [_offset(v, s, -Z90) for v, s in pairs], "high": [_offset(v, s, Z90) for v, s in pairs]}
+
+
 def _series(name: str, role: str, values: list[float | None], *, panel: int = 0, shape: str = "line") -> dict[str, Any]:
     return {"name": name, "role": role, "shape": shape, "panel": panel, "values": values}
+
+
+def series_of(name: str, values: list[float | None], position: int, *, shape: str) -> dict[str, Any]:
+    """A curve of the first panel by the engine's name for it."""
+    role = _ROLES.get(name, f"other{position % 4}")
+    return _series(SERIES_NAMES.get(name, humanise(name)), role, values, shape=shape)
 
 
 def _drawn_unit(unit: str, daily: bool, interval_s: float) -> tuple[str, float]:
@@ -221,7 +317,8 @@ def _drawn_unit(unit: str, daily: bool, interval_s: float) -> tuple[str, float]:
     return {"nat": "log-likelihood", "1": ""}.get(unit, unit), 1.0
 
 
-def _start(starts_at: object, window_from: date, zone: ZoneInfo) -> datetime:
+def start_of(starts_at: object, window_from: date, zone: ZoneInfo) -> datetime:
+    """When a window begins; where it is not told as it should be, at the midnight of its first day."""
     if isinstance(starts_at, str):
         try:
             found = datetime.fromisoformat(starts_at)
@@ -232,7 +329,8 @@ def _start(starts_at: object, window_from: date, zone: ZoneInfo) -> datetime:
     return datetime(window_from.year, window_from.month, window_from.day, tzinfo=zone)
 
 
-def _instants(start: datetime, interval_s: float, count: int, zone: ZoneInfo) -> list[str]:
+def instants(start: datetime, interval_s: float, count: int, zone: ZoneInfo) -> list[str]:
+    """Local instants of so many intervals."""
     return [
         (start + timedelta(seconds=interval_s * k)).astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S") for k in range(count)
     ]

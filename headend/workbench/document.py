@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from headend.web import finding_texts
+from headend.web import finding_money, finding_texts
 from headend.workbench.cells import Floats
 from headend.workbench.notes import Note
 from headend.workbench.verdict import verdict
@@ -136,7 +136,7 @@ def _finding(found: Finding, window: AreaWindow, frame: Frame) -> dict[str, Any]
         "title": {"en": texts.title, "zh": texts.chinese},
         "onset_at": _at(window, onset or 0, frame.zone).isoformat() if inside else None,
         "money": None
-        if frame.price_per_kwh is None
+        if frame.price_per_kwh is None or not finding_money.is_lost(str(found.kind))
         else {
             name: plain(round(energy / 1000 * frame.price_per_kwh, 2)) if math.isfinite(energy) else None
             for name, energy in (

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from headend.web import plots, text
+from headend.web import evidence_plots, finding_numbers, finding_says, finding_words, limit_words, plots, text
 from headend.web.render import environment
 from headend.web.static_files import assets
 from headend.workbench.svg import picture
@@ -73,22 +73,40 @@ def _balance(area: Mapping[str, Any]) -> plots.Plot | None:
 def _finding(area: Mapping[str, Any], found: Mapping[str, Any], number: int, zone: ZoneInfo) -> dict[str, Any]:
     window = area["window"]
     frame = {"starts_at": window["starts_at"], "interval_s": window["interval_s"]}
+    onset = datetime.fromisoformat(found["onset_at"]) if found["onset_at"] else None
     row = {
         "evidence": dict(found["evidence"]) | frame,
         "window_from": datetime.fromisoformat(window["starts_at"]).date(),
-        "onset_at": datetime.fromisoformat(found["onset_at"]) if found["onset_at"] else None,
+        "onset_at": onset,
     }
+    seen = finding_words.Seen(
+        kind=found["kind"],
+        evidence=found["evidence"],
+        energy_wh=found["energy_wh"],
+        since=onset.astimezone(zone).date() if onset else None,
+        meter=found["meter"],
+        area=area["area"],
+        correct_area=found["correct_area"],
+    )
+    label = f"of finding {number} in {area['area']}"
     return {
         "found": found,
         "number": number,
-        "curves": _picture(plots.evidence(row, zone), f"Evidence of finding {number} in {area['area']}"),
-        "numbers": [text.quantity(name, value) for name, value in found["evidence"].get("numbers", {}).items()],
-        "alternatives": _ranked(found["evidence"].get("alternatives")),
+        "curves": _picture(plots.evidence(row, zone), f"Evidence {label}"),
+        "pictures": [
+            (one, _picture(one.plot, f"{one.title.english} {label}", small=True))
+            for one in evidence_plots.pictures(row, zone)
+        ],
+        "because": finding_says.because(seen),
+        "first_checks": finding_says.checks(seen),
+        "untold": finding_words.untold(seen),
+        "numbers": finding_numbers.rows(seen.numbers),
+        "alternatives": finding_words.explanations(seen),
     }
 
 
-def _picture(plot: plots.Plot | None, label: str) -> Markup | None:
-    return None if plot is None else picture(plot, label)
+def _picture(plot: plots.Plot | None, label: str, *, small: bool = False) -> Markup | None:
+    return None if plot is None else picture(plot, label, small=small)
 
 
 def _ranked(odds: Any) -> list[tuple[str, float]]:
@@ -99,14 +117,19 @@ def _ranked(odds: Any) -> list[tuple[str, float]]:
     return sorted(known, key=lambda pair: -pair[1])
 
 
-def _limits(report: Mapping[str, Any]) -> list[str]:
+def _limits(report: Mapping[str, Any]) -> list[limit_words.LimitSaid]:
     """What could not be told, in whatever shape the engine says it; its reason where it has no list."""
     limits = report.get("limits") or []
-    told = [_sentence(one) for one in (limits if isinstance(limits, list) else [limits])]
+    told = [_limit(one) for one in (limits if isinstance(limits, list) else [limits])]
     reason = report.get("reason")
     if reason and not told:
-        told = [part.strip() for part in str(reason).split(";")]
-    return [one for one in told if one]
+        told = [limit_words.LimitSaid(part.strip(), "") for part in str(reason).split(";")]
+    return [one for one in told if one.english]
+
+
+def _limit(limit: Any) -> limit_words.LimitSaid:
+    known = isinstance(limit, Mapping) and "code" in limit
+    return limit_words.of(limit) if known else limit_words.LimitSaid(_sentence(limit), "")
 
 
 def _sentence(limit: Any) -> str:

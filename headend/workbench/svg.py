@@ -18,6 +18,8 @@ _MOST_MARKERS: Final = 70
 """Points of a curve that get a dot with the number behind it."""
 
 
+_POINT: Final = Markup('<circle class="dot role-{}" cx="{}" cy="{}" r="2"/>')
+"""One of many: its place says all."""
 _DOT: Final = Markup('<circle class="dot role-{}" cx="{}" cy="{}" r="2.4"><title>{}</title></circle>')
 
 
@@ -41,19 +43,33 @@ class _Canvas:
     """Places on the x axis; a step's last value is as wide as the others."""
     stepped: bool
     panels: tuple[_Panel, ...]
+    numbers: tuple[float, float] | None = None
+    """Ends of an x axis of numbers; None: it is of days or instants, placed one by one."""
+
+    def x_of(self, plot: Mapping[str, Any], series: Mapping[str, Any], k: int) -> float | None:
+        """Where the k-th value of a series stands; None where its own abscissa is not known."""
+        if self.numbers is None:
+            return self.x(k)
+        value = (series.get("x") or plot["x"])[k]
+        return None if value is None else self.at(value)
+
+    def at(self, value: float) -> float:
+        """Where a number stands on an axis of numbers."""
+        low, high = self.numbers or (0.0, 1.0)
+        return _LEFT + (self.width - _LEFT - _RIGHT) * (value - low) / (high - low)
 
     def x(self, place: float) -> float:
         return _LEFT + (self.width - _LEFT - _RIGHT) * place / max(self.count - (0 if self.stepped else 1), 1)
 
 
-def picture(plot: Mapping[str, Any], label: str) -> Markup:
-    """Legend and curves: once for a screen, once for a phone."""
+def picture(plot: Mapping[str, Any], label: str, *, small: bool = False) -> Markup:
+    """Legend and curves: once for a screen, once for a phone; a ``small`` one is the same on both."""
     legend = Markup("").join(
         Markup('<li class="role-{}"><span></span>{}</li>').format(one["role"], one["name"]) for one in plot["series"]
     )
     drawn = Markup("").join(
         Markup('<div class="{}">{}</div>').format(css, _svg(plot, label, width))
-        for css, width in (("on-screen", 920.0), ("on-phone", 350.0))
+        for css, width in ((("small", 350.0),) if small else (("on-screen", 920.0), ("on-phone", 350.0)))
     )
     return Markup('<figure class="picture"><ul class="legend">{}</ul>{}</figure>').format(legend, drawn)
 
@@ -82,7 +98,18 @@ def _canvas(plot: Mapping[str, Any], width: float) -> _Canvas:
         panels.append(_Panel(top, bottom, low - (room if low < 0 or panel["unit"] == "V" else 0.0), high + room))
         top = bottom + _GAP
     stepped = not plot["daily"]
-    return _Canvas(width, len(plot["x"]), stepped, tuple(panels))
+    return _Canvas(width, len(plot["x"]), stepped, tuple(panels), _ends(plot))
+
+
+def _ends(plot: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Ends of an axis of numbers; what steps is as wide at its end as before."""
+    if not plot.get("axis"):
+        return None
+    known = [v for one in plot["series"] for v in (one.get("x") or plot["x"]) if v is not None]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    if any(one["shape"] == "step" for one in plot["series"]):
+        high += 1.0
+    return (low, high) if high - low > 1e-9 else (low, low + 1.0)
 
 
 def _all(series: Sequence[Mapping[str, Any]], panel: int) -> Iterator[float | None]:
@@ -103,10 +130,17 @@ def _frame(plot: Mapping[str, Any], canvas: _Canvas) -> Iterator[Markup]:
         said = ", ".join(part for part in (told["title"], told["unit"]) if part)
         yield _text(_LEFT, panel.top - 6, said, "start", "unit")
     bottom = canvas.panels[-1].bottom
-    for place, text in _days(plot["x"], 4 if canvas.width < 500 else 9):
-        x = canvas.x(place)
+    for x, text in _x_ticks(plot, canvas, 4 if canvas.width < 500 else 9):
         yield _line("grid", x, canvas.panels[0].top, x, bottom)
         yield _text(min(x, right - 16), bottom + 15, text, "middle")
+
+
+def _x_ticks(plot: Mapping[str, Any], canvas: _Canvas, most: int) -> Iterator[tuple[float, str]]:
+    if canvas.numbers is None:
+        yield from ((canvas.x(place), text) for place, text in _days(plot["x"], most))
+        return
+    unit = plot["axis"]["unit"]
+    yield from ((canvas.at(tick), f"{_short(tick)} {unit}") for tick in nice_ticks(*canvas.numbers, most - 1))
 
 
 def _days(x: Sequence[str], most: int) -> list[tuple[int, str]]:
@@ -119,29 +153,40 @@ def _days(x: Sequence[str], most: int) -> list[tuple[int, str]]:
 def _curves(plot: Mapping[str, Any], canvas: _Canvas) -> Iterator[Markup]:
     for series in plot["series"]:
         panel, role = canvas.panels[series["panel"]], series["role"]
-        stepped = series["shape"] == "step"
+        points = series["shape"] == "points"
         if series.get("low"):
             yield from _band(series, panel, canvas)
-        path = " ".join(_path([(k, v) for k, v in run], panel, canvas, stepped) for run in _runs(series["values"]))
+        path = "" if points else " ".join(_path(run, panel, canvas, plot, series) for run in _runs(series["values"]))
         if path:
             yield Markup('<path class="curve role-{}" d="{}"/>').format(role, path)
-        if len(series["values"]) <= _MOST_MARKERS:
+        if points or (len(series["values"]) <= _MOST_MARKERS and "x" not in series):
             unit = plot["panels"][series["panel"]]["unit"].replace(" a day", "")
             for k, value in enumerate(series["values"]):
-                if value is not None:
-                    told = f"{series['name']}, {plot['x'][k].replace('T', ' ')}: {value:,.4g} {unit}"
-                    at = _px(canvas.x(k)), _px(panel.y(value))
-                    yield _DOT.format(role, *at, told)
+                x = canvas.x_of(plot, series, k)
+                if value is not None and x is not None:
+                    if points:
+                        yield _POINT.format(role, _px(x), _px(panel.y(value)))
+                        continue
+                    where = str((series.get("x") or plot["x"])[k]).replace("T", " ")
+                    told = f"{series['name']}, {where}: {value:,.4g} {unit}"
+                    yield _DOT.format(role, _px(x), _px(panel.y(value)), told)
 
 
-def _path(run: Sequence[tuple[int, float]], panel: _Panel, canvas: _Canvas, stepped: bool) -> str:
+def _path(
+    run: Sequence[tuple[int, float]],
+    panel: _Panel,
+    canvas: _Canvas,
+    plot: Mapping[str, Any],
+    series: Mapping[str, Any],
+) -> str:
     """A move and lines; a step runs to the beginning of the next one."""
     parts = []
     for n, (k, value) in enumerate(run):
-        y = _px(panel.y(value))
-        parts.append(f"{'L' if n else 'M'}{_px(canvas.x(k))} {y}")
-        if stepped and (k + 1 < canvas.count or canvas.stepped):
-            parts.append(f"H{_px(canvas.x(k + 1))}")
+        y, x = _px(panel.y(value)), canvas.x_of(plot, series, k) or 0.0
+        parts.append(f"{'L' if n else 'M'}{_px(x)} {y}")
+        if series["shape"] == "step" and (k + 1 < canvas.count or canvas.stepped):
+            end = canvas.x(k + 1) if canvas.numbers is None else canvas.at(plot["x"][k] + 1.0)
+            parts.append(f"H{_px(end)}")
     return "".join(parts)
 
 

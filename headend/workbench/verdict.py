@@ -22,11 +22,11 @@ def verdict(report: Mapping[str, Any]) -> tuple[str, str]:
             f"{words.says_chinese or words.chinese}",
         )
     elif cause == "mapping" and report["misplaced"]:
-        moves = [f"{meter} → {area}" for meter, area in report["misplaced"]]
-        english, chinese = (
-            f"Listed here, but hanging elsewhere: {_named(moves)}.",
-            f"列在本台区，实际接在他处：{_named(moves, '、')}。",
-        )
+        moved = report["misplaced"]
+        here = [_move(meter, area, "not from here") for meter, area in moved]
+        english = f"Listed here, but hanging elsewhere: {_named(here)}."
+        here = [_move(meter, area, "不属本台区") for meter, area in moved]
+        chinese = f"列在本台区，实际接在他处：{_named(here, '、')}。"
     elif cause == "mapping":
         english, chinese = (
             "A meter that is listed elsewhere hangs here: see its own area.",
@@ -48,6 +48,11 @@ def verdict(report: Mapping[str, Any]) -> tuple[str, str]:
         english += f" {silent} {'meter was' if silent == 1 else 'meters were'} hardly read."
         chinese += f"{silent} 块表几乎没有读数。"
     return english, chinese
+
+
+def _move(meter: str, area: str | None, nowhere: str) -> str:
+    """A meter and where it belongs, as far as that is known."""
+    return f"{meter} → {area}" if area is not None else f"{meter} ({nowhere})"
 
 
 def _named(names: Sequence[str], joined: str = ", ") -> str:

@@ -50,7 +50,7 @@ class Nights:
             return case_keeper.keep(
                 connection, self.area, found,
                 first=self.day(n - WINDOW_DAYS + 1), last=self.day(n), now=self.now, kinds=kinds,
-            )  # fmt: skip
+            ).opened  # fmt: skip
 
     def seen(self, n: int, **what: Any) -> list[str]:
         """A night that found one thing."""

@@ -18,7 +18,7 @@ from headend.settlement import judgement
 from headend.store import events, read_success, rollups, unmetered, views
 from headend.store.pool import Connection, Row
 from headend.store.views import AreaSort
-from headend.web import event_words, flag_words, plots, rollup_words, text
+from headend.web import event_words, flag_words, limit_words, plots, rollup_words, text
 from headend.web.render import page
 from headend.web.sparkline import sparkline
 
@@ -30,6 +30,8 @@ LARGEST_FINDINGS = 6
 EVENT_DAYS = 7
 READ_DAYS = 7
 MOST_LOADS = 200
+LEAST_PROBABLE = 0.005
+"""A cause that would be shown as 0 % is not."""
 _REFRESH_LOADING_S, _REFRESH_S = 3, 60
 
 
@@ -126,7 +128,9 @@ def area(code: str, request: Request, parts: PartsDep, connection: ReadDep, day:
         ],
         area_meters=[_live(one) for one in views.area_meters(connection, code, now=parts.clock())],
         findings=views.findings(connection, limit=50, area=code, sort="energy"),
-        report=views.area_report(connection, code),
+        report=(report := views.area_report(connection, code)),
+        untold=[limit_words.of(limit) for limit in report["limits"]] if report else [],
+        odds=_odds(report["cause_probability"]) if report else [],
         rollout=next(iter(views.rollout_areas(connection, area=code)), None),
         months=_months(parts, connection, code),
         columns=rollup_words.COLUMNS,
@@ -180,6 +184,11 @@ def loading_of(row: Mapping[str, Any]) -> dict[str, int] | None:
     if uploads == 0 and settled > 0 and waiting <= max(2, settled // 10):
         return None
     return {"uploads": uploads, "waiting": waiting, "settled": settled, "days": settled + waiting}
+
+
+def _odds(probability: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Causes with their probability, the likeliest first; what is next to impossible is left out."""
+    return sorted(((c, p) for c, p in probability.items() if p >= LEAST_PROBABLE), key=lambda pair: -pair[1])
 
 
 def limits(parts: Parts, connection: Connection, code: str) -> dict[str, float]:

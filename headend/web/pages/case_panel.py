@@ -17,6 +17,7 @@ from headend.store.pool import Connection, Row
 from headend.web import case_plots, case_words, text
 from headend.web.case_forms import FORMS, MoveForm
 from headend.web.sent_forms import OPERATOR, name_of
+from headend.web.told import Told
 
 
 @dataclass(slots=True)
@@ -34,8 +35,8 @@ class Step:
     """One step of the history as it is shown."""
 
     event: Row
-    what: case_words.Told
-    detail: case_words.Told | None
+    what: Told
+    detail: Told | None
     before: int | None
     saw: Inspection | None
 
@@ -44,7 +45,7 @@ class Step:
 class CasePanel:
     """All that the template part asks for."""
 
-    state: case_words.Told
+    state: Told
     forms: Sequence[MoveForm]
     steps: Sequence[Step]
     """Newest first."""

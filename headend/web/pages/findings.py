@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -10,8 +11,16 @@ from headend.api import pagination
 from headend.api.deps import Parts, PartsDep, ReadDep, unknown
 from headend.api.findings import FindingState
 from headend.store import cases, views
-from headend.store.pool import Connection
-from headend.web import finding_texts, plots, text
+from headend.store.pool import Connection, Row
+from headend.web import (
+    evidence_plots,
+    finding_money,
+    finding_numbers,
+    finding_says,
+    finding_texts,
+    finding_words,
+    plots,
+)
 from headend.web.pages.case_panel import Answer, panel
 from headend.web.render import page
 
@@ -71,27 +80,31 @@ def finding_page(
     row = views.finding(connection, finding_id)
     if row is None:
         raise unknown("finding", finding_id)
-    held = row["evidence"] if isinstance(row["evidence"], dict) else {}
+    seen = seen_of(row, parts.calendar.zone)
     return page(
         request,
         "finding.html",
         finding=row,
         curves=plots.evidence(row, parts.calendar.zone),
-        numbers=[text.quantity(name, value) for name, value in _mapping(held, "numbers").items()],
-        alternatives=_ranked(_mapping(held, "alternatives")),
+        pictures=evidence_plots.pictures(row, parts.calendar.zone),
+        because=finding_says.because(seen),
+        first_checks=finding_says.checks(seen),
+        untold=finding_words.untold(seen),
+        numbers=finding_numbers.rows(seen.numbers),
+        alternatives=finding_words.explanations(seen),
+        money=finding_money.at_stake(row, parts.settings.findings),
         case=panel(request, connection, parts, row, answer),
     )
 
 
-def _mapping(held: dict[str, Any], key: str) -> dict[str, Any]:
-    found = held.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _ranked(alternatives: dict[str, Any]) -> list[tuple[str, float]]:
-    known = [
-        (text.humanise(name) if "/" not in name else name, float(p))
-        for name, p in alternatives.items()
-        if isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1
-    ]
-    return sorted(known, key=lambda pair: -pair[1])
+def seen_of(row: Row, zone: ZoneInfo) -> finding_words.Seen:
+    """What there is to be said of a stored finding."""
+    return finding_words.Seen(
+        kind=row["kind"],
+        evidence=row["evidence"] if isinstance(row["evidence"], dict) else {},
+        energy_wh=row["energy_wh"],
+        since=row["onset_at"].astimezone(zone).date() if row["onset_at"] is not None else None,
+        meter=f"{row['manufacturer']}/{row['serial']}" if row["serial"] is not None else None,
+        area=row["area"],
+        correct_area=row["correct_area"],
+    )

@@ -53,13 +53,14 @@ function traces(data) {
     const color = token(role.color);
     const axis = series.panel === 0 ? "y" : `y${series.panel + 1}`;
     const unit = data.panels[series.panel].unit.replace(" a day", "");
+    const dots = series.shape === "points";
     const line = {
       type: "scatter",
-      x: data.x,
+      x: series.x ?? data.x,
       y: series.values,
       yaxis: axis,
       name: series.name,
-      mode: data.daily || lonely(series.values) ? "lines+markers" : "lines",
+      mode: dots ? "markers" : data.daily || lonely(series.values) ? "lines+markers" : "lines",
       connectgaps: false,
       line: { color, width: role.width, dash: role.dash ?? "solid", shape: series.shape === "step" ? "hv" : "linear" },
       marker: { color, size: data.daily ? 5 : 4 },
@@ -79,18 +80,21 @@ function layout(data, narrow) {
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: narrow ? 11 : 12, color: text },
     margin: { l: narrow ? 44 : 58, r: 14, t: 12, b: 46 },
-    hovermode: "x unified",
+    hovermode: data.axis ? "closest" : "x unified",
     hoverlabel: { bgcolor: token("--surface"), bordercolor: grid, font: { color: text } },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: narrow ? 11 : 12 } },
     dragmode: narrow ? false : "zoom",
     xaxis: {
-      type: "date",
+      ...(data.axis ? { title: { text: `${data.axis.title}, ${data.axis.unit}`, font: { size: 11 }, standoff: 8 } } : {}),
+      type: data.axis ? "linear" : "date",
       anchor: data.panels.length > 1 ? `y${data.panels.length}` : "y",
       gridcolor: grid,
       linecolor: grid,
       tickcolor: grid,
-      hoverformat: data.daily ? "%a %d %b %Y" : "%a %d %b %H:%M",
-      tickformatstops: [{ dtickrange: [null, 86399999], value: "%H:%M\n%d %b" }, { dtickrange: [86400000, null], value: "%d %b\n%Y" }],
+      ...(data.axis ? {} : {
+        hoverformat: data.daily ? "%a %d %b %Y" : "%a %d %b %H:%M",
+        tickformatstops: [{ dtickrange: [null, 86399999], value: "%H:%M\n%d %b" }, { dtickrange: [86400000, null], value: "%d %b\n%Y" }],
+      }),
       nticks: narrow ? 5 : 12,
     },
     shapes: data.marks.map((mark) => ({ type: "line", xref: "x", yref: "paper", x0: mark.x, x1: mark.x, y0: 0, y1: 1, line: { color: token("--plot-mark"), width: 1.5, dash: "dash" } })),

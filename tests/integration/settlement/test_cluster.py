@@ -71,7 +71,7 @@ def test_a_killed_workers_areas_are_done_by_another(
     told: list[mass.Tally] = []
     result: list[mass.Tally] = []
 
-    with connected(cluster.scheduler_address, field.store, rules, stop) as found:
+    with connected(cluster.scheduler_address, field.store, mass.Settling(rules), stop) as found:
         settling = threading.Thread(
             target=lambda: result.append(mass.settle(areas, found.spread, told=told.append, piece_meter_days=1))
         )
@@ -108,7 +108,7 @@ def test_a_worker_of_another_database_settles_nothing(
     cluster = make_cluster({"HEADEND_DATABASE__DSN": empty_dsn}, workers=1)
     rules = Rules.of(field.settings.settlement)
     with (
-        connected(cluster.scheduler_address, field.store, rules, threading.Event()) as found,
+        connected(cluster.scheduler_address, field.store, mass.Settling(rules), threading.Event()) as found,
         pytest.raises(ClusterError, match="another database"),
     ):
         mass.settle(areas, found.spread)
@@ -122,7 +122,7 @@ def test_a_worker_without_settings_says_so(make_field: Callable[..., Field], mak
     cluster = make_cluster({}, workers=1)
     rules = Rules.of(field.settings.settlement)
     with (
-        connected(cluster.scheduler_address, field.store, rules, threading.Event()) as found,
+        connected(cluster.scheduler_address, field.store, mass.Settling(rules), threading.Event()) as found,
         pytest.raises(ClusterError, match="no settings of its own"),
     ):
         mass.settle(areas, found.spread)
@@ -135,8 +135,8 @@ def test_told_to_stop_it_begins_nothing_more(
     town = build_town(field, areas=6, houses=1, days=2)
     cluster = make_cluster({"HEADEND_DATABASE__DSN": field.store.dsn}, workers=1)
     areas = mass.wanted_areas(field.store, [], DAY0, town.last)
-    stop = threading.Event()
-    with connected(cluster.scheduler_address, field.store, Rules.of(field.settings.settlement), stop) as found:
+    rules, stop = Rules.of(field.settings.settlement), threading.Event()
+    with connected(cluster.scheduler_address, field.store, mass.Settling(rules), stop) as found:
         total = mass.settle(areas, found.spread, told=lambda _: stop.set(), piece_meter_days=1)
     assert total.stopped
     begun = field.one("select count(distinct area_id) from balance_day")
@@ -178,7 +178,10 @@ def test_what_is_no_cluster(
     rules = Rules.of(field.settings.settlement)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = address.format(silent=f"tcp://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(ClusterError, match=said), connected(address, field.store, rules, threading.Event()):
+        with (
+            pytest.raises(ClusterError, match=said),
+            connected(address, field.store, mass.Settling(rules), threading.Event()),
+        ):
             pytest.fail("nobody is there")
     gc.collect()
     assert "Traceback" not in capfd.readouterr().err

@@ -1,147 +1,18 @@
-"""Settled windows are explained once, findings are kept as cases, and nothing is said while history "
-"is still loading."""
+"""Settled windows are explained once, findings are kept as cases, nothing is said while history is still loading."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
-import numpy as np
 import pytest
 
-from headend.settlement.reconcile import Engine
-from headend.settlement.service import SettlementService
-from reconciliation import (
-    AreaReport,
-    AreaWindow,
-    Cause,
-    Evidence,
-    EvidenceSeries,
-    Finding,
-    FindingKind,
-    Priors,
-    TechnicalLossModel,
-    analyse,
-)
+from headend.metrics import RECONCILE_SECONDS, RECONCILED_AREAS
+from reconciliation import AreaReport, AreaWindow, Cause, FindingKind, Priors
+from reconciliation.mapping import WRONG_AREA_RATE
+from support.accuser import DAYS, Accuser, World
 from support.field import DAY0, T0, Field
-
-DAYS = 14
-INTERVALS = DAYS * 96
-SEED = 20260302
-HOUSES = 12
-
-
-class Accuser:
-    """Stands in for the engine where a test is about what becomes of its answer: accuses one meter of all the loss."""
-
-    def __init__(self, accused: str | None) -> None:
-        self.accused = accused
-        self.windows: list[AreaWindow] = []
-        self.priors = Priors()
-
-    def __call__(self, windows: Sequence[AreaWindow], *, priors: Priors) -> Mapping[str, AreaReport]:
-        self.windows, self.priors = list(windows), priors
-        return {w.area: self._report(w) for w in windows}
-
-    def _report(self, w: AreaWindow) -> AreaReport:
-        supplied = w.area_import_wh - w.area_export_wh
-        model = TechnicalLossModel(constant_wh=6.0, quadratic_per_wh=2.5e-6)
-        technical = model.predict(supplied)
-        series = (EvidenceSeries(name="loss_before", unit="Wh", values=np.array([1.0, np.nan] * (DAYS // 2))),)
-        finding = Finding(
-            kind=FindingKind.UNDER_REGISTERING,
-            meter=self.accused,
-            confidence=0.9,
-            energy_wh=1000.0,
-            energy_low_wh=900.0,
-            energy_high_wh=1100.0,
-            onset_interval=96,
-            evidence=Evidence(series=series, numbers={"share": float("nan")}),
-        )
-        return AreaReport(
-            anomaly_score=3.0,
-            alarm=self.accused is not None,
-            cause=Cause.METER if self.accused else Cause.CLEAN,
-            suspicion={},
-            accused=(),
-            misplaced=(),
-            technical_loss_wh=float(np.nansum(technical)),
-            findings=(finding,) if self.accused else (),
-            technical_interval_wh=technical,
-            technical_model=model,
-        )
-
-
-class World:
-    """Twelve households behind one transformer with resistive lines; `bad` registers only a part of what it draws."""
-
-    def __init__(self, field: Field, *, bad: int | None = 3, share: float = 0.4) -> None:
-        print("seed", SEED)
-        rng = np.random.default_rng(SEED)
-        self.field = field
-        self.area = field.area()
-        hour = np.arange(INTERVALS) % 96 / 4
-        habit = 60 + 250 * np.exp(-((hour[None, :] - rng.uniform(17, 21, (HOUSES, 1))) ** 2) / 4)
-        true = habit * rng.gamma(2.0, 0.5, (HOUSES, INTERVALS))
-        total = true.sum(axis=0)
-        self.technical = 6 + 2.5e-6 * total**2
-        drop = 230 * (self.technical - 6) / np.maximum(total, 1)
-        read = true.copy()
-        if bad is not None:
-            read[bad, INTERVALS // 3 :] *= share
-        self.area_point = field.point(self.area, "sum", "area", rated=None)
-        self.area_meter = field.meter("sum", phases=3)
-        field.install(self.area_point, self.area_meter, multiplier="40", start=0)
-        stamps = [T0 + timedelta(minutes=15 * k) for k in range(INTERVALS + 1)]
-        self.meters: list[int] = []
-        rows: list[tuple[Any, ...]] = []
-        for h in range(HOUSES):
-            meter = field.meter(f"h{h}")
-            field.install(field.point(self.area, f"h{h}"), meter, start=0)
-            self.meters.append(meter)
-            register = np.concatenate([[0], np.cumsum(read[h])]).astype(int)
-            volts = np.concatenate([[230], 230 - drop])
-            rows += [(meter, t, int(r), int(v * 10)) for t, r, v in zip(stamps, register, volts, strict=True)]
-        into = np.concatenate([[0], np.cumsum(total + self.technical)]) / 40
-        rows += [(self.area_meter, t, int(r), 2300) for t, r in zip(stamps, into, strict=True)]
-        with field.store.transaction() as c, c.cursor() as cursor:
-            with cursor.copy(
-                "copy register_reading (meter_id, ts, import_wh, voltage_dv, export_wh, flags, source, "
-                "uncertainty_ms) from stdin"
-            ) as copy:
-                for row in rows:
-                    copy.write_row((*row, 0, 0, 3, 0))
-            phase = [
-                (self.area_meter, t, *[int(r / 3)] * 3, *[0] * 3, *[2300] * 3)
-                for t, r in zip(stamps, into, strict=True)
-            ]
-            with cursor.copy(
-                "copy phase_reading (meter_id, ts, import_l1_wh, import_l2_wh, import_l3_wh, export_l1_wh, "
-                "export_l2_wh, export_l3_wh, "
-                "voltage_l1_dv, voltage_l2_dv, voltage_l3_dv) from stdin"
-            ) as copy:
-                for row in phase:
-                    copy.write_row(row)
-        field.mark_reading(self.area, stamps)
-
-    @property
-    def now(self) -> Any:
-        return T0 + timedelta(days=DAYS, minutes=5)
-
-    engine: Engine = Accuser("Acme/h3")
-
-    def service(self, later: timedelta = timedelta()) -> SettlementService:
-        return SettlementService(self.field.store, self.field.settings, lambda: self.now + later, engine=self.engine)
-
-    def work(self, later: timedelta = timedelta()) -> int:
-        service = self.service(later)
-        steps = 0
-        while service.step():
-            steps += 1
-            assert steps < 50
-        return steps
 
 
 @pytest.fixture
@@ -178,6 +49,83 @@ def test_balances_of_the_window_get_the_reports_technical_loss(world: World) -> 
         assert day["technical_wh"] == pytest.approx(world.technical[d * 96 : (d + 1) * 96].sum(), rel=0.1)
     model = world.field.rows("select * from technical_model")[0]
     assert (model["constant_wh"], model["quadratic_per_wh"], model["interval_s"]) == (6.0, 2.5e-6, 900)
+
+
+def test_the_report_keeps_what_could_not_be_told_and_how_probable_each_cause_is(world: World) -> None:
+    world.work()
+    kept = world.field.rows("select limits, cause_probability from area_report")[0]
+    assert kept["limits"] == [
+        {"code": "few_days", "numbers": {"days": DAYS, "days_wanted": None}},
+        {"code": "no_neighbours", "numbers": {}},
+    ]
+    assert kept["cause_probability"] == {"clean": 0.25, "meter": 0.75}
+
+
+@pytest.mark.parametrize(("given", "told"), [({}, WRONG_AREA_RATE), ({"wrong_area_rate": 0.04}, 0.04)])
+def test_how_many_meters_are_expected_on_the_wrong_area_is_configured(
+    make_field: Callable[..., Field], given: dict[str, float], told: float
+) -> None:
+    world = World(make_field(window_days=DAYS, **given))
+    world.engine = engine = Accuser(None)
+    world.work()
+    assert engine.wrong_area_rate == told
+
+
+def test_what_was_screened_and_explained_is_counted(world: World) -> None:
+    def counted() -> dict[tuple[str, str], float]:
+        return {
+            (sample.name, sample.labels.get("step", "")): sample.value
+            for metric in (RECONCILED_AREAS, RECONCILE_SECONDS)
+            for family in metric.collect()
+            for sample in family.samples
+            if sample.name.endswith(("_total", "_count"))
+        }
+
+    before = counted()
+    world.work()
+    world.engine = Accuser(None)
+    world.field.run("update area_report set marker = 'other'")
+    world.work(timedelta(hours=1))
+    more = {key: value - before.get(key, 0) for key, value in counted().items()}
+    assert more["headend_reconciled_areas_total", "screen"] == 2
+    assert more["headend_reconciled_areas_total", "explain"] == 1, "the second time nothing stood out"
+    assert more["headend_reconcile_seconds_count", "screen"] == more["headend_reconcile_seconds_count", "explain"] == 2
+
+
+def test_with_a_time_of_day_a_station_is_explained_once_a_night(make_field: Callable[..., Field]) -> None:
+    """The window's last day ended at midnight; the night's turn comes at half past two."""
+    world = World(make_field(window_days=DAYS, reconcile_at="02:30"))
+    reported = "select reported_at from area_report"
+    midnight = T0 + timedelta(days=DAYS)
+    world.field.run("insert into area_report (area_id, window_from, window_to, anomaly_score, alarm, cause, marker, "
+                    "reported_at) values (%s, %s, %s, 0, false, 'clean', 'before', %s)",
+                    [world.area, DAY0, DAY0, midnight - timedelta(hours=21)])  # fmt: skip
+    world.work(timedelta(hours=2, minutes=20))  # 02:25
+    assert world.field.one(reported) == midnight - timedelta(hours=21), "its turn has not come"
+    world.work(timedelta(hours=2, minutes=26))
+    first = world.field.one(reported)
+    assert first == midnight + timedelta(hours=2, minutes=31)
+
+    late = (world.meters[5], T0 + timedelta(days=4, minutes=15))
+    world.field.run("update register_reading set import_wh = import_wh + 1 where meter_id = %s and ts = %s", late)
+    world.field.mark_reading(world.area, [late[1]])
+    assert world.work(timedelta(hours=9)) > 0, "it is settled"
+    assert world.field.one(reported) == first, "what comes late waits for the next night"
+    world.field.run("update balance_day set changed_at = changed_at")  # nothing else happens until then
+    world.work(timedelta(hours=26, minutes=20))
+    assert world.field.one(reported) == first
+    world.work(timedelta(hours=26, minutes=26))
+    assert world.field.one(reported) == midnight + timedelta(hours=26, minutes=31)
+
+
+def test_without_a_time_of_day_what_comes_late_is_looked_at_soon(world: World) -> None:
+    world.work()
+    first = world.field.one("select reported_at from area_report")
+    late = (world.meters[5], T0 + timedelta(days=4, minutes=15))
+    world.field.run("update register_reading set import_wh = import_wh + 1 where meter_id = %s and ts = %s", late)
+    world.field.mark_reading(world.area, [late[1]])
+    world.work(timedelta(minutes=10))
+    assert world.field.one("select reported_at from area_report") == first + timedelta(minutes=10)
 
 
 def test_a_finding_that_is_no_longer_seen_is_closed_and_one_that_was_inspected_is_left(world: World) -> None:
@@ -282,10 +230,12 @@ def test_prolonged_estimation_is_a_finding_until_its_readings_come(
 ) -> None:
     """Thirty hours of fourteen days: nine tenths are measured, but the curve of more than a day is made up."""
     world = World(make_field(window_days=DAYS), bad=None)
-    engine = Accuser(None)
-    world.engine = lambda windows, *, priors: {
-        area: replace(r, cause=cause) for area, r in engine(windows, priors=priors).items()
-    }
+
+    class Believer(Accuser):
+        def report(self, w: AreaWindow) -> AreaReport:
+            return replace(super().report(w), cause=cause)
+
+    world.engine = Believer(None)
     silent = (world.meters[5], T0 + timedelta(days=4), T0 + timedelta(days=5, hours=6))
     late = world.field.rows("select * from register_reading where meter_id = %s and ts > %s and ts < %s", silent)
     world.field.run("delete from register_reading where meter_id = %s and ts > %s and ts < %s", silent)
@@ -350,56 +300,3 @@ def test_time_without_power_lacks_no_data(make_field: Callable[..., Field]) -> N
     )
     assert set(day["quality"]) == {5}
     assert set(day["import_wh"]) == {0}
-
-
-def test_the_window_holds_what_was_measured_and_the_real_engine_takes_it(world: World) -> None:
-    engine = Accuser(None)
-    world.engine = engine
-    world.field.run(
-        "delete from register_reading where meter_id = %s and ts > %s and ts < %s",
-        [world.meters[5], T0 + timedelta(days=4), T0 + timedelta(days=4, hours=3)],
-    )
-    world.work()
-    (window,) = engine.windows
-    assert window.meters == tuple(f"Acme/h{h}" for h in range(HOUSES))
-    assert window.start == T0
-    assert window.n_intervals == INTERVALS
-    hidden = np.isnan(window.household_import_wh[5])
-    assert np.flatnonzero(hidden).tolist() == list(range(4 * 96, 4 * 96 + 12)), "estimates do not enter"
-    assert not np.isnan(np.delete(window.household_import_wh, 5, axis=0)).any()
-    assert window.household_voltage_v is not None
-    assert np.nanmax(window.household_voltage_v) <= 230.0
-    total = np.floor(np.cumsum(window.area_import_wh[:96]) / 40)
-    assert window.area_import_wh.sum() % 40 == 0, "primary side: registers x 40"
-    assert window.area_phase_wh is not None
-    assert np.abs(window.area_phase_wh.sum(axis=0) - window.area_import_wh).max() <= 240
-    assert total[-1] > 0
-    reports = analyse([window])
-    assert set(reports) == {"A1"}
-
-
-def test_readings_that_are_set_aside_are_left_out_of_the_phases_too(world: World) -> None:
-    """The area meter's readings of an hour are not believed: neither its energy nor its voltages are looked at."""
-    gone = T0 + timedelta(days=4)
-    spoilt = "ts between %s and %s"
-    world.field.run(
-        f"update phase_reading set import_l1_wh = import_l1_wh + 9000, voltage_l1_dv = 900 where {spoilt}",
-        [gone, gone + timedelta(hours=1)],
-    )
-    world.field.run(
-        "insert into edit (edit_id, kind, usage_point_id, meter_id, from_ts, to_ts, set_aside, first_day, last_day, "
-        "made_at, made_by, reason) "
-        "values (gen_random_uuid(), 'readings', %s, %s, %s, %s, 5, %s, %s, %s, 'Wang', 'spoilt')",
-        [world.area_point, world.area_meter, gone, gone + timedelta(hours=1), DAY0, DAY0, T0],
-    )
-    engine = Accuser(None)
-    world.engine = engine
-    world.work()
-    (window,) = engine.windows
-    assert window.area_phase_wh is not None
-    assert window.area_voltage_v is not None
-    assert np.nanmin(window.area_voltage_v) == 230.0
-    # without the five readings there is nothing to say of the six intervals between those around them
-    there = np.isfinite(window.area_phase_wh).all(axis=0)
-    assert np.flatnonzero(~there).tolist() == list(range(4 * 96 - 1, 4 * 96 + 5))
-    assert np.abs(window.area_phase_wh.sum(axis=0) - window.area_import_wh)[there].max() <= 240

@@ -343,7 +343,7 @@ def test_a_killed_process_of_a_mass_settlement_costs_nothing(make_field: Callabl
     wanted = field.intervals(), field.balances()
     forget_settled(field)
     stop = threading.Event()
-    shared = Processes(count=2, database=field.settings.database, rules=rules, clock=_later, stop=stop)
+    shared = Processes(count=2, database=field.settings.database, work=mass.Settling(rules), clock=_later, stop=stop)
     result: list[mass.Tally] = []
     settling = threading.Thread(target=lambda: result.append(mass.settle(areas, shared.spread, piece_meter_days=1)))
     with field.store.transaction() as holder:
@@ -370,7 +370,8 @@ settings = Settings(database={"dsn": sys.argv[1]})
 rules = Rules.of(settings.settlement)
 with Store(sys.argv[1], pool_max=1) as store:
     areas = mass.wanted_areas(store, [], *map(date.fromisoformat, sys.argv[2:]))
-shared = Processes(count=2, database=settings.database, rules=rules, clock=system_clock, stop=threading.Event())
+work, stop = mass.Settling(rules), threading.Event()
+shared = Processes(count=2, database=settings.database, work=work, clock=system_clock, stop=stop)
 mass.settle(areas, shared.spread, piece_meter_days=1)
 """
 

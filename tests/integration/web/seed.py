@@ -12,6 +12,7 @@ import numpy as np
 import seed_commands
 import seed_field
 import seed_results
+from psycopg.types.json import Jsonb
 from seed_base import CALENDAR, DAYS, NOW, SEED, SINCE, TODAY, Floats, Seeded, insert
 
 from headend.domain.quality import ValidationFlag
@@ -224,8 +225,20 @@ def _settled(
     insert(
         c, "area_report",
         area_id=made.areas[area], window_from=DAYS[0], window_to=DAYS[-1], anomaly_score=12.5, alarm=theft != 0,
-        cause=cause, technical_loss_wh=152_340.0, reported_at=NOW, marker="1",
+        cause=cause, technical_loss_wh=152_340.0, reported_at=NOW, marker="1", limits=Jsonb(_UNTOLD[cause]),
+        cause_probability=Jsonb({} if reason else {cause: 0.82, "unmetered": 0.177, "mapping": 0.003}),
     )  # fmt: skip
+
+
+_UNTOLD: dict[str, list[dict[str, Any]]] = {
+    "not_computable": [{"code": "area_meter_hardly_read", "numbers": {"intervals_read": 31.0, "intervals": 2688.0}}],
+    "meter": [
+        {"code": "missing_readings", "numbers": {"missing_share": 0.06, "meters_hardly_read": 1.0}},
+        {"code": "no_neighbours", "numbers": {}},
+    ],
+    "area_meter": [],
+    "clean": [{"code": "seen_by_later_engines", "numbers": {"readings": 3.0}}],
+}
 
 
 def _balance(

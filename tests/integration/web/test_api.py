@@ -195,7 +195,8 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
     assert {p for p in paths if p.startswith(API)} == {
         f"{API}{tail}"
         for tail in (
-            "/areas", "/areas/{code}", "/areas/{code}/balances", "/findings", "/findings/{finding_id}",
+            "/areas", "/areas/{code}", "/areas/{code}/balances", "/areas/{code}/report", "/findings",
+            "/findings/{finding_id}",
             "/findings/precision", "/findings/{finding_id}/history", "/findings/{finding_id}/assign",
             "/findings/{finding_id}/inspect", "/findings/{finding_id}/confirm", "/findings/{finding_id}/reject",
             "/findings/{finding_id}/repair", "/findings/{finding_id}/reopen",

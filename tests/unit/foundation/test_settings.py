@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ def refusal(file: Path, text: str) -> str:
     return str(refused.value)
 
 
+@pytest.mark.parametrize("written", ['"02:30"', "02:30:00"])
+def test_a_time_of_day_is_written_as_text_or_as_toml_has_it(file: Path, written: str) -> None:
+    file.write_text(f"{DSN}[settlement]\nreconcile_at = {written}\n", encoding="utf-8")
+    assert load_settings(file).settlement.reconcile_at == time(2, 30)
+
+
 def test_a_file_with_the_database_alone_is_enough(file: Path) -> None:
     file.write_text(DSN, encoding="utf-8")
     settings = load_settings(file)
@@ -50,6 +57,15 @@ def test_a_file_with_the_database_alone_is_enough(file: Path) -> None:
         ('[settlement]\nzone = "/etc/localtime"', "settlement.zone", "'/etc/localtime'", "IANA"),
         ('[settlement]\nzone = ""', "settlement.zone", "''", "IANA"),
         ("[settlement]\ninterval_s = 600", "settlement.interval_s", "600", "300, 900, 1800 or 3600"),
+        ('[settlement]\nreconcile_at = "25:00"', "settlement.reconcile_at", "'25:00'", "hour value is outside"),
+        (
+            '[settlement]\nreconcile_at = "02:30+08:00"',
+            "settlement.reconcile_at",
+            "'02:30+08:00'",
+            "wanted a time of day",
+        ),
+        ("[settlement]\nreconcile_at = 230", "settlement.reconcile_at", "230", "such as 02:30"),
+        ("[settlement]\nwrong_area_rate = 1", "settlement.wrong_area_rate", "1", "less than 1"),
         ("[settlement]\ncoverage_limit = 1.5", "settlement.coverage_limit", "1.5", "less than or equal to 1"),
         ("[billing]\nretry_first_s = inf", "billing.retry_first_s", "inf", "finite"),
         ("[ingest]\nflush_age_s = nan", "ingest.flush_age_s", "nan", "finite"),

@@ -68,8 +68,9 @@ select distinct c.area_id from concentrator c
 where (c.backlog is null or c.backlog > 0) and coalesce(c.last_seen_at, %(started)s) > %(silent)s
 
 -- stations --
--- What reconciling a station needs to know: its areas, how far they are settled, and a digest of what is under the balances of the window.
-select a.station_id, a.area_id, a.code, a.high_loss_rate, a.negative_loss_rate,
+-- What reconciling a station (or, where none is named, each) needs to know: its areas, how far they are settled, and a digest of what is
+-- under the balances of the window.
+select a.station_id, s.code as station, a.area_id, a.code, a.high_loss_rate, a.negative_loss_rate,
        min(b.day) as first_day, max(b.day) as last_day, max(b.settled_at) filter (where b.day = %(last)s) as last_settled_at,
        md5(string_agg(b.day || ' ' || b.changed_at, ',' order by b.day)) as digest,
        (select count(*) from dirty_day d where d.area_id = a.area_id and d.day between %(first)s and %(last)s) as dirty,
@@ -78,8 +79,9 @@ select a.station_id, a.area_id, a.code, a.high_loss_rate, a.negative_loss_rate,
         where i.usage_point_id in (select usage_point_id from area_membership m where m.area_id = a.area_id)) as installations,
        (select r.marker from area_report r where r.area_id = a.area_id) as marker,
        (select r.reported_at from area_report r where r.area_id = a.area_id) as reported_at
-from area a join balance_day b on b.area_id = a.area_id and b.day between %(first)s and %(last)s
-group by a.area_id
+from area a join station s using (station_id) join balance_day b on b.area_id = a.area_id and b.day between %(first)s and %(last)s
+where %(station_id)s::int is null or a.station_id = %(station_id)s
+group by a.area_id, s.code
 order by a.station_id, a.area_id
 
 -- window --
@@ -103,10 +105,10 @@ on conflict (area_id) do update set constant_wh = excluded.constant_wh, quadrati
 -- put_report --
 -- The last report of an area.
 insert into area_report (area_id, window_from, window_to, anomaly_score, alarm, cause, technical_loss_wh, reason, marker, priors,
-                         reported_at)
+                         limits, cause_probability, reported_at)
 values (%(area_id)s, %(first)s, %(last)s, %(anomaly_score)s, %(alarm)s, %(cause)s, %(technical_loss_wh)s, %(reason)s, %(marker)s, %(priors)s,
-        %(now)s)
+        %(limits)s, %(cause_probability)s, %(now)s)
 on conflict (area_id) do update set window_from = excluded.window_from, window_to = excluded.window_to,
     anomaly_score = excluded.anomaly_score, alarm = excluded.alarm, cause = excluded.cause,
     technical_loss_wh = excluded.technical_loss_wh, reason = excluded.reason, marker = excluded.marker, priors = excluded.priors,
-    reported_at = excluded.reported_at
+    limits = excluded.limits, cause_probability = excluded.cause_probability, reported_at = excluded.reported_at

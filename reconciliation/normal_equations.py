@@ -1,0 +1,37 @@
+"""The normal equations of the random effects: A = ZᵀR⁻¹Z + D⁻¹, ZᵀR⁻¹r, and what is needed of A⁻¹.
+
+The products are made in float32 in all rounds but the last, where they only serve to estimate variances and weights;
+A is factorised in float64, because it is ill-conditioned.
+"""
+
+import numpy as np
+from scipy import linalg
+
+from reconciliation.design import Design
+from reconciliation.streams import filtered
+from reconciliation.window import Floats
+
+
+def normal_equations(design: Design, filters: Floats, root: Floats, *, last: bool) -> tuple[Floats, Floats]:
+    """ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,); before the ``last`` round, in float32."""
+    m = design.group.size
+    gram, cross = np.zeros((m, m)), np.zeros(m)
+    for k, s in enumerate(design.streams):
+        r = filtered(filters[k], design.balance[k]) * root[k]
+        w = s.whitened(filters[k], root[k]) if last else s.whitened_singles(filters[k], root[k])
+        gram[s.effects[:, None], s.effects] += s.gram(w)
+        cross[s.effects] += s.spread(w @ r.astype(w.dtype))
+    return gram, cross
+
+
+def factor_of(gram: Floats, precision: Floats) -> tuple[Floats, bool]:
+    """Lower Cholesky factor of gram + diag(precision)."""
+    a = gram.copy(order="F")
+    a[np.diag_indices_from(a)] += precision
+    return linalg.cholesky(a, lower=True, overwrite_a=True, check_finite=False), True
+
+
+def inverse_diagonal(factor: Floats) -> Floats:
+    """(m,) diagonal of A⁻¹ from the lower Cholesky factor of A."""
+    inverse, _ = linalg.lapack.strtri(factor.astype(np.float32, order="F"), lower=1)
+    return np.asarray(np.einsum("ij,ij->j", inverse, inverse), dtype=np.float64)
