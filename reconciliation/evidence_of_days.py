@@ -40,13 +40,11 @@ def log_sum_exp(x: Floats, axis: int) -> Floats:
 
 
 def bayes_factor(b: Floats, h: Floats, mean: Floats, var: Floats) -> tuple[Floats, Floats]:
-    """(…,) log Bayes factor and (…, q) posterior mean for (…, q) b, (…, q, q) h and diagonal prior mean, var (q,)."""
-    q = mean.size
-    precision = h + np.eye(q) / var
+    """(…,) log Bayes factor and (…, q) posterior mean for (…, q) b, (…, q, q) h and diagonal prior mean, var (…, q)."""
+    precision = h + np.eye(mean.shape[-1]) / var[..., None, :]
     rhs = b + mean / var
     theta, logdet = solve_and_log_det(precision, rhs)
-    quad = np.sum(rhs * theta, axis=-1)
-    log_bf = 0.5 * quad - 0.5 * float(np.sum(np.square(mean) / var)) - 0.5 * (logdet + float(np.sum(np.log(var))))
+    log_bf = 0.5 * (np.sum(rhs * theta, axis=-1) - logdet - np.sum(np.square(mean) / var + np.log(var), axis=-1))
     return np.asarray(log_bf), np.asarray(theta)
 
 
@@ -61,11 +59,11 @@ def absorbed(h: Floats, blur: Floats) -> Floats:
 
 
 def evaluate(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floats) -> DayEvidence:
-    """b_day (n, D, q), h_day (n, D, q, q), corr (n, q, q): H⁻¹BH⁻¹, see ``absorbed``; mean, var (q,) of the prior."""
+    """b_day (n, D, q), h_day (n, D, q, q), corr (n, q, q): H⁻¹BH⁻¹, see ``absorbed``; mean, var (n, q) of the prior."""
     n, days, _ = b_day.shape
     b_suffix = np.cumsum(b_day[:, ::-1], axis=1)[:, ::-1]
     h_suffix = absorbed(np.cumsum(h_day[:, ::-1], axis=1)[:, ::-1], corr[:, None])
-    bf, theta = bayes_factor(b_suffix, h_suffix, mean, var)
+    bf, theta = bayes_factor(b_suffix, h_suffix, mean[:, None], var[:, None])
     always = bf[:, 0]
     onset = log_sum_exp(bf[:, 1:], axis=1) - np.log(max(days - 1, 1)) if days > 1 else np.full(n, -np.inf)
     some, active, theta_some = _some_days(b_day, h_day, corr, mean, var)
@@ -89,6 +87,7 @@ def _some_days(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Fl
         return np.full(n, -np.inf), np.ones((n, days)), np.zeros((n, q))
     # both signs of the hidden energy at once: of every meter the days above, and the days below its median
     b_day, h_day, corr = np.concatenate([b_day, b_day]), np.concatenate([h_day, h_day]), np.concatenate([corr, corr])
+    mean, var = np.concatenate([mean, mean]), np.concatenate([var, var])
     gain = b_day.sum(axis=2)
     gain[n:] *= -1.0
     ordered = np.sort(gain, axis=1)
