@@ -14,7 +14,7 @@ import numpy as np
 
 from reconciliation.design import Faults
 from reconciliation.evidence_of_days import ALWAYS, SOME_DAYS, evaluate
-from reconciliation.model import AreaModel
+from reconciliation.model import AreaModel, build
 from reconciliation.phases import voltage_log_likelihood
 from reconciliation.report import FindingKind
 from reconciliation.technical_loss import technical_loss
@@ -27,6 +27,8 @@ MIN_RATIO = 0.03
 """Smallest |f − 1| that counts: six times the class limit of a 0.5 S meter with 0.5 S CTs."""
 DEAD_S = 21600
 """A phase is called dead when it stands still this long [s]; a blown fuse shows in its households too."""
+REVERSED = -0.5
+"""Factor below which a current transformer is the wrong way round: nearer to −1 than to none."""
 ALIVE = 0.1
 """Share of intervals with energy below which a phase is silent nearly always."""
 SURE_NATS = 6.0
@@ -167,6 +169,9 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
     ratio = 1.0 + float(fitted.effects[-1])
     if abs(ratio) < 0.02 or abs(ratio - 1.0) < MIN_RATIO:
         return None
+    gain = fitted.log_likelihood - fit.log_likelihood
+    if ratio < REVERSED:
+        return _reversed(model, stream, onset, evidence, gain)
     supplied = area.supplied.copy()
     corrected = model
     for _ in range(MOST_REFITS):
@@ -178,15 +183,44 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
             break
         ratio *= 1.0 + float(rest)
     return AreaMeterFault(
-        kind=FindingKind.REVERSED_POLARITY if ratio < -0.5 else FindingKind.AREA_METER_RATIO,
+        kind=FindingKind.AREA_METER_RATIO,
         stream=stream,
         ratio=ratio,
-        gain=fitted.log_likelihood - fit.log_likelihood,
+        gain=gain,
         onset=onset,
         evidence=evidence,
         ratio_left=fitted.ratio,
         missing_wh=(supplied - area.supplied).sum(axis=0),
         model=corrected,
+    )
+
+
+def _reversed(model: AreaModel, stream: int | None, onset: int, evidence: float, gain: float) -> AreaMeterFault:
+    """The area with its meter, or one phase of it, turned round from ``onset``: by exactly −1, and with the phases of
+    its meters told anew, for they were told by a balance of the wrong sign."""
+    window, area = model.area.window, model.area
+    sign = np.ones(area.supplied.shape)
+    sign[slice(None) if stream is None else stream, onset:] = -1.0
+    into, out, phases = window.area_import_wh, window.area_export_wh, window.area_phase_wh
+    late = np.full(area.n_intervals, stream is None) & (np.arange(area.n_intervals) >= onset)
+    turned = build(
+        replace(
+            window,
+            area_import_wh=np.where(late, out, into),
+            area_export_wh=np.where(late, into, out),
+            area_phase_wh=phases if phases is None or area.n_streams != 3 else phases * sign,
+        )
+    )
+    return AreaMeterFault(
+        kind=FindingKind.REVERSED_POLARITY,
+        stream=stream,
+        ratio=-1.0,
+        gain=gain,
+        onset=onset,
+        evidence=evidence,
+        ratio_left=turned.fit.ratio,
+        missing_wh=((sign - 1.0) * area.supplied).sum(axis=0),
+        model=turned,
     )
 
 

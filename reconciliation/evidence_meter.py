@@ -24,7 +24,7 @@ from reconciliation.evidence_series import (
 from reconciliation.evidence_voltage import place, place_of
 from reconciliation.localise import Localisation
 from reconciliation.model import AreaModel
-from reconciliation.replication import DayTests, left_scale
+from reconciliation.replication import DayScores, DayTests, left_scale
 from reconciliation.report import Evidence, EvidencePicture, EvidenceSeries, Explanation, Finding, FindingKind, Untold
 from reconciliation.shapes import meter_columns, still_registers
 from reconciliation.suspects import Suspect, coefficients
@@ -113,7 +113,9 @@ def _accused(told: _Explained, k: int, course: Floats, tests: DayTests) -> Findi
     kind = kind_of(s.family.name, hidden, sd, reading, s.active[area.day])
     with_it, without = daily(model, before), daily(model, before - hidden)
     technical = daily(model, model.loss.stream_wh.sum(axis=0))
-    coefficient, follows = _coefficients(s, days, course, tests)
+    hides = np.bincount(area.day, weights=np.abs(course), minlength=area.n_days) > 0
+    told_days = hides if still is None else hides & days
+    coefficient, follows = _coefficients(s, days, tests.scores(s.meter, course, s.days), told_days)
     place_picture, place_numbers, place_untold = place(
         model, place_of(model, found, s.meter, grounds.field), on, s.meter, grounds.response
     )
@@ -180,13 +182,13 @@ def _accused(told: _Explained, k: int, course: Floats, tests: DayTests) -> Findi
 
 
 def _coefficients(
-    s: Suspect, days: Bools, course: Floats, tests: DayTests
+    s: Suspect, days: Bools, scores: DayScores, hides: Bools
 ) -> tuple[tuple[EvidenceSeries, ...], dict[str, float]]:
     """Each day's own coefficient in units of the common one, with its SD, and on how many of the days it acts a day
-    is nearer to the common one than to none. A day on which little flows tells nothing, and is NaN."""
-    scores = tests.scores(s.meter, course, s.days)
+    is nearer to the common one than to none. A day on which little flows, or that the fault does not concern (``hides``
+    (D,)), tells nothing, and is NaN."""
     h = scores.information
-    tells = h > 1.0
+    tells = hides & (h > 1.0)
     value = np.where(tells, s.days + scores.rest / np.where(tells, h, 1.0), np.nan)
     sd = np.where(tells, np.sqrt(left_scale(scores) / np.where(tells, h, 1.0)), np.nan)
     told = tells & days

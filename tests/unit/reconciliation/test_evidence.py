@@ -148,8 +148,8 @@ def test_peak_hours_reach_over_midnight_and_unknown_hours_tell_nothing():
         )
 
     course = np.zeros(24)
-    course[[23, 0, 1]] = 10.0
-    assert peak_hours(hours(course)) == {"peak_from_h": 23, "peak_to_h": 1, "peak_share": pytest.approx(2 / 3)}
+    course[[22, 23, 0, 1]] = [2.0, 10.0, 10.0, 3.0]
+    assert peak_hours(hours(course)) == {"peak_from_h": 23, "peak_to_h": 1, "peak_share": pytest.approx(0.8)}
     course[5] = np.nan
     assert peak_hours(hours(course)) == {}
 

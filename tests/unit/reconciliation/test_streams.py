@@ -5,7 +5,7 @@ import pytest
 from scipy import signal
 
 from reconciliation.small_systems import solve_and_log_det
-from reconciliation.streams import Stream, filtered, filtered_back
+from reconciliation.streams import Stream, filtered, filtered_back, filtered_singles
 
 N, T, ORDER = 5, 60, 4
 
@@ -67,3 +67,20 @@ def test_small_systems(q: int) -> None:
     x, log_det = solve_and_log_det(a, b)
     np.testing.assert_allclose(x, np.linalg.solve(a, b[..., None])[..., 0], rtol=1e-9)
     np.testing.assert_allclose(log_det, np.linalg.slogdet(a)[1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("order", "t"), [(0, 40), (1, 64), (4, 95), (10, 31), (11, 96), (10, 1)])
+def test_filter_of_many_columns_in_float32(order: int, t: int) -> None:
+    rng = np.random.default_rng(order)
+    taps, x = rng.normal(size=order + 1), rng.normal(size=(3, t))
+    found = filtered_singles(taps, x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, signal.lfilter(taps, [1.0], x, axis=1), atol=1e-5)
+
+
+def test_whitened_in_float32(parts: tuple[Stream, np.ndarray, np.ndarray, np.ndarray]) -> None:
+    stream, columns, taps, root = parts
+    z = signal.lfilter(taps, [1.0], columns, axis=1) * root
+    whitened = stream.whitened_singles(taps, root)
+    assert whitened.dtype == np.float32
+    np.testing.assert_allclose(stream.gram(whitened), z @ z.T, rtol=1e-5, atol=1e-5 * np.abs(z @ z.T).max())
