@@ -34,7 +34,7 @@ SERIES_NAMES = {
     "delivered": "Delivered",
     "technical": "Technical loss",
     "technical_loss": "Technical loss",
-    "coefficient": "Missing, as share of what is claimed (1: as claimed, 0: nothing)",
+    "coefficient": "Missing over claimed",
     "ratio": "Read over true",
     "measured_share": "Share of intervals that were measured",
     "supplied_l1": "Area meter, L1",

@@ -53,11 +53,11 @@ def test_every_command_explains_itself_and_its_options(headend: Headend, words: 
 
 def test_all_commands_of_the_product_are_there() -> None:
     assert {" ".join(words) for words in commands() if words} == {
-        "demo", "run", "migrate", "import", "settle", "status", "probe", "probe modbus", "probe mqtt",
+        "demo", "run", "migrate", "import", "settle", "nightly", "status", "probe", "probe modbus", "probe mqtt",
         "models", "models list", "models show", "models check", "rules",
         "command", "command relay", "command clock", "command tariff", "command show",
         "quarantine", "quarantine list", "quarantine show", "quarantine replay",
-        "backup", "backup check", "backup restored", "reconcile", "export",
+        "backup", "backup check", "backup restored", "reconcile", "export", "explain",
     }  # fmt: skip
 
 

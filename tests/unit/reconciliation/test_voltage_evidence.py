@@ -8,6 +8,8 @@ import pytest
 
 from reconciliation import AreaWindow, analyse
 from reconciliation.model import build
+from reconciliation.prepare import prepare
+from reconciliation.shapes import still_registers
 from reconciliation.voltage_evidence import follows, location_evidence, voltage_field
 
 N, DAYS, PER_DAY = 18, 21, 96
@@ -159,3 +161,43 @@ def test_a_meter_without_voltage_gets_no_evidence_and_spoils_nobodys():
     evidence = location_evidence(field, model.fit.residual)
     assert evidence[13] == 0
     assert int(np.argmax(np.where(PHASE[4] == PHASE, evidence, -np.inf))) == 4
+
+
+def test_what_one_hides_is_placed_although_others_hide_more():
+    feeder = Feeder()
+    rng = np.random.default_rng(13)
+    own, other = 90 * rng.gamma(2.0, 0.5, feeder.load.shape[1]), 150 * rng.gamma(2.0, 0.5, feeder.load.shape[1])
+    feeder.tap[4], feeder.tap[16] = own, other  # joints 1 and 5 of one phase
+    model = build(feeder.window())
+    field = voltage_field(model)
+    assert field is not None
+    hidden = np.outer(model.share[4], own)
+    together = location_evidence(field, model.fit.residual)
+    alone = location_evidence(field, hidden, beside=model.fit.residual - hidden)
+    assert together[16] - together[4] > 8
+    assert alone[4] - alone[16] > 8
+
+
+def test_a_register_that_stands_at_a_value_is_accused_where_the_load_is():
+    feeder = Feeder()
+    feeder.read[10] = 65.0  # sixes and sevens of the register's step
+    assert analyse([feeder.window()])["A"].accused == ("M10",)
+
+
+def test_one_that_stands_at_a_value_where_the_load_is_not_is_let_be():
+    feeder = Feeder()
+    feeder.load[10] = feeder.read[10] = 65.0
+    feeder.tap[1] = 90 * np.random.default_rng(13).gamma(2.0, 0.5, feeder.load.shape[1])  # joint 0, same phase
+    assert "M10" not in analyse([feeder.window()])["A"].accused
+
+
+def test_a_register_that_halts_stands_still_over_short_gaps():
+    feeder = Feeder()
+    feeder.read[10, PER_DAY * 9 :] = 65.0  # sixes and sevens of the register's step
+    rng = np.random.default_rng(17)
+    window = feeder.window()
+    read = np.where(rng.random(window.household_import_wh.shape) < 0.02, np.nan, window.household_import_wh)
+    still = still_registers(prepare(feeder.window(household_import_wh=read)))
+    assert still[10, PER_DAY * 9 + 1 :].all()
+    assert not still[10, : PER_DAY * 9 - 1].any()
+    assert not np.delete(still, 10, axis=0).any()
