@@ -27,8 +27,11 @@ from reconciliation.suspicion import placed
 from reconciliation.voltage_evidence import Field, follows
 from reconciliation.window import Bools, Floats
 
-ALARM = 12.0
-"""[nat] one false alarm in e¹² if the model were exact; leaves room for it not being so."""
+WRONG_AREAS, ALARM_PROBABILITY = 0.02, 0.98
+"""Share of areas in which something is wrong that nobody knows of yet, and the posterior probability that something is
+from which an area is looked into: nobody is accused by that alone."""
+ALARM = float(special.logit(ALARM_PROBABILITY) - special.logit(WRONG_AREAS))
+"""[nat] evidence that it takes, 7.8."""
 ALARM_MODEL = 30.0
 """[nat] the same where the technical loss comes from a load model, or the noise is mostly three-phase loads' unbalance:
 errors with a shape of their own."""
