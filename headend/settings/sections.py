@@ -324,14 +324,15 @@ class Findings(Section):
     """What the energy of a finding is worth."""
 
     price_per_kwh: Price | None = Field(None, description="money at stake: energy times this; unset: energy only")
-    category_price_per_kwh: CategoryPrices = Field(
-        CategoryPrices(), description="another price for a category of usage points"
+    category_price_per_kwh: CategoryPrices | None = Field(
+        None, description="another price for a category of usage points"
     )
     currency: str = Field("CNY", min_length=1, max_length=8)
 
     def price_of(self, category: str | None) -> float | None:
         """The price [currency/kWh] for a category of usage points, or for an area as a whole; None: not known."""
-        own: float | None = self.category_price_per_kwh.model_dump().get(category or "")
+        others = {} if self.category_price_per_kwh is None else self.category_price_per_kwh.model_dump()
+        own: float | None = others.get(category or "")
         return self.price_per_kwh if own is None else own
 
 
