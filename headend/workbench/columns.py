@@ -12,8 +12,9 @@ PHASES: Final = ("l1", "l2", "l3")
 ENERGIES: Final = (
     "import", "export",
     *(f"import_{p}" for p in PHASES), *(f"export_{p}" for p in PHASES), *(f"net_{p}" for p in PHASES),
+    "gap",
 )  # fmt: skip
-"""Energy of an interval."""
+"""Energy of an interval; `gap`: net energy by the registers of the whole stretch without readings that ends with it."""
 REGISTERS: Final = (
     "register", "register_export", *(f"register_{p}" for p in PHASES), *(f"register_export_{p}" for p in PHASES),
 )  # fmt: skip

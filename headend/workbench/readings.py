@@ -174,7 +174,7 @@ class Reader:
     def _numbers(self, table: Table, chunk: Chunk, k: int, quantity: Quantity) -> Floats:
         name = table.columns[k]
         found = numbers(chunk.columns[k], file=table.file, column=name, first_row=chunk.first_row, comma=table.comma)
-        if not quantity.name.startswith("net_"):
+        if not quantity.name.startswith(("net_", "gap")):
             below = np.flatnonzero(found < 0)
             if below.size:
                 raise WrongInput(

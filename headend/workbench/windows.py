@@ -179,6 +179,8 @@ def _window(
         meter_step_wh=_steps(houses, units, made, import_wh),
         area_step_wh=area_step,
         day_start=grid.day_start,
+        household_gap_wh=_or_none(_of(made, "gap", houses, grid)),
+        area_gap_wh=_or_none(_of(made, "gap", tops, grid).sum(axis=0)) if tops else None,
     )
     return window, apart
 
@@ -287,4 +289,13 @@ def cut(window: AreaWindow, choices: Choices) -> AreaWindow:
         area_phase_wh=of(window.area_phase_wh), area_voltage_v=of(window.area_voltage_v),
         meter_step_wh=window.meter_step_wh, area_step_wh=window.area_step_wh,
         day_start=np.flatnonzero(np.diff(days, prepend=-1)),
+        household_gap_wh=_whole(of(window.household_gap_wh), window.household_import_wh[:, low:high]),
+        area_gap_wh=_whole(of(window.area_gap_wh), window.area_import_wh[low:high]),
     )  # fmt: skip
+
+
+def _whole(gap_wh: Floats | None, measured: Floats) -> Floats | None:
+    """Energies of gaps without those that began before the first interval: it is not known how much fell into these."""
+    if gap_wh is None:
+        return None
+    return np.where(np.isfinite(measured).cumsum(axis=-1) > 0, gap_wh, np.nan)

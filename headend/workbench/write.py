@@ -25,7 +25,7 @@ from reconciliation import AreaWindow
 
 COLUMNS: Final = (
     "area", "meter", "role", "interval_start", "import_wh", "export_wh", "voltage_v",
-    *(f"net_{p}_wh" for p in PHASES), *(f"voltage_{p}_v" for p in PHASES),
+    *(f"net_{p}_wh" for p in PHASES), *(f"voltage_{p}_v" for p in PHASES), "gap_wh",
 )  # fmt: skip
 SUFFIXES: Final = (".csv", ".npz", *PARQUET)
 
@@ -81,11 +81,15 @@ def _meters(window: AreaWindow) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         columns = {"import_wh": window.household_import_wh[k], "export_wh": window.household_export_wh[k]}
         if window.household_voltage_v is not None:
             columns["voltage_v"] = window.household_voltage_v[k]
+        if window.household_gap_wh is not None:
+            columns["gap_wh"] = window.household_gap_wh[k]
         yield meter, "household", columns
     columns = {"import_wh": window.area_import_wh, "export_wh": window.area_export_wh}
     for values, name in ((window.area_phase_wh, "net_{}_wh"), (window.area_voltage_v, "voltage_{}_v")):
         if values is not None:
             columns |= {name.format(p): values[k] for k, p in enumerate(PHASES)}
+    if window.area_gap_wh is not None:
+        columns["gap_wh"] = window.area_gap_wh
     yield AREA_METER, "area", columns
 
 
