@@ -104,4 +104,5 @@ def check_fits(values: npt.NDArray[Any], kind: str, null: npt.NDArray[np.bool_] 
     if null is not None:
         outside &= ~null
     if outside.any():
-        raise OverflowError(f"column {column}: {values[outside][0]} does not fit {kind}")
+        told = kind.lstrip("<>=|")
+        raise OverflowError(f"column {column}: {values[outside][0]} does not fit {told}")
