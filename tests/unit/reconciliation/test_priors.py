@@ -79,6 +79,7 @@ def test_a_kind_that_was_rejected_a_thousand_times_is_still_found_when_the_evide
     assert (found.kind, found.meter, after.accused, after.cause) == (kind, "A-4", ("A-4",), Cause.METER)
     assert (found.energy_wh, found.evidence.numbers) == (was.energy_wh, was.evidence.numbers)
     assert 0.3 < found.confidence < was.confidence
+    assert found.confidence == pytest.approx(learnt({}, {kind: 1000}).stated(kind, was.confidence))
 
 
 def test_confirmed_cases_do_not_make_an_honest_area_suspect(street):
