@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 
 from reconciliation.area_meter import AreaMeterFault
-from reconciliation.evidence_meter import Z90, Grounds, probability
+from reconciliation.evidence_grounds import Z90, Grounds, probability
 from reconciliation.evidence_odds import RARE, divided
 from reconciliation.evidence_series import (
     daily,

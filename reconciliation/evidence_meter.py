@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reconciliation.cause_probability import COINCIDENCE, TEMPER, posterior, stated
+from reconciliation.cause_probability import COINCIDENCE, posterior, stated
 from reconciliation.decide import Verdict, log_odds
+from reconciliation.evidence_grounds import Z90, Grounds, probability
 from reconciliation.evidence_kind import FACTORS, kind_of
 from reconciliation.evidence_odds import RARE, among, divided
 from reconciliation.evidence_series import (
@@ -28,32 +29,12 @@ from reconciliation.replication import DayScores, DayTests, left_scale
 from reconciliation.report import Evidence, EvidencePicture, EvidenceSeries, Explanation, Finding, FindingKind, Untold
 from reconciliation.shapes import meter_columns, still_registers
 from reconciliation.suspects import Suspect, coefficients
-from reconciliation.voltage_evidence import Field
 from reconciliation.window import Bools, Floats
 
-Z90 = 1.645
-"""Half-width of a Gaussian 90 % interval in SD."""
 LIKELY = 5
 """Meters named where it is not clear which."""
 TEMPERED = 10.0
 """Divides log odds between candidates who were not clear enough to accuse [nat]."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Grounds:
-    """What else is known of an area that stands out, for its findings' evidence."""
-
-    field: Field | None = None
-    """How voltages answer loads; None where they do not carry it."""
-    response: Floats | None = None
-    """(N,) how a voltage answers what is missing [SD]; None without voltages."""
-    beyond: float = 0.0
-    """By how much the area stands out [nat]."""
-
-    @property
-    def nothing(self) -> float:
-        """Probability that the area is clean after all."""
-        return posterior(-self.beyond / TEMPER)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,11 +45,6 @@ class _Explained:
     found: Localisation
     verdict: Verdict
     grounds: Grounds
-
-
-def probability(log_odds: float) -> float:
-    """Log odds [nat] → probability, tempered by 2 because the model is not exact, kept within [0.01, 0.99]."""
-    return float(np.clip(1.0 / (1.0 + np.exp(-np.clip(log_odds / 2.0, -40, 40))), 0.01, 0.99))
 
 
 def meter_findings(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reconciliation.evidence_area import correlation
-from reconciliation.evidence_meter import probability
+from reconciliation.evidence_grounds import probability
 from reconciliation.evidence_odds import divided
 from reconciliation.evidence_series import daily, mean_of_days, one_day, series, telling_day, unexplained, whole_days
 from reconciliation.mapping import Move

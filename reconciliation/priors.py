@@ -41,8 +41,9 @@ What no known cause explains is confirmed as often as not (.50). That data are m
 PRIOR_WEIGHT: Final = 20.0
 """[inspections] What the default is worth: after as many inspections, half of the belief is the utility's own. A crew
 makes about as many in a month or two; less would let one bad week hide a kind."""
-FLOOR: Final = math.log(0.1 / 0.9)
-"""[nat] A kind is believed to be right at least once in ten: what is never inspected can never be found right again."""
+FLOOR: Final = math.log(1 / 7)
+"""[nat] A kind is believed to be right at least once in eight: what is never inspected can never be found right again,
+and the surest finding (.98) of the most trusted kinds of meter (.90) is still stated above two in five then."""
 CEILING: Final = math.log(0.99 / 0.01)
 """[nat] And wrong at least once in a hundred: a long run of luck does not make the evidence superfluous."""
 LEAST, MOST = 0.01, 0.99

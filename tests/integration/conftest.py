@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -42,3 +42,12 @@ def migrate_before(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Callable[
         return empty_dsn
 
     return before
+
+
+@pytest.fixture
+def make_cluster() -> Iterator[Callable[..., Any]]:
+    """support.dask.local_clusters, gone with the test."""
+    from support.dask import local_clusters
+
+    with local_clusters() as make:
+        yield make

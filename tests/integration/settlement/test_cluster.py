@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import gc
-import logging
-import os
-import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +14,16 @@ import pytest
 from headend.domain.clock import system_clock
 from headend.settlement import mass
 from headend.settlement.rules import Rules
-from support.command import ROOT, headend
+from support.command import headend
+from support.dask import kill_a_waiting_worker
 from support.field import DAY0, Field
 from support.mosquitto import free_port
 from support.town import Town, build_town, forget_settled
-from support.waiting import PATIENCE_S, until
+from support.waiting import PATIENCE_S
 from support.workers import config_of
 
-distributed = pytest.importorskip("distributed", reason="pip install 'headend[scale]'")
-from headend.settlement.cluster import ClusterError, connected  # noqa: E402
-
-
-@pytest.fixture
-def make_cluster() -> Iterator[Callable[..., Any]]:
-    """Local clusters whose workers are processes with nannies; `environment` is what a worker knows of the database."""
-    made: list[Any] = []
-
-    def make(environment: dict[str, str], workers: int = 2) -> Any:
-        made.append(
-            distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, protocol="tcp", host="127.0.0.1",
-                dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL, memory_limit=0,
-                env={"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"} | environment,
-            )
-        )  # fmt: skip
-        return made[-1]
-
-    yield make
-    for cluster in made:
-        cluster.close()
+pytest.importorskip("distributed", reason="pip install 'headend[scale]'")
+from headend.settlement.cluster import ClusterError, connected
 
 
 def _wanted(field: Field, town: Town) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -79,16 +57,7 @@ def test_a_killed_workers_areas_are_done_by_another(
             # Somebody holds an area: whoever gets it waits within its transaction, and that one is killed.
             holder.execute(b"select from area where code = 'A03' for no key update")
             settling.start()
-            with distributed.Client(cluster.scheduler_address, set_as_default=False) as spy:
-                pids = spy.run(os.getpid)
-
-                def all_that_work_wait() -> list[str]:
-                    busy = [worker for worker, keys in spy.processing().items() if keys]
-                    return busy if field.waiting() >= len(busy) else []
-
-                victim = until(all_that_work_wait, "a worker waits for the area")[0]
-                os.kill(pids[victim], signal.SIGKILL)
-                until(lambda: victim not in spy.scheduler_info()["workers"], "the scheduler sees that it died")
+            kill_a_waiting_worker(cluster.scheduler_address, field.waiting)
         settling.join(PATIENCE_S)
     assert not settling.is_alive()
     (total,) = result

@@ -78,7 +78,7 @@ def test_a_kind_that_was_rejected_a_thousand_times_is_still_found_when_the_evide
     (found,), (was,) = after.findings, before.findings
     assert (found.kind, found.meter, after.accused, after.cause) == (kind, "A-4", ("A-4",), Cause.METER)
     assert (found.energy_wh, found.evidence.numbers) == (was.energy_wh, was.evidence.numbers)
-    assert 0.3 < found.confidence < was.confidence
+    assert 0.4 < found.confidence < was.confidence
     assert found.confidence == pytest.approx(learnt({}, {kind: 1000}).stated(kind, was.confidence))
 
 
