@@ -9,8 +9,7 @@ r_k(t) = supplied_k − Σ_i w_ik p_i − L_k [Wh] for each stream k (a phase, o
 - area skew: (D_k(t+1) − D_k(t−1))/2; 0.02 of an interval: one clock, kept within ± 30 s;
 - loss: L_k; 0.1 from voltage, 0.8 from a load model: how well the technical loss is known;
 - curve: w_ik (p_i(t+1) − 2 p_i(t) + p_i(t−1))/2; 0.02 of an interval: a shifted clock also smooths or sharpens a ramp;
-- drift: one column per stream and day, the stream's mean energy; 0.002: slow drift of instruments and loss, more where
-  readings had to be filled;
+- drift: one column per stream and day, the stream's mean energy; 0.002: slow drift of instruments and loss;
 - own use: one constant per stream, 1 W per meter on it; 1: the meters feed themselves, mostly before they measure (IEC
   62053-21 allows 2 W per voltage circuit), and so do concentrators;
 - split: for each three-phase meter (p, −p, 0)/√2 and (p, p, −2p)/√6 on the phases; 0.29: one-phase appliances behind a
@@ -38,8 +37,6 @@ FROM_VOLTAGE = 0.2
 PLACE_SD = 0.02
 """Added to the gain's SD where losses come from a load model: a load far down the feeder costs a few per cent more
 than one at the busbar."""
-FILL_DRIFT = 0.0
-"""Daily drift as share of the SD of filled readings: a filled value's error lasts for hours, not for one interval."""
 MAX_DRIFTS = 31
 """Drift is told by day, or by coarser blocks in windows longer than a month."""
 
@@ -108,13 +105,11 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) ->
     three = np.flatnonzero(area.window.three_phase) if k_streams == 3 else np.zeros(0, np.int64)
     sizes = [n, n, k_streams, 1, 1, n, blocks * k_streams, k_streams, 2 * three.size]
     first = np.concatenate([[0], np.cumsum(sizes)])
-    variance = np.square(share).T @ area.fill_var
     streams: list[Stream] = []
     for k in range(k_streams):
         on = np.flatnonzero(share[:, k] > 0)
         s, count = share[on, k], on.size
-        filled = float(np.sqrt(variance[k].mean()))
-        level = float(np.hypot(np.abs(area.supplied[k]).mean(), FILL_DRIFT * filled / DRIFT_SD))
+        level = float(np.abs(area.supplied[k]).mean())
         levels = np.empty((count, area.n_intervals + 2))
         levels[:, 1:-1] = area.net[on]
         levels[:, 0], levels[:, -1] = levels[:, 1], levels[:, -2]
