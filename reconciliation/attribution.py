@@ -11,10 +11,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from reconciliation.columns import MeterColumns
 from reconciliation.evidence_of_days import ALWAYS, DayEvidence, bayes_factor, evaluate, log_sum_exp
 from reconciliation.noise import NoiseFit
 from reconciliation.prepare import Prepared
-from reconciliation.shapes import FAMILIES, LOAD, Family, MeterColumns, typical_load
+from reconciliation.shapes import FAMILIES, LOAD, PLAIN, Family, typical_load
 from reconciliation.window import Bools, Floats, Ints, Singles
 
 AT_ONCE = 32
@@ -162,19 +163,29 @@ def _products_by_day(x: Singles, innovation: Singles, day: Ints, days: int) -> t
 
 def attribute(area: Prepared, stats: Statistics) -> Attribution:
     """Evidence of every family for every meter."""
-    load = typical_load(area)
-    evidence: dict[str, DayEvidence] = {}
-    for q in (1, 2, 3):  # families of as many coefficients at once
-        alike = [family for family in (*FAMILIES, LOAD) if len(family.columns) == q]
-        evidence |= zip((family.name for family in alike), evidence_of(alike, stats, load), strict=True)
-    detail = tuple(evidence[family.name] for family in FAMILIES)
+    *detail, load = _of_every((*FAMILIES, LOAD), stats, typical_load(area))
     table = np.stack([found.log_evidence for found in detail], axis=1)
-    return Attribution(
-        by_family=table,
-        total=log_sum_exp(table, axis=1) - np.log(len(FAMILIES)),
-        load=evidence[LOAD.name].log_evidence,
-        detail=detail,
-    )
+    return Attribution(by_family=table, total=total_evidence(table), load=load.log_evidence, detail=tuple(detail))
+
+
+def plain_evidence(area: Prepared, stats: Statistics) -> Floats:
+    """(N, F) log evidence of the PLAIN families alone, from statistics of their columns [nat]."""
+    detail = _of_every(PLAIN, stats, typical_load(area))
+    return np.stack([found.log_evidence for found in detail], axis=1)
+
+
+def total_evidence(table: Floats) -> Floats:
+    """(N,) log mean evidence over the families of (N, F) [nat]."""
+    return np.asarray(log_sum_exp(table, axis=1) - np.log(table.shape[1]))
+
+
+def _of_every(families: Sequence[Family], stats: Statistics, load: float) -> list[DayEvidence]:
+    """Evidence of each family; those of as many coefficients at once."""
+    evidence: dict[str, DayEvidence] = {}
+    for q in sorted({len(family.columns) for family in families}):
+        alike = [family for family in families if len(family.columns) == q]
+        evidence |= zip((family.name for family in alike), evidence_of(alike, stats, load), strict=True)
+    return [evidence[family.name] for family in families]
 
 
 def prior_of(family: Family, load: float) -> tuple[Floats, Floats]:

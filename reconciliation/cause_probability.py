@@ -49,8 +49,8 @@ def cause_probability(
     beyond_alarm: float,
     suspect_log_odds: Sequence[float],
     dead: int,
-    found: Cause | None,
-    found_evidence: float,
+    found: Cause | None = None,
+    found_evidence: float = 0.0,
 ) -> Mapping[Cause, float]:
     """Probability of each cause.
 

@@ -81,6 +81,9 @@ class Verdict:
     """Share of the excess variance explained by the suspects, 0..1."""
     meter_cause: bool
     """Whether meters, rather than an unmetered load, are the cause."""
+    held: Mapping[int, float]
+    """Posterior log odds [nat] of the registers that stand still at a value, by meter; those called dead are not among
+    them."""
 
 
 def log_odds(suspect: Suspect) -> float:
@@ -124,6 +127,7 @@ def judge(
         or any(log_odds(s) > 0 for s in found.suspects)
         or any(odds > 0 for odds in held.values())
         or _meter_like(found, explained),
+        held={i: odds for i, odds in held.items() if i not in dead},
     )
 
 

@@ -5,12 +5,15 @@ area with what the earlier ones found put right, so that one fault is not explai
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reconciliation.attribution import Attribution
 from reconciliation.cause_probability import cause_probability
-from reconciliation.decide import judge, log_odds
+from reconciliation.columns import meter_columns
+from reconciliation.decide import judge
+from reconciliation.decide import log_odds as posterior_log_odds
 from reconciliation.evidence import (
     Grounds,
     area_meter_finding,
@@ -22,6 +25,7 @@ from reconciliation.evidence import (
     tap_finding,
     unclear_finding,
 )
+from reconciliation.levels import still_registers
 from reconciliation.limits import HARDLY_READ, in_words, limits
 from reconciliation.localise import localise
 from reconciliation.mapping import WRONG_AREA_RATE, Move, find_moves
@@ -30,11 +34,10 @@ from reconciliation.not_from_here import strangers
 from reconciliation.priors import Priors
 from reconciliation.report import AreaReport, Cause, Finding, Limit, LimitCode, TechnicalLossModel
 from reconciliation.screening import Alarm, Corrected, Screening, alarm, correct, screen
-from reconciliation.shapes import meter_columns, still_registers
 from reconciliation.suspicion import located, ranking
 from reconciliation.voltage_evidence import voltage_field
 from reconciliation.voltage_response import voltage_response
-from reconciliation.window import AreaWindow, check_windows
+from reconciliation.window import AreaWindow, Floats, check_windows
 
 
 def analyse(
@@ -118,37 +121,12 @@ def _report(
     own = [m for m in moves if m.listed == area]
     into = [m for m in moves if m.correct == area]
     raised: Alarm = screening.alarm if model is models[area] and screening.alarm is not None else alarm(model)
-    first, tap, score, stands_out = raised.first, raised.tap, raised.score, raised.stands_out
-    odds: list[float] = []
-    dead = 0
-    suspicion = dict(zip(model.area.meters, first.total.tolist(), strict=True))
-    findings: list[Finding] = []
-    accused: list[str] = []
-    cause = Cause.CLEAN
-    if stands_out and fault is None:
-        voltage, still, field = voltage_response(model), still_registers(model.area), voltage_field(model)
-        found = located(model, localise(model, meter_columns(model.area), first), field)
-        verdict = judge(model, found, still, voltage, field)
-        accusable = tuple(k for k in verdict.accused if model.area.meters[found.suspects[k].meter] not in unclear)
-        if accusable != verdict.accused:  # its energy may be in another area's balance: then nothing here is its fault
-            verdict = replace(verdict, accused=accusable)
-        suspicion = dict(zip(model.area.meters, ranking(model, found, still, field).tolist(), strict=True))
-        for i in verdict.dead:
-            suspicion[model.area.meters[i]] = max(suspicion.values()) + 1.0
-        accused = [model.area.meters[found.suspects[k].meter] for k in verdict.accused] + [
-            model.area.meters[i] for i in verdict.dead
-        ]
-        odds, dead = [log_odds(s) for s in found.suspects], len(verdict.dead)
-        grounds = Grounds(field=field, response=voltage, beyond=raised.beyond)
-        findings += meter_findings(model, found, verdict, grounds) + dead_findings(
-            model, found, verdict, still, grounds
-        )
-        cause = Cause.METER if verdict.meter_cause else Cause.UNMETERED
-        if verdict.meter_cause and not accused:
-            findings.append(unclear_finding(model, found, verdict, grounds))
-        if cause is Cause.UNMETERED:
-            some_meter = probability(float(first.total.max()) - float(tap.max()))
-            findings.append(tap_finding(model, tap, some_meter, grounds))
+    score, stands_out = raised.score, raised.stands_out
+    told = _Explained(suspicion=raised.suspicion)
+    if raised.first is not None and stands_out and fault is None:
+        told = _explained(model, raised, raised.first, unclear)
+    suspicion = dict(zip(model.area.meters, told.suspicion.tolist(), strict=True))
+    findings, accused, cause = list(told.findings), list(told.accused), told.cause
     misplaced = [(m.meter, m.correct) for m in own]
     moved: list[Finding] = []
     if own or into:
@@ -186,8 +164,66 @@ def _report(
         reason=in_words([limit for limit in untold if limit.code is not LimitCode.NO_NEIGHBOURS]),
         limits=untold,
         cause_probability=cause_probability(
-            beyond_alarm=raised.beyond, suspect_log_odds=odds, dead=dead, found=other, found_evidence=other_evidence
+            beyond_alarm=raised.beyond,
+            suspect_log_odds=told.log_odds,
+            dead=told.dead,
+            found=other,
+            found_evidence=other_evidence,
         ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Explained:
+    """What an area's own balance says of its meters."""
+
+    suspicion: Floats
+    """(N,) [nat]."""
+    findings: tuple[Finding, ...] = ()
+    accused: tuple[str, ...] = ()
+    cause: Cause = Cause.CLEAN
+    log_odds: tuple[float, ...] = ()
+    """Of every meter that may be wrong, given the others [nat]."""
+    dead: int = 0
+    """Registers called dead."""
+
+
+def _explained(model: AreaModel, raised: Alarm, first: Attribution, unclear: frozenset[str]) -> _Explained:
+    """Explain an area that stands out; nobody in ``unclear`` is accused: its energy may be in another balance."""
+    meters = model.area.meters
+    voltage, still, field = voltage_response(model), still_registers(model.area), voltage_field(model)
+    found = located(model, localise(model, meter_columns(model.area), first), field)
+    verdict = judge(model, found, still, voltage, field)
+    accused = tuple(k for k in verdict.accused if meters[found.suspects[k].meter] not in unclear)
+    verdict = replace(verdict, accused=accused)
+    suspicion = ranking(model, found, still, field)
+    for i in verdict.dead:
+        suspicion[i] = suspicion.max() + 1.0
+    suspects = {s.meter for s in found.suspects}
+    log_odds = tuple(posterior_log_odds(s) for s in found.suspects) + tuple(
+        odds for i, odds in verdict.held.items() if i not in suspects
+    )
+    named = (*(found.suspects[k].meter for k in accused), *verdict.dead)
+    causes = cause_probability(beyond_alarm=raised.beyond, suspect_log_odds=log_odds, dead=len(verdict.dead))
+    grounds = Grounds(
+        field=field,
+        response=voltage,
+        beyond=raised.beyond,
+        meter=causes[Cause.METER],
+    )
+    findings = meter_findings(model, found, verdict, grounds) + dead_findings(model, found, verdict, still, grounds)
+    if verdict.meter_cause and not named:
+        findings.append(unclear_finding(model, found, verdict, grounds))
+    if not verdict.meter_cause:
+        some_meter = probability(float(first.total.max()) - float(raised.tap.max()))
+        findings.append(tap_finding(model, raised.tap, some_meter, grounds))
+    return _Explained(
+        suspicion=suspicion,
+        findings=tuple(findings),
+        accused=tuple(meters[i] for i in named),
+        cause=Cause.METER if verdict.meter_cause else Cause.UNMETERED,
+        log_odds=log_odds,
+        dead=len(verdict.dead),
     )
 
 

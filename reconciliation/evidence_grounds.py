@@ -23,6 +23,9 @@ class Grounds:
     beyond: float = 0.0
     """By how much the area stands out [nat]."""
 
+    meter: float = 0.5
+    """Probability that some meter's reading is the cause."""
+
     @property
     def nothing(self) -> float:
         """Probability that the area is clean after all."""

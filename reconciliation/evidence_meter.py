@@ -23,11 +23,11 @@ from reconciliation.evidence_series import (
     whole_days,
 )
 from reconciliation.evidence_voltage import place, place_of
+from reconciliation.levels import still_registers
 from reconciliation.localise import Localisation
 from reconciliation.model import AreaModel
 from reconciliation.replication import DayScores, DayTests, left_scale
 from reconciliation.report import Evidence, EvidencePicture, EvidenceSeries, Explanation, Finding, FindingKind, Untold
-from reconciliation.shapes import meter_columns, still_registers
 from reconciliation.suspects import Suspect, coefficients
 from reconciliation.window import Bools, Floats
 
@@ -61,9 +61,8 @@ def meter_findings(
 
 def _hidden_every_day(model: AreaModel, found: Localisation) -> list[Floats]:
     """Of each suspect the (T,) course it would hide if it were wrong every day alike [Wh]."""
-    columns = meter_columns(model.area)
     thetas = coefficients(model, found.suspects, found.fit)
-    return [t @ columns[s.meter, s.family.columns] for s, t in zip(found.suspects, thetas, strict=True)]
+    return [t @ found.columns[s.meter, s.family.columns] for s, t in zip(found.suspects, thetas, strict=True)]
 
 
 def _accused(told: _Explained, k: int, course: Floats, tests: DayTests) -> Finding:
@@ -305,6 +304,7 @@ def _dead(told: _Explained, i: int, still: Bools) -> Finding:
 def unclear_finding(model: AreaModel, found: Localisation, verdict: Verdict, grounds: Grounds | None = None) -> Finding:
     """Somebody's reading is wrong, but it is not clear enough whose to send anybody: the candidates with their odds."""
     known, area = grounds or Grounds(), model.area
+    confidence = known.meter
     loss = unexplained(model)
     order = np.argsort(-found.first.total, kind="stable")[:LIKELY]
     energy, sd = float(loss.sum()), 0.003 * float(np.abs(area.supplied).sum())
@@ -319,7 +319,7 @@ def unclear_finding(model: AreaModel, found: Localisation, verdict: Verdict, gro
     return Finding(
         kind=FindingKind.UNDER_REGISTERING,
         meter=None,
-        confidence=0.5,
+        confidence=confidence,
         energy_wh=energy,
         energy_low_wh=energy - Z90 * sd,
         energy_high_wh=energy + Z90 * sd,
@@ -340,7 +340,7 @@ def unclear_finding(model: AreaModel, found: Localisation, verdict: Verdict, gro
             },
             alternatives=among(
                 likely,
-                0.5,
+                confidence,
                 {Explanation.UNMETERED: 1.0, Explanation.AREA_METER: RARE, Explanation.NOTHING: known.nothing},
             ),
             pictures=(*((one_day(model, "day", day, curves),) if day is not None else ()), by_hour),

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reconciliation.attribution import Attribution, attribute, statistics
+from reconciliation.columns import MeterColumns
 from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
 from reconciliation.replication import DayScores, DayTests, best_days, cost_of_choice, left_scale, replicated_evidence
-from reconciliation.shapes import FAMILIES, MeterColumns
+from reconciliation.shapes import FAMILIES
 from reconciliation.shapes import STUCK as STUCK_COLUMN
 from reconciliation.suspects import Suspect, coefficients, faults_of, own_evidence, suspect_of
 from reconciliation.window import Floats, Ints
@@ -60,6 +61,8 @@ company."""
 class Localisation:
     """The suspects, and the area with and without them."""
 
+    columns: MeterColumns
+    """What the faults are made of."""
     suspects: tuple[Suspect, ...]
     fit: NoiseFit
     """With the suspects' faults as effects; comparable with the model's own."""
@@ -86,7 +89,7 @@ class _State:
 
 
 def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Localisation:
-    """Search; ``columns`` (N, S, T) from shapes.meter_columns; ``first``: evidence with nobody in the fit."""
+    """Search; ``columns`` (N, S, T) from columns.meter_columns; ``first``: evidence with nobody in the fit."""
     state = _State(suspects=(), fit=model.refit(None, coloured=True), present=first)
     state = replace(state, present=_evidence(model, columns, state.fit))
     gone: set[int] = set()
@@ -107,6 +110,7 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
     fit = model.refit(faults_of(model, columns, suspects)) if suspects else model.fit
     own, hidden, sd = own_evidence(model, columns, suspects, fit)
     return Localisation(
+        columns=columns,
         suspects=tuple(suspects),
         fit=fit,
         first=first,

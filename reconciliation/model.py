@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reconciliation.design import Faults
+from reconciliation.design import GAIN, Faults
 from reconciliation.noise import NoiseFit, fit_from, fit_noise
 from reconciliation.phases import shares
 from reconciliation.prepare import Prepared, prepare
@@ -71,7 +71,11 @@ def moved_phases(area: Prepared, share: Floats, posterior: Floats, fit: NoiseFit
     b = np.stack([fit.against_innovation(k, area.net) for k in range(3)], axis=1)[one]
     d = np.eye(3)[None] - share[one][:, None, :]
     gain = np.einsum("ilk,ik->il", d, b) + odds
-    maybe = np.flatnonzero(gain.max(axis=1) > MOVE_PHASE)  # without the −½ d²h, which only lowers it
+    least = np.zeros(area.net.shape[0])  # −½ d²h only lowers it; that of the phase a meter is on is known already
+    gains = np.flatnonzero(fit.group == GAIN)
+    sure = share.max(axis=1) == 1.0
+    least[sure] = (fit.informed(gains) / 2)[sure]
+    maybe = np.flatnonzero((gain - least[one, None] * (d.min(axis=2) < 0)).max(axis=1) > MOVE_PHASE)
     if maybe.size == 0:
         return None
     one, d, b, odds = one[maybe], d[maybe], b[maybe], odds[maybe]

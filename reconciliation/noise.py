@@ -31,6 +31,9 @@ ORDER = 10
 """Order of the whitening filter; a rounded register's MA(1) is nearly non-invertible and needs about ten lags."""
 ROUNDS = 2
 """Rounds of re-estimating variances and weights."""
+ENOUGH = 1.1
+"""Ratio of the innovations' SD to the floor's up to which an honest fit needs one round only: the floor is known to 5 %
+(1 SD), and there is no excess that the second round could tell from it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,6 +109,11 @@ class NoiseFit:
     def solve(self, cross: Floats) -> Floats:
         """A⁻¹ · cross for (m, n)."""
         return np.asarray(linalg.cho_solve(self.factor, cross, check_finite=False))
+
+    def informed(self, effects: Ints) -> Floats:
+        """(n,) xᵀV⁻¹x of some effects' own columns [1/unit²]: (1 − C/τ²)/τ², C the diagonal of A⁻¹."""
+        var = np.square(self.tau[self.group[effects]])
+        return np.asarray((1.0 - inverse_diagonal(self.factor[0])[effects] / var) / var)
 
     def half_solve(self, cross: Floats) -> Floats:
         """(m, n) G⁻¹ · cross, where A = G·Gᵀ: products of its columns are those of cross with A⁻¹ between."""
@@ -189,8 +197,9 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
     gram, cross = _bordered(start, design)
     unbalance, level = 0.0, float(floor.three_phase.mean())
     weights = np.ones((k_streams, t))
+    settled = False
     for turn in range(ROUNDS + 1):
-        last = turn == ROUNDS
+        last = settled or turn == ROUNDS
         if turn:
             filters = np.stack(
                 [
@@ -211,19 +220,21 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
         residual = np.stack([r - s.sum(effects) for r, s in zip(design.balance, design.streams, strict=True)])
         inno = np.stack([filtered(f, r) for f, r in zip(filters, residual, strict=True)])
         ratio, sigma = _scales(inno, base, valid)
-        if not last:
-            middle = np.array([np.median(b[v]) if v.any() else 0.0 for b, v in zip(base, valid, strict=True)])
-            white_excess = np.maximum(np.square(ratio) - 1.0, 0.0) * middle / np.square(filters).sum(axis=1)
-            excess = np.zeros((k_streams, order + 1))
-            excess[:, 0] = white_excess
-            if coloured:
-                for k in range(k_streams):
-                    known = ma_covariance(start.white[k] + unbalance * level, floor.register[k], order)
-                    excess[k] = excess_covariance(residual[k], start.usable[k], known, float(white_excess[k]))
-            surplus = filtered_variance(filters, excess)
-            weights = (NU + 1) / (NU + np.square(inno) / (base + surplus[:, None]))
-            if level > 0:
-                unbalance = unbalance_of(inno * np.sqrt(weights), filters, floor.three_phase, valid)
+        if last:
+            break
+        middle = np.array([np.median(b[v]) if v.any() else 0.0 for b, v in zip(base, valid, strict=True)])
+        white_excess = np.maximum(np.square(ratio) - 1.0, 0.0) * middle / np.square(filters).sum(axis=1)
+        excess = np.zeros((k_streams, order + 1))
+        excess[:, 0] = white_excess
+        if coloured:
+            for k in range(k_streams):
+                known = ma_covariance(start.white[k] + unbalance * level, floor.register[k], order)
+                excess[k] = excess_covariance(residual[k], start.usable[k], known, float(white_excess[k]))
+        surplus = filtered_variance(filters, excess)
+        weights = (NU + 1) / (NU + np.square(inno) / (base + surplus[:, None]))
+        if level > 0:
+            unbalance = unbalance_of(inno * np.sqrt(weights), filters, floor.three_phase, valid)
+        settled = faults is None and not coloured and float(ratio.max()) <= ENOUGH
     modelled = 1.0 - floor_innovation(filters, floor, 0.0).sum(axis=1) / base.sum(axis=1)
     total = base + surplus[:, None]
     density = -0.5 * np.log(total) - 0.5 * (NU + 1) * np.log1p(np.square(inno) / total / NU)

@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reconciliation.area_meter import AreaMeterFault, dead_phase, swapped, wrong_ratio
-from reconciliation.attribution import Attribution, attribute, statistics, unmetered_evidence, variance_evidence
+from reconciliation.attribution import (
+    Attribution,
+    Statistics,
+    attribute,
+    plain_evidence,
+    statistics,
+    total_evidence,
+    unmetered_evidence,
+    variance_evidence,
+)
+from reconciliation.columns import MeterColumns, meter_columns
 from reconciliation.decide import ALARM, ALARM_MODEL
 from reconciliation.limits import blocking
 from reconciliation.localise import explained_share, localise
@@ -16,16 +26,22 @@ from reconciliation.mapping_energy import removal
 from reconciliation.model import AreaModel, build
 from reconciliation.phase_order import phase_order
 from reconciliation.report import Limit
-from reconciliation.shapes import area_profile, meter_columns
+from reconciliation.shapes import PLAIN, area_profile
 from reconciliation.window import AreaWindow, Floats
+
+CALM = 1.0
+"""[nat] An area in which nothing speaks for an unmetered load, or for any of the PLAIN families, with odds of e : 1 is
+left at that: what a detailed family explains to an alarm, a plain one explains in part."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Alarm:
     """Whether an area stands out, and by what."""
 
-    first: Attribution
-    """Evidence per meter and way of being wrong, against honest meters."""
+    first: Attribution | None
+    """Evidence per meter and way of being wrong, against honest meters; None where the area is CALM."""
+    suspicion: Floats
+    """(N,) log evidence against each meter [nat]."""
     tap: Floats
     """(K,) log evidence of an unmetered load on each stream [nat]."""
     score: float
@@ -108,23 +124,42 @@ def area_meter_fault(model: AreaModel) -> AreaMeterFault | None:
     if explained_share(before.ratio, fault.ratio_left) < 0.8 and float(fault.ratio_left.max()) > 1.1:
         return None
     columns = meter_columns(model.area)
-    found = attribute(model.area, statistics(model.area, model.share, before, columns))
-    rival = localise(model, columns, found)
+    rival = localise(model, columns, _attributed(model, columns))
     return fault if fault.gain > max(rival.fit.log_likelihood - before.log_likelihood, 0.0) else None
 
 
 def alarm(model: AreaModel) -> Alarm:
-    """Log evidence of the best wrong reading, and of the best unmetered load, against what an honest area may show."""
-    first = attribute(model.area, statistics(model.area, model.share, model.fit, meter_columns(model.area)))
+    """Log evidence of the best wrong reading, and of the best unmetered load, against what an honest area may show.
+
+    The ways of being wrong that cost most to try are only tried where something speaks for another one at all.
+    """
     extra, _ = unmetered_evidence(model.area, model.fit, area_profile(model.area))
     tap = np.maximum(extra, 0.0) + variance_evidence(model.fit)
+    most = float(tap.max())
+    first, suspicion = None, np.zeros(0)
+    if most <= CALM:
+        plain = plain_evidence(model.area, _statistics(model, meter_columns(model.area, PLAIN)))
+        suspicion = total_evidence(plain)
+        most = max(most, float(plain.max()))
+    if most > CALM:
+        first = _attributed(model, meter_columns(model.area))
+        suspicion = first.total
     modelled = float(model.fit.modelled.mean()) if model.loss.from_voltage else 1.0
     return Alarm(
         first=first,
+        suspicion=suspicion,
         tap=tap,
-        score=max(float(first.total.max()), float(tap.max()), 0.0),
+        score=max(float(suspicion.max()), float(tap.max()), 0.0),
         beyond=max(
             float(tap.max()) - (ALARM if model.loss.from_voltage else ALARM_MODEL),
-            float(first.total.max()) - ALARM - (ALARM_MODEL - ALARM) * modelled,
+            float(suspicion.max()) - ALARM - (ALARM_MODEL - ALARM) * modelled,
         ),
     )
+
+
+def _attributed(model: AreaModel, columns: MeterColumns) -> Attribution:
+    return attribute(model.area, _statistics(model, columns))
+
+
+def _statistics(model: AreaModel, columns: MeterColumns) -> Statistics:
+    return statistics(model.area, model.share, model.fit, columns)

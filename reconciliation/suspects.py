@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reconciliation.attribution import Attribution, prior_of
+from reconciliation.columns import MeterColumns
 from reconciliation.design import FAULT, Faults
 from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
-from reconciliation.shapes import FAMILIES, Family, MeterColumns, typical_load
+from reconciliation.shapes import FAMILIES, Family, typical_load
 from reconciliation.window import Bools, Floats
 
 

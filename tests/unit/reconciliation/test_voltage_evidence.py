@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from reconciliation import AreaWindow, analyse
+from reconciliation.levels import still_registers
 from reconciliation.model import build
 from reconciliation.prepare import prepare
-from reconciliation.shapes import still_registers
 from reconciliation.voltage_evidence import follows, location_evidence, voltage_field
 
 N, DAYS, PER_DAY = 18, 21, 96
