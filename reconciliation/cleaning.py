@@ -7,7 +7,7 @@ stretch of time is asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -19,6 +19,9 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 
 LOOK_AROUND: Final = 4
 """A run of up to so many readings that cannot be is left out when the ones around it agree."""
+LARGEST_TICKS: Final = 4.6e18
+"""Registers are counted in 1e-4 Wh of the primary side with 64 bits: half of what these hold, so that two may be added.
+"""
 _DEFAULTS: Final = RULES["register_decreased"].defaults
 
 
@@ -63,7 +66,9 @@ class Cleaned:
     run: Ints
     """(n,) int64: rises by one at every reset of a series."""
     flag: npt.NDArray[np.int32]
-    """(n,) Flag of the step that leads to the reading (ROLLOVER, RESET), 0 mostly."""
+    """(n,) Flag of the step that leads to the reading (ROLLOVER, RESET; ABOVE_CAPACITY: to what no 64 bits hold on the
+    primary side, a run of its own), 0 mostly.
+    """
     source: Ints
     """(n,) index of the reading in what was given."""
     refused: Ints
@@ -81,8 +86,11 @@ def clean(offsets: Ints, ts_us: Ints, value_wh: Ints, meta: SeriesMeta, coarser_
     falls = _falls(owner, value_wh, slack)
     if not falls.size:  # nearly always
         nothing = np.zeros(n, dtype=np.int64)
-        return Cleaned(
-            offsets, ts_us, value_wh, nothing, nothing.astype(np.int32), np.arange(n), np.empty(0, dtype=np.int64)
+        return _within_range(
+            Cleaned(
+                offsets, ts_us, value_wh, nothing, nothing.astype(np.int32), np.arange(n), np.empty(0, dtype=np.int64)
+            ),
+            meta,
         )
     keep = np.ones(n, dtype=np.bool_)
     for s in np.unique(owner[falls]):
@@ -102,8 +110,30 @@ def clean(offsets: Ints, ts_us: Ints, value_wh: Ints, meta: SeriesMeta, coarser_
     wrapped = np.cumsum(wraps)
     wrapped -= _at_series_start(wrapped - wraps, counts, owner)
     flag = np.where(wraps > 0, Flag.ROLLOVER, np.where(resets > 0, Flag.RESET, 0)).astype(np.int32)
-    return Cleaned(
-        counts, ts, value + wrapped * meta.span_wh[owner], np.cumsum(resets), flag, chosen, np.flatnonzero(~keep)
+    return _within_range(
+        Cleaned(
+            counts, ts, value + wrapped * meta.span_wh[owner], np.cumsum(resets), flag, chosen, np.flatnonzero(~keep)
+        ),
+        meta,
+    )
+
+
+def _within_range(found: Cleaned, meta: SeriesMeta) -> Cleaned:
+    """The same with every reading that leaves the range of 64 bits as a run of its own, so that it makes no energy with
+    any other: a meter that sends nonsense takes none of its neighbours down with it.
+    """
+    largest = float(meta.multiplier_e4.max(initial=1))
+    if float(found.value_wh.max(initial=0)) * largest <= LARGEST_TICKS:  # nearly always
+        return found
+    owner = np.repeat(np.arange(found.offsets.size - 1), np.diff(found.offsets))
+    beyond = found.value_wh.astype(np.float64) * meta.multiplier_e4[owner] > LARGEST_TICKS
+    parted = beyond.astype(np.int64)
+    parted[1:] |= beyond[:-1]
+    return replace(
+        found,
+        value_wh=np.where(beyond, 0, found.value_wh),
+        run=found.run + np.cumsum(parted),
+        flag=np.where(beyond, Flag.ABOVE_CAPACITY, found.flag).astype(np.int32),
     )
 
 

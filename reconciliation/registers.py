@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from reconciliation.cleaning import Cleaned, SeriesMeta
+from reconciliation.cleaning import LARGEST_TICKS, Cleaned, SeriesMeta
 from reconciliation.validation import Flag
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -37,7 +37,6 @@ TICKS_PER_WH: Final = 10_000
 """Primary energy is counted in 1e-4 Wh, because a multiplier has four decimals."""
 NO_VALUE: Final = np.iinfo(np.int64).min
 """A register that is not known; never a zero."""
-_LARGEST_TICKS: Final = 4.6e18
 
 
 class IntervalQuality(IntEnum):
@@ -121,7 +120,7 @@ def registers_at(readings: Cleaned, meta: SeriesMeta, grid_us: Ints, rules: Grid
     of two the nearer one, of two as near the earlier one); between two readings of one run it lies on the straight line
     (interpolated where both lie within the tolerance and no further apart than a line may reach, else estimated);
     otherwise it is absent: before the first reading, after the last one, across a reset.
-    Raises ValueError when registers × multiplier leave the range of 64 bits.
+    Raises ValueError when registers × multiplier leave the range of 64 bits (`clean` lets none through).
     """
     _check_range(readings, meta)
     at = np.clip(grid_us[None, :], meta.from_us[:, None], meta.to_us[:, None])
@@ -229,11 +228,13 @@ def _padded(readings: Cleaned) -> tuple[Ints, Ints, Ints]:
 def _check_range(readings: Cleaned, meta: SeriesMeta) -> None:
     if readings.value_wh.size == 0:
         return
-    largest = float(readings.value_wh.max()) * float(meta.multiplier_e4.max())
-    if largest > _LARGEST_TICKS:
-        raise ValueError(
-            f"a register of {readings.value_wh.max()} Wh x {meta.multiplier_e4.max() / 1e4} is beyond 64 bits"
-        )
+    if float(readings.value_wh.max()) * float(meta.multiplier_e4.max()) <= LARGEST_TICKS:  # nearly always
+        return
+    multiplier = np.repeat(meta.multiplier_e4, np.diff(readings.offsets))
+    ticks = readings.value_wh * multiplier.astype(np.float64)
+    k = int(ticks.argmax())
+    if ticks[k] > LARGEST_TICKS:
+        raise ValueError(f"a register of {readings.value_wh[k]} Wh x {multiplier[k] / 1e4} is beyond 64 bits")
 
 
 def long_gaps(registers: GridRegisters, readings: Cleaned, rules: GridRules) -> list[LongGap]:

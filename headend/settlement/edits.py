@@ -16,9 +16,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from headend.domain.calendar import US_PER_S
 from headend.settlement.draft import Draft
 from headend.settlement.edges import FAR
-from headend.settlement.edited import EditedPoint, estimated_at
+from headend.settlement.edited import EditedPoint, SetValues, estimated_at
 from headend.settlement.grid import DayRange, cells_of
 from headend.settlement.references import Past
 from headend.settlement.series import Series
@@ -80,12 +81,21 @@ def edits_on_grid(edited: EditedPoint, direction: str, energy_wh: Ints) -> list[
             continue
         low = int(np.searchsorted(grid, edit.head.from_us, side="right")) - 1
         high = int(np.searchsorted(grid, edit.head.to_us, side="left"))
-        whole = grid[low] == edit.head.from_us and grid[high] == edit.head.to_us
-        if whole:
+        if grid[low] == edit.head.from_us and grid[high] == edit.head.to_us and _fits(edit, high - low, is_s):
             found.append(Edit(low, regrid(edit.energy_wh, edit.head.interval_s, is_s, energy_wh[low:high])))
         else:
             found.append(Edit(low, np.zeros(high - low, dtype=np.int64), on_grid=False))
     return found
+
+
+def _fits(edit: SetValues, count: int, is_s: int) -> bool:
+    """Whether an edit can be put on `count` intervals of a grid: on another than its own only where both are regular,
+    which the last interval of a day is not when clocks change by half an hour on a grid of hours.
+    """
+    if edit.head.interval_s == is_s:
+        return len(edit.energy_wh) == count
+    length_s = (edit.head.to_us - edit.head.from_us) // US_PER_S
+    return count * is_s == len(edit.energy_wh) * edit.head.interval_s == length_s
 
 
 def fitted(edited: EditedPoint, unedited: Unedited) -> dict[str, Fitted]:

@@ -79,7 +79,7 @@ def point_intervals(inputs: Inputs, days: DayRange, rules: Rules, past: Past) ->
     """Settle metering points over a stretch. `past` gives settled days before it, for the shape of long gaps."""
     points, readings, past = Points.of(inputs.points), inputs.readings, without_refused(past)
     presence = Presence(points, days)
-    plain = unedited(inputs, days, rules, past)
+    plain = unedited(inputs, days, rules, past, here=presence.on_area)
     series, cleaned, registers, draft = plain.series, plain.cleaned, plain.registers, plain.draft
     ties = apply_edits(
         draft, inputs.edited, points, days,
@@ -102,8 +102,18 @@ def point_intervals(inputs: Inputs, days: DayRange, rules: Rules, past: Past) ->
     )  # fmt: skip
 
 
-def unedited(inputs: Inputs, days: DayRange, rules: Rules, past: Past, *, touched: Bools | None = None) -> Unedited:
-    """Energy as registers and estimates make it. `touched` (P, T): intervals that an edit covers, no references."""
+def unedited(
+    inputs: Inputs,
+    days: DayRange,
+    rules: Rules,
+    past: Past,
+    *,
+    touched: Bools | None = None,
+    here: Bools | None = None,
+) -> Unedited:
+    """Energy as registers and estimates make it. `touched` (P, T): intervals that an edit covers, no references; `here`
+    (P, D): days that are settled with the stretch, see `spread_long_gaps`.
+    """
     points, readings = inputs.points, inputs.readings
     series = build_series(points, readings, rules.plausible)
     cleaned = clean(series.offsets, series.ts_us, series.value_wh, series.meta, series.coarser_wh)
@@ -119,8 +129,9 @@ def unedited(inputs: Inputs, days: DayRange, rules: Rules, past: Past, *, touche
     gaps = long_gaps(registers, cleaned, rules.grid)
     if gaps:
         spread_long_gaps(
-            gaps, points, series, cleaned, registers, draft=seen, days=days, rules=rules, past=past, dark=dark
-        )
+            gaps, points, series, cleaned, registers, draft=seen, days=days, rules=rules, past=past, here=here,
+            dark=dark,
+        )  # fmt: skip
         draft = _combine(points, series, registers, days, forgiven)
         zero_by_event(draft, series, registers, dark)
     return Unedited(series, cleaned, registers, dark, gaps, draft)

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
+from headend.domain.calendar import from_us
 from headend.domain.clock import Clock
 from headend.settings import Settings
 from headend.settlement.compute import Computed, compute
@@ -24,7 +26,7 @@ from headend.settlement.references import Past
 from headend.settlement.rules import Rules
 from headend.settlement.settler import DAYS_A_PASS, open_days
 from headend.settlement.topology import Points
-from headend.store import history
+from headend.store import history, intervals
 from headend.store.pool import Connection, Store
 
 
@@ -145,6 +147,7 @@ def past_of(connection: Connection, rules: Rules, known_at: datetime | None) -> 
                 continue
             settled = point_intervals(inputs, days, rules, lambda *_: ())
             ids = settled.points.usage_point_id.tolist()
+            hung = _hung(connection, ids, days, known_at)
             for d, day in enumerate(days.days):
                 here = days.day_slice(d)
                 rows += [
@@ -157,11 +160,26 @@ def past_of(connection: Connection, rules: Rules, known_at: datetime | None) -> 
                         "flags": settled.flags[p, here],
                     }
                     for p, usage_point_id in enumerate(ids)
-                    if settled.served[p, here].any()
+                    if (usage_point_id, d) in hung and settled.served[p, here].any()
                 ]
         return rows
 
     return past
+
+
+def _hung(
+    connection: Connection, usage_points: Sequence[int], days: DayRange, known_at: datetime | None
+) -> set[tuple[int, int]]:
+    """(usage_point_id, index of a day) on which a point hung on an area, as it was known: the others nobody settles."""
+    with history.as_known(connection, known_at):
+        stays = intervals.stays_of(connection, usage_points, *days.bounds)
+    midnights = [from_us(int(us)) for us in days.grid_us[days.midnights]]
+    return {
+        (stay["usage_point_id"], d)
+        for stay in stays
+        for d, (start, end) in enumerate(pairwise(midnights))
+        if stay["valid_from"] < end and (stay["valid_to"] is None or stay["valid_to"] > start)
+    }
 
 
 def _categories(connection: Connection, computed: Computed, known_at: datetime | None) -> Sequence[Mapping[str, Any]]:

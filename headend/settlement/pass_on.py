@@ -22,9 +22,27 @@ from headend.store.pool import Connection
 def touched_days(
     connection: Connection, settled: PointIntervals, days: DayRange, changed: Sequence[tuple[int, date]]
 ) -> list[tuple[int, date]]:
-    """Days outside the stretch that what changed in it makes out of date: (usage_point_id, day)."""
+    """Days that what changed in the stretch makes out of date: (usage_point_id, day). They lie outside of it, or in it
+    where the point hung elsewhere.
+    """
     if not changed:
         return []
+    ids, on_area = settled.points.usage_point_id, settled.presence.on_area
+    found = _at_the_ends(connection, settled, days, changed)
+    if not on_area.all():
+        found += _where_points_moved(connection, settled, days, changed)
+    resting = shaped.resting_on(connection, changed, REFERENCE_SPAN_DAYS)
+    p = np.searchsorted(ids, [point for point, _ in resting])
+    d = np.array([(day - days.first).days for _, day in resting], dtype=np.int64)
+    beyond = d >= len(days.days)
+    elsewhere = beyond | ~on_area[p, np.where(beyond, 0, d)]
+    return found + [resting[i] for i in np.flatnonzero(elsewhere).tolist()]
+
+
+def _at_the_ends(
+    connection: Connection, settled: PointIntervals, days: DayRange, changed: Sequence[tuple[int, date]]
+) -> list[tuple[int, date]]:
+    """Days before and after the stretch that disagree with it on the midnight they share."""
     before, after = days.first - timedelta(days=1), days.last + timedelta(days=1)
     at_first, at_last = (
         np.array(sorted({point for point, day in changed if day == end}), dtype=np.int64)
@@ -43,7 +61,36 @@ def touched_days(
             agreed = there & (np.append(known.end_mark if side == 0 else known.start_mark, 0)[at] == shared)
             for i in np.flatnonzero((shared != 0) & ~agreed).tolist():
                 found += [(int(own[i]), day) for day in _gap_days(settled, int(p[i]), days, side, bool(there[i]))]
-    return found + shaped.resting_on(connection, changed, days.last, REFERENCE_SPAN_DAYS)
+    return found
+
+
+def _where_points_moved(
+    connection: Connection, settled: PointIntervals, days: DayRange, changed: Sequence[tuple[int, date]]
+) -> list[tuple[int, date]]:
+    """Days within the stretch on which a point hung elsewhere, next to one that changed here, and that disagree on the
+    midnight between them; whoever settles them looks further.
+    """
+    on_area, last = settled.presence.on_area, len(days.days) - 1
+    p = np.searchsorted(settled.points.usage_point_id, [point for point, _ in changed])
+    d = np.array([(day - days.first).days for _, day in changed], dtype=np.int64)
+    inner = [
+        (int(p[i]), int(d[i]), step)
+        for step in (-1, 1)
+        for i in np.flatnonzero((d + step >= 0) & (d + step <= last) & ~on_area[p, np.clip(d + step, 0, last)]).tolist()
+    ]
+    if not inner:
+        return []
+    points = settled.points.usage_point_id[np.unique([place for place, _, _ in inner])]
+    theirs = intervals.marks_of_days(connection, points, sorted({days.days[day + step] for _, day, step in inner}))
+    found: list[tuple[int, date]] = []
+    for place, day, step in inner:
+        point, neighbour = int(settled.points.usage_point_id[place]), days.days[day + step]
+        known = theirs[neighbour]
+        shared = settled.marks[place, day + 1 if step == 1 else day]
+        said = (known.start_mark if step == 1 else known.end_mark)[known.usage_point_id == point]
+        if shared != 0 and (said != shared).any():
+            found.append((point, neighbour))
+    return found
 
 
 def _gap_days(settled: PointIntervals, p: int, days: DayRange, side: int, known: bool) -> list[date]:

@@ -2,7 +2,7 @@
 before the gap. Holidays count as weekend days, weekends that are worked as working days.
 
 The rule it keeps: only what was measured is a reference, whoever settles it: a day with one interval estimated, edited
-or zero by event is none.
+or zero by event is none, and neither is one on which the point hung on no area, because nobody settles that.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from reconciliation.validation import Flag
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Past = Callable[[Sequence[int], date, date], Sequence[Mapping[str, Any]]]
 """Settled days of some metering points (ids) from a day to a day: rows with usage_point_id, day, import_wh,
 export_wh, quality.
@@ -45,24 +46,29 @@ def spread_long_gaps(
     days: DayRange,
     rules: Rules,
     past: Past,
+    here: Bools | None = None,
     dark: Sequence[DarkGap] = (),
 ) -> None:
-    """Put the registers inside the long gaps, one at the least, on the shape of reference days, in place. `dark`: gaps
-    in which power had failed for a time: nothing is used then.
+    """Put the registers inside the long gaps, one at the least, on the shape of reference days, in place. `here`:
+    (points, days) the days of the stretch that are settled with it; the others are looked up in the past, like those
+    before it; None: all are. `dark`: gaps in which power had failed for a time: nothing is used then.
     """
     starts = [rules.calendar.day_of(from_us(int(cleaned.ts_us[gap.before]))) for gap in gaps]
     ids = Points.of(points).usage_point_id[series.point[[gap.series for gap in gaps]]].tolist()
     wanted = sorted(set(ids))
     stored: dict[int, dict[date, Mapping[str, Any]]] = {}
-    if min(starts) - timedelta(days=REFERENCE_SPAN_DAYS) < days.first:
-        for row in past(wanted, min(starts) - timedelta(days=REFERENCE_SPAN_DAYS), days.first - timedelta(days=1)):
+    first, last = min(starts) - timedelta(days=REFERENCE_SPAN_DAYS), days.first - timedelta(days=1)
+    if here is not None and not here.all():
+        last = max(last, min(max(starts) - timedelta(days=1), days.last))
+    if first <= last:
+        for row in past(wanted, first, last):
             stored.setdefault(row["usage_point_id"], {})[row["day"]] = row
     dark_of = {(gap.series, gap.before): gap.dark_us for gap in dark}
     for gap, gap_day, usage_point_id in zip(gaps, starts, ids, strict=True):
         owner = series.owner(gap.series)
         known = stored.get(usage_point_id, {})
         energy, good = _past_days(
-            owner.point, _shaped_as(owner, gap.series), gap_day, draft=draft, stored=known, days=days
+            owner.point, _shaped_as(owner, gap.series), gap_day, draft=draft, stored=known, days=days, here=here
         )
         weekend = np.array([rules.working.free(day) for day in _days_before(gap_day)], dtype=np.bool_)
         profiles = reference_profiles(energy, good, weekend)
@@ -90,16 +96,18 @@ def _past_days(
     draft: Draft,
     stored: Mapping[date, Mapping[str, Any]],
     days: DayRange,
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    here: Bools | None,
+) -> tuple[Floats, Bools]:
     """Energies of the days before a gap (days, slots), and which of them are good; DST days are never references."""
     slots = 86_400 // days.calendar.interval_s
     energy = np.zeros((REFERENCE_SPAN_DAYS, slots))
     good = np.zeros(REFERENCE_SPAN_DAYS, dtype=np.bool_)
     for i, day in enumerate(_days_before(gap_day)):
-        if days.first <= day <= days.last:
-            here = days.day_slice((day - days.first).days)
+        d = (day - days.first).days
+        if days.first <= day <= days.last and (here is None or here[point, d]):
+            own = days.day_slice(d)
             energy_wh = draft.import_wh if into == "import" else draft.export_wh
-            values, quality = energy_wh[point, here], draft.quality[point, here]
+            values, quality = energy_wh[point, own], draft.quality[point, own]
         elif day in stored:
             values, quality = stored[day][f"{into}_wh"], stored[day]["quality"]
         else:

@@ -25,8 +25,9 @@ from headend.settlement.pass_on import touched_days
 from headend.settlement.rules import Rules
 from headend.settlement.shaped import shaped_rows
 from headend.settlement.zero_days import days_after
-from headend.store import balances, dirty, intervals, shaped, storage
+from headend.store import balances, dirty, intervals, shaped, storage, told_in_part
 from headend.store.interval_days import Foretold
+from headend.store.intervals import ReadingTable
 from headend.store.pool import Connection
 
 DAYS_A_PASS: Final = 31
@@ -139,6 +140,7 @@ def _settle_stretch(  # noqa: PLR0917 those of settle_area
     past = partial(intervals.days_of_points, connection)
     computed = compute(connection, area_id, days, rules, now, past=past)
     settled = computed.settled
+    told_in_part.note(connection, ReadingTable.of(computed.inputs.readings))
     changed = keep(connection, settled, days, rules.rule_set, now, foretold=foretold)
     shaped.put(
         connection,
@@ -150,5 +152,5 @@ def _settle_stretch(  # noqa: PLR0917 those of settle_area
     changed_days = {day for _, day in changed}
     balances.put(connection, [row | {"now": now, "changed": row["day"] in changed_days} for row in computed.balances])
     touched = touched_days(connection, settled, days, changed)
-    touched += days_after(changed, days, rules, partial(intervals.idle_days, connection))
+    touched += days_after(changed, settled.presence, rules, partial(intervals.idle_days, connection))
     return _Stretch(len(days.days), len(settled.points), len(settled.points) * days.intervals, len(changed), touched)

@@ -37,13 +37,17 @@ Floats = npt.NDArray[np.float64]
 
 
 def flag_readings(flags: Flags, series: Series, cleaned: Cleaned, days: DayRange) -> None:
-    """Carry what was said of single registers to the intervals that they end in, in place."""
-    owner = np.repeat(series.point, np.diff(series.offsets))
+    """Carry what was said of single registers to the intervals that they end in, in place. A meter that goes on under
+    another installation is a series of each: what one says of registers while the other serves is not asked.
+    """
+    of_series = np.repeat(np.arange(series.point.size), np.diff(series.offsets))
     refused = np.zeros(cleaned.refused.size, dtype=np.int32) + int(Flag.REGISTER_DECREASED)
     stepped = np.flatnonzero(cleaned.flag)
     for rows, said in ((cleaned.refused, refused), (cleaned.source[stepped], cleaned.flag[stepped])):
-        cell, inside = cells_of(series.ts_us[rows], days.grid_us)
-        np.bitwise_or.at(flags, (owner[rows][inside], cell[inside]), said[inside])
+        own, ts = of_series[rows], series.ts_us[rows]
+        cell, inside = cells_of(ts, days.grid_us)
+        inside &= (ts >= series.meta.from_us[own]) & (ts <= series.meta.to_us[own])
+        np.bitwise_or.at(flags, (series.point[own[inside]], cell[inside]), said[inside])
 
 
 def mean_voltages(points: Sequence[Point], readings: Mapping[int, MeterReadings], days: DayRange, rules: Rules) -> Ints:
@@ -76,7 +80,7 @@ def validate(inputs: Inputs, draft: Draft, voltage_dv: Ints, presence: Presence,
     capacity = _capacity_w(presence)
     for block in blocks(days):
         _judge_days(block, draft, present, voltage_dv, category=category, capacity=capacity, rules=rules)
-    flag_zero_days(draft, points, category, days, rules=rules, past=past)
+    flag_zero_days(draft, presence, category, rules=rules, past=past)
     validate_meters.flag_meters(inputs, draft, category, days, rules)
 
 

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.settlement.draft import Draft
-from headend.settlement.grid import DayRange
 from headend.settlement.meter_days import blocks
+from headend.settlement.presence import Presence
 from headend.settlement.references import Past
 from headend.settlement.rules import Rules
-from headend.settlement.topology import Point
 from reconciliation import validation
 from reconciliation.registers import IntervalQuality
 from reconciliation.validation import Flag
@@ -39,11 +38,9 @@ def without_energy(import_wh: Ints, export_wh: Ints, quality: npt.NDArray[Any]) 
     return found
 
 
-def flag_zero_days(
-    draft: Draft, points: Sequence[Point], category: Ints, days: DayRange, *, rules: Rules, past: Past
-) -> None:
+def flag_zero_days(draft: Draft, presence: Presence, category: Ints, *, rules: Rules, past: Past) -> None:
     """Flag whole days that end a long row of days without energy, in place; category: (points, days)."""
-    book = rules.book
+    points, days, book = presence.points, presence.days, rules.book
     if not book.in_use("zero_days"):
         return
     zero = np.zeros((len(points), len(days.days)), dtype=np.bool_)
@@ -51,6 +48,7 @@ def flag_zero_days(
         found = without_energy(block.of(draft.import_wh), block.of(draft.export_wh), block.of(draft.quality))
         zero[:, block.days] = found.reshape(zero[:, block.days].shape)
     zero &= book.runs("zero_days", category)
+    _settled_elsewhere(zero, presence, past)
     some = np.flatnonzero(zero.any(axis=1))
     if not some.size:
         return
@@ -64,6 +62,19 @@ def flag_zero_days(
             :, -1
         ]
         draft.flags[some[failed], days.day_slice(d)] |= Flag.ZERO_DAYS
+
+
+def _settled_elsewhere(zero: Bools, presence: Presence, past: Past) -> None:
+    """Days on which a point hung elsewhere are what they were settled as there, in place: nowhere, where nobody did."""
+    elsewhere, days = ~presence.on_area, presence.days
+    wanted = {presence.points[p].usage_point_id: p for p in np.flatnonzero((zero & elsewhere).any(axis=1)).tolist()}
+    if not wanted:
+        return
+    zero[elsewhere] = False
+    for row in past(sorted(wanted), days.first, days.last):
+        p, d = wanted[row["usage_point_id"]], (row["day"] - days.first).days
+        if elsewhere[p, d]:
+            zero[p, d] = _zero(row)
 
 
 def longest(rules: Rules) -> int:
@@ -86,17 +97,33 @@ def _zero(row: Mapping[str, Any]) -> bool:
     return bool(without_energy(*vectors)[0])
 
 
-def days_after(changed: Sequence[tuple[int, date]], days: DayRange, rules: Rules, idle: Idle) -> list[tuple[int, date]]:
-    """(usage_point_id, day) after the stretch, without energy, in a row with its end: what changed in it may have made
-    that row longer or shorter.
+def days_after(
+    changed: Sequence[tuple[int, date]], presence: Presence, rules: Rules, idle: Idle
+) -> list[tuple[int, date]]:
+    """(usage_point_id, day) after the stretch, or in it where the point hung elsewhere, without energy, in a row with a
+    day that changed: what changed may have made that row longer or shorter.
     """
-    if not rules.book.in_use("zero_days") or not changed:
-        return []
     reach = longest(rules) - 1
+    if not rules.book.in_use("zero_days") or not changed or not reach:
+        return []
+    days = presence.days
     beyond = days.last - timedelta(days=reach)
     near = sorted({point for point, day in changed if day > beyond})
-    if not near or not reach:
-        return []
-    following = days.last + timedelta(days=1)
-    found = [point for point, _ in idle(near, following, following)]
-    return list(idle(found, following, days.last + timedelta(days=reach))) if found else []
+    found = _in_a_row(near, days.last, reach, idle)
+    if presence.on_area.all():
+        return found
+    place = {point: p for p, point in enumerate(presence.columns.usage_point_id.tolist())}
+    for point, day in changed:
+        elsewhere = ~presence.on_area[place[point]]
+        d = (day - days.first).days
+        if elsewhere[d + 1 : d + 2].any():
+            row = _in_a_row([point], day, reach, idle)
+            found += [(p, other) for p, other in row if other <= days.last and elsewhere[(other - days.first).days]]
+    return found
+
+
+def _in_a_row(points: Sequence[int], last: date, reach: int, idle: Idle) -> list[tuple[int, date]]:
+    """Days without energy of those points that have none on the day after `last`, up to `reach` days after it."""
+    following = last + timedelta(days=1)
+    found = [point for point, _ in idle(points, following, following)] if points else []
+    return list(idle(found, following, last + timedelta(days=reach))) if found else []

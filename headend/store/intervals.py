@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from headend.domain.calendar import to_us
 from headend.domain.gaps import GAP_DAYS
-from headend.store import queries
+from headend.store import queries, told_in_part
 from headend.store.arrays import DATE_ZERO, Integers, columns, dates, integers
 from headend.store.pool import Connection, Row, rows
 from headend.store.vectors import ABSENT, vector_rows
@@ -21,6 +21,7 @@ from headend.store.vectors import ABSENT, vector_rows
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Objects = npt.NDArray[np.object_]
+Bools = npt.NDArray[np.bool_]
 
 _SQL = queries.load("intervals")
 _ABSENT_DV: Final = int(np.iinfo(np.int16).min)
@@ -86,6 +87,23 @@ class ReadingTable(Mapping[int, MeterReadings]):
             rows.ts_us[here], rows.import_wh[here], rows.export_wh[here], rows.voltage_dv[here], rows.flags[here],
             rows.resolution_wh[here],
         )  # fmt: skip
+
+    def columns(self) -> tuple[Ints, ...]:
+        """meter_id of every reading, and the columns of its rows."""
+        return np.repeat(self.meters, np.diff(self.offsets)), *(getattr(self.rows, name) for name in _READING_COLUMNS)
+
+    def registers(self) -> Iterator[tuple[str, Bools, Bools, Bools]]:
+        """Of both registers: its name, (n,) which readings tell it, (m,) whether any of a meter's does, and whether
+        every one does that tells a register at all.
+        """
+        told = {"import": self.rows.import_wh != ABSENT, "export": self.rows.export_wh != ABSENT}
+        neither = ~(told["import"] | told["export"])
+        for of, own in told.items():
+            if self.meters.size == 0 or own.all():  # nearly always
+                yield of, own, np.ones(self.meters.size, dtype=np.bool_), np.ones(self.meters.size, dtype=np.bool_)
+                continue
+            some = np.logical_or.reduceat(own, self.offsets[:-1])
+            yield of, own, some, np.logical_and.reduceat(own | neither, self.offsets[:-1])
 
     def rows_between(self, meters: Ints, begin_us: Ints, end_us: Ints) -> tuple[Ints, Ints]:
         """Of each meter (n,) the readings from an instant to an instant, both included: (rows of the table, one meter
@@ -165,6 +183,11 @@ def _wide(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return column if column.dtype == np.object_ else column.astype(np.int64, copy=False)
 
 
+def stays_of(connection: Connection, usage_points: Sequence[int], start: datetime, end: datetime) -> list[Row]:
+    """When some metering points hung on an area in a stretch: usage_point_id, valid_from, valid_to (None: still)."""
+    return rows(connection, _SQL["stays_of"], {"usage_points": integers(usage_points), "start": start, "end": end})
+
+
 def members(connection: Connection, area_id: int) -> int:
     """How many metering points ever hung on an area."""
     (count,) = connection.execute(_SQL["members"], {"area_id": area_id}).fetchone() or (0,)
@@ -190,7 +213,9 @@ def installations_of(connection: Connection, usage_points: Collection[int] | Int
 
 
 def readings(connection: Connection, meters: Sequence[int], start: datetime, end: datetime) -> ReadingTable:
-    """Readings of some meters from start to before end, and the few around that stretch on both sides."""
+    """Readings of some meters from start to before end, and the few around that stretch on both sides, of either
+    register.
+    """
     wanted = np.unique(np.asarray(meters, dtype=np.int64))
     near = _near(start, end)
     found = _found(connection, "readings_between", {"meters": Integers(wanted)} | near)
@@ -213,11 +238,24 @@ def readings(connection: Connection, meters: Sequence[int], start: datetime, end
     parts = [tuple(column[chosen] for column in found)]
     for name, near_ones in (("readings_before", early), ("readings_after", late)):
         parts += _far(connection, name, wanted[near_ones < FEW], start, end)
-    return _table(parts)
+    table = _table(parts)
+
+    def further(name: str, of: str, some: Ints) -> tuple[Ints, ...]:
+        bounds = _bounds(start, end, timedelta(days=GAP_DAYS))  # no further away than readings belong together
+        return _found(connection, name, {"meters": Integers(some), "of": of} | bounds)
+
+    apart = told_in_part.further_out(connection, table, (begin, finish), FEW, further)
+    return _table([table.columns(), *apart]) if apart else table
 
 
 def _near(start: datetime, end: datetime) -> dict[str, datetime]:
     return {"start": start - _LIKELY_NEAR, "end": end + _LIKELY_NEAR}
+
+
+def _bounds(start: datetime, end: datetime, reach: timedelta | None) -> dict[str, Any]:
+    """How far from the stretch to look for how many readings; None: without a bound."""
+    since, until = ("-infinity", "infinity") if reach is None else (start - reach, end + reach)
+    return {"start": start, "end": end, "since": since, "until": until, "few": FEW}
 
 
 def _far(connection: Connection, name: str, meters: Ints, start: datetime, end: datetime) -> list[tuple[Ints, ...]]:
@@ -225,14 +263,13 @@ def _far(connection: Connection, name: str, meters: Ints, start: datetime, end: 
     a second look without a bound, which plans for every day there is.
     """
     parts: list[tuple[Ints, ...]] = []
-    reach = timedelta(days=GAP_DAYS)
-    for since, until in ((start - reach, end + reach), ("-infinity", "infinity")):
+    for reach in (timedelta(days=GAP_DAYS), None):
         if not meters.size:
             break
-        bounds = {"start": start, "end": end, "since": since, "until": until, "few": FEW}
-        found = _found(connection, name, {"meters": Integers(meters)} | bounds)
+        bounds = _bounds(start, end, reach)
+        found = _found(connection, name, {"meters": Integers(meters), "of": "any"} | bounds)
         silent = np.bincount(np.searchsorted(meters, found[0]), minlength=meters.size) < FEW
-        if since == "-infinity":
+        if reach is None:
             silent[:] = False
         chosen = ~silent[np.searchsorted(meters, found[0])]
         parts.append(tuple(column[chosen] for column in found))
@@ -278,10 +315,12 @@ def _places(meter: Ints, ts_us: Ints, of_meter: Ints, of_ts_us: Ints) -> Ints:
 
 
 def _table(parts: Sequence[tuple[Ints, ...]]) -> ReadingTable:
-    """Parts that share no reading, together."""
+    """Parts together; a reading that they share counts once."""
     meter, *rest = (np.concatenate(together) for together in zip(*parts, strict=True))
     if sum(part[0].size > 0 for part in parts) > 1:
         order = _order(meter, rest[0])
+        again = (np.diff(meter[order], prepend=-1) == 0) & (np.diff(rest[0][order], prepend=-1) == 0)
+        order = order[~again]
         meter, rest = meter[order], [column[order] for column in rest]
     first = np.flatnonzero(np.diff(meter, prepend=-1))
     return ReadingTable(meter[first], np.append(first, meter.size).astype(np.int64), MeterReadings(*rest))

@@ -33,14 +33,13 @@ def put(
         connection.execute(_SQL["put"], keys | {"gap_days": [gap_day for _, _, gap_day in shaped]})
 
 
-def resting_on(connection: Connection, changed: Sequence[PointDay], after: date, span_days: int) -> list[PointDay]:
-    """Days of the same points later than `after` that may have their shape from changed days, which lie up to so many
-    days before their gap.
+def resting_on(connection: Connection, changed: Sequence[PointDay], span_days: int) -> list[PointDay]:
+    """Later days of the same points that may have their shape from changed days, which lie up to so many days before
+    their gap.
     """
     parameters = {
         "usage_points": integers([point for point, _ in changed]),
         "days": dates([day for _, day in changed]),
-        "after": after,
         "span": span_days,
     }
     return [(point, day) for point, day in connection.execute(_SQL["resting_on"], parameters).fetchall()]

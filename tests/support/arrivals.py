@@ -253,4 +253,5 @@ def _order(kind: EditKind, start: datetime, end: datetime, **more: Any) -> EditO
 _FORGOTTEN = (
     "register_reading", "phase_reading", "latest_reading", "reading_revision", "reading_arrival", "area_membership",
     "installation", "interval_day", "balance_day", "shaped_day", "dirty_day", "device_event", "event_episode", "edit",
+    "told_in_part",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from headend.domain.quality import ValidationFlag as Flag
 from headend.settlement.mass import settle_days
 from headend.settlement.service import SettlementService
 from headend.store import dirty
@@ -60,6 +61,26 @@ def test_a_day_worked_by_hand(field: Field) -> None:
     )
     assert house["multiplier"] == 1
     assert field.one("select count(*) from dirty_day") == 0
+
+
+@pytest.mark.parametrize("since", [96, 91, 0])
+def test_a_meter_that_sends_nonsense_takes_no_other_one_of_its_area_down(field: Field, since: int) -> None:
+    area, total, (one, two) = _area(field)
+    for meter, wh in ((total, 11), (two, 230)):
+        _fill(field, meter, wh)
+    if since:
+        _fill(field, one, 200, last=since - 1)
+    field.store_readings([(one, T0 + k * QUARTER, 10**15) for k in range(since, 97)])  # the most that MQTT lets through
+    field.mark(area, [DAY0])
+    _settle(field)
+    assert field.one("select count(*) from dirty_day") == 0
+    days = {row["meters"][0]: row for row in field.rows("select * from interval_day where day = %s", [DAY0])}
+    assert days[two]["import_wh"] == [230] * 96
+    assert days[one]["import_wh"] == [200] * max(since - 1, 0) + [None] * (97 - max(since, 1))
+    assert all(flags & Flag.ABOVE_CAPACITY for flags in days[one]["flags"][max(since - 1, 0) :])
+    (day,) = field.balances(DAY0)
+    assert day["intervals_complete"] == max(since - 1, 0)
+    assert day["state"] == ("normal" if since > 90 else "not_computable")
 
 
 def test_a_mark_is_settled_only_when_it_is_quiet(field: Field) -> None:

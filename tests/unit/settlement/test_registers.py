@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciliation.registers import GridRules
+from reconciliation.cleaning import Cleaned, SeriesMeta, clean
+from reconciliation.registers import GridRules, interval_energy, registers_at
 from reconciliation.registers import IntervalQuality as Q
 from reconciliation.validation import Flag
-from support.registers import meta, settle_series
+from support.registers import FOREVER, meta, settle_series
 
 QUARTER = 900
 
@@ -156,8 +157,43 @@ def test_days_of_23_and_25_hours_are_longer_or_shorter_and_nothing_else(hours: i
 
 
 def test_registers_beyond_64_bits_are_refused_in_words() -> None:
-    with pytest.raises(ValueError, match="beyond 64 bits"):
-        settle_series([(0, 10**15), (900, 10**15 + 1)], 1, series=meta(multiplier=1000, span=10**16))
+    series, none = meta(multiplier=1000, span=10**16), np.zeros(2, dtype=np.int64)
+    ts, value = np.array([0, 900_000_000]), np.array([10**15, 10**15 + 1])
+    unchecked = Cleaned(np.array([0, 2]), ts, value, none, none.astype(np.int32), np.arange(2), none[:0])
+    with pytest.raises(ValueError, match=r"1000000000000001 Wh x 1000\.0 is beyond 64 bits"):
+        registers_at(unchecked, series, ts, GridRules())
+
+
+BEYOND = 10**15
+"""Wh; as much as the own MQTT format lets through, and x 1 more than 64 bits hold in 1e-4 Wh."""
+
+
+@pytest.mark.parametrize("which", [range(5, 6), range(6), range(2, 8), range(9)], ids=str)
+def test_a_register_beyond_64_bits_makes_no_energy_with_any_other(which: range) -> None:
+    # 9 readings, 8 intervals of 100 Wh: what touches a register that cannot be has no energy
+    readings = [(k * QUARTER, BEYOND + k if k in which else 100 * k) for k in range(9)]
+    found = settle_series(readings, 8)
+    spoilt = [k in which or k + 1 in which for k in range(8)]
+    if list(which) == [5]:  # one alone, between registers that agree, is left out like any other that cannot be
+        assert found.energy == [100] * 8
+        assert found.refused == [5]
+        return
+    assert found.energy == [None if bad else 100 for bad in spoilt]
+    assert [e is None for e in found.energy] == [q == Q.ABSENT for q in found.quality]
+    assert all(bool(flags & Flag.RESET) == bad for flags, bad in zip(found.flags, spoilt, strict=True))
+
+
+def test_the_largest_multiplier_of_an_area_does_not_judge_the_registers_of_others() -> None:
+    # 2e10 Wh x 1 and 100 Wh x 40,000 are within the range; the one's register x the other's multiplier is not
+    offsets, ts = np.array([0, 2, 4]), np.array([0, 900_000_000] * 2)
+    value = np.array([2 * 10**10, 2 * 10**10 + 50, 100, 103])
+    both = SeriesMeta(
+        multiplier_e4=np.array([10_000, 400_000_000]), span_wh=np.array([10**12] * 2), slack_wh=np.array([40] * 2),
+        capacity_w=np.array([13_800.0] * 2), from_us=np.zeros(2, dtype=np.int64), to_us=np.full(2, FOREVER),
+    )  # fmt: skip
+    registers = registers_at(clean(offsets, ts, value, both), both, ts[:2], GridRules())
+    energy, *_ = interval_energy(registers, both, ts[:2], np.array([0]))
+    assert energy.tolist() == [[50], [120_000]]
 
 
 STEPS = st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 3000), st.booleans()), min_size=2, max_size=60)

@@ -16,6 +16,12 @@ from (
 -- Metering points wherever they hang.
 select usage_point_id, code, kind, rated_current_a from usage_point where usage_point_id = any(%(usage_points)s)
 
+-- stays_of --
+-- When some metering points hung on an area, whichever, at any time of a stretch.
+select usage_point_id, valid_from, valid_to from area_membership
+where usage_point_id = any(%(usage_points)s) and valid_from < %(end)s and (valid_to is null or valid_to > %(start)s)
+order by usage_point_id, valid_from
+
 -- members --
 -- How many metering points ever hung on an area.
 select count(distinct usage_point_id) from area_membership where area_id = %(area_id)s
@@ -46,7 +52,7 @@ from register_reading
 where meter_id = any(%(meters)s) and ts >= %(start)s and ts < %(end)s
 
 -- readings_before --
--- The last few readings of each meter before an instant: the near side of a gap that reaches into the stretch.
+-- The last few readings of each meter before an instant, of one of its registers or of any: the near side of a gap that reaches into the stretch.
 select array_agg(r.meter_id) as meter_id, array_agg(r.ts) as ts, array_agg(coalesce(r.import_wh, %(absent)s)) as import_wh,
        array_agg(coalesce(r.export_wh, %(absent)s)) as export_wh, array_agg(coalesce(r.voltage_dv, %(absent_dv)s::smallint)) as voltage_dv,
        array_agg(r.meter_id) filter (where r.flags <> 0 or r.resolution_wh is not null) as said_meter_id,
@@ -55,11 +61,12 @@ select array_agg(r.meter_id) as meter_id, array_agg(r.ts) as ts, array_agg(coale
        array_agg(coalesce(r.resolution_wh, 0)) filter (where r.flags <> 0 or r.resolution_wh is not null) as resolution_wh
 from unnest(%(meters)s::integer[]) as w (meter_id), lateral (
     select * from register_reading where meter_id = w.meter_id and ts >= %(since)s::timestamptz and ts < %(start)s
-      and num_nonnulls(import_wh, export_wh) > 0
+      and case %(of)s::text when 'import' then import_wh is not null when 'export' then export_wh is not null
+               else num_nonnulls(import_wh, export_wh) > 0 end
     order by ts desc limit %(few)s) r
 
 -- readings_after --
--- The first few readings of each meter from an instant on: the far side of a gap that reaches out of the stretch.
+-- The first few readings of each meter from an instant on, of one of its registers or of any: the far side of a gap that reaches out of the stretch.
 select array_agg(r.meter_id) as meter_id, array_agg(r.ts) as ts, array_agg(coalesce(r.import_wh, %(absent)s)) as import_wh,
        array_agg(coalesce(r.export_wh, %(absent)s)) as export_wh, array_agg(coalesce(r.voltage_dv, %(absent_dv)s::smallint)) as voltage_dv,
        array_agg(r.meter_id) filter (where r.flags <> 0 or r.resolution_wh is not null) as said_meter_id,
@@ -68,7 +75,8 @@ select array_agg(r.meter_id) as meter_id, array_agg(r.ts) as ts, array_agg(coale
        array_agg(coalesce(r.resolution_wh, 0)) filter (where r.flags <> 0 or r.resolution_wh is not null) as resolution_wh
 from unnest(%(meters)s::integer[]) as w (meter_id), lateral (
     select * from register_reading where meter_id = w.meter_id and ts >= %(end)s and ts < %(until)s::timestamptz
-      and num_nonnulls(import_wh, export_wh) > 0
+      and case %(of)s::text when 'import' then import_wh is not null when 'export' then export_wh is not null
+               else num_nonnulls(import_wh, export_wh) > 0 end
     order by ts limit %(few)s) r
 
 -- resolution_of --

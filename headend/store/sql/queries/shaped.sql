@@ -16,5 +16,5 @@ on conflict (usage_point_id, day) do update set gap_day = excluded.gap_day where
 -- Later days of a point whose shape may come from a day that changed.
 select distinct s.usage_point_id, s.day
 from unnest(%(usage_points)s::integer[], %(days)s::date[]) as c (usage_point_id, day)
-join shaped_day s on s.usage_point_id = c.usage_point_id and s.day > greatest(c.day, %(after)s::date) and s.gap_day <= c.day + %(span)s::integer
+join shaped_day s on s.usage_point_id = c.usage_point_id and s.day > c.day and s.gap_day <= c.day + %(span)s::integer
 order by 1, 2
