@@ -15,11 +15,13 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from reliability_plot import reliability_svg
 
 BINS = (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)
 """Edges of the stated probabilities that are compared with what was so."""
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="")
     parser.add_argument("--lack", default="")
     parser.add_argument("--days", type=int, default=0)
+    parser.add_argument("--plot", type=Path, help="SVG of what was stated against what was so, of the last part")
     given = parser.parse_args()
     sys.path[:0] = [given.cases]
     scenarios, score = importlib.import_module("scenarios"), importlib.import_module("score")
@@ -108,6 +111,9 @@ def main() -> None:
         scored = score.score({f[0]: f[1] for f in found}, {c: answers[c] for c in chosen})
         kinds = (("meters", 5), ("causes", 6))
         stated = {name: _reliability([s for f in found for s in f[k]]) for name, k in kinds}
+        if given.plot is not None:
+            rows = {name: found_of["reliability"] for name, found_of in stated.items() if found_of}
+            given.plot.write_text(reliability_svg(rows), encoding="utf-8")
         print(
             json.dumps({"without": part, "cases": len(chosen)} | _figures(scored, found) | {"stated": stated}),
             flush=True,
