@@ -136,7 +136,9 @@ def assign(finding_id: FindingId, request: AssignRequest, response: Response, pa
 
 @router.post("/{finding_id}/inspect", status_code=201, summary="Say what was seen on site", responses=_MOVED)
 def inspect(finding_id: FindingId, request: InspectRequest, response: Response, parts: PartsDep) -> CaseEvent:
-    """While it is open, assigned or inspected; from then on the engine does not close it."""
+    """While it is open, assigned or inspected; from then on the engine does not close it. After `no_access` the case
+    stays as it was: nothing was seen.
+    """
     return _answer(parts, finding_id, request.order(Move.INSPECT), response)
 
 
@@ -154,7 +156,7 @@ def reject(finding_id: FindingId, request: JudgeRequest, response: Response, par
 
 @router.post("/{finding_id}/repair", status_code=201, summary="Note a repair", responses=_MOVED)
 def repair(finding_id: FindingId, request: RepairRequest, response: Response, parts: PartsDep) -> CaseEvent:
-    """While it is confirmed: it closes once a window from after that day is without it."""
+    """While it is confirmed: it closes once a window from after that day is without it. Not before it was seen."""
     return _answer(parts, finding_id, request.order(Move.REPAIR), response)
 
 

@@ -139,34 +139,55 @@ def _balance(totals: Mapping[str, Any]) -> str:
 
 
 def _show_finding(found: Explained, finding: Finding, console: Console) -> None:
-    from headend.domain.calendar import from_us
-    from headend.web import finding_texts
+    """A finding as its page has it, without pictures."""
+    from headend.web import finding_money, finding_numbers, finding_says, finding_texts, finding_words, text
+    from headend.workbench.document import plain
 
     words = finding_texts.of(str(finding.kind))
-    where = finding.meter or "the area as a whole"
-    since = ""
-    if finding.onset_interval is not None:
-        onset = from_us(int(found.area.days.grid_us[finding.onset_interval]))
-        since = f", since {onset.astimezone(found.area.days.calendar.zone):%Y-%m-%d %H:%M}"
+    onset = _onset(found, finding)
+    evidence: dict[str, Any] = plain(finding.evidence)
+    seen = finding_words.Seen(
+        kind=str(finding.kind), evidence=evidence, energy_wh=finding.energy_wh,
+        since=None if onset is None else onset.date(), meter=finding.meter, area=found.area.area,
+        correct_area=finding.correct_area,
+    )  # fmt: skip
+    where = finding.meter or ("a meter, not known which" if words.of_a_meter else "the area as a whole")
     belongs = ""
     if str(finding.kind) == "wrong_area":
         belongs = f", belongs to {finding.correct_area}" if finding.correct_area else ", not from here"
+    stake = "how much is at stake is not known"
+    if finding_money.is_known(str(finding.kind), finding.energy_wh):
+        interval = f"{text.kwh(finding.energy_low_wh)} to {text.kwh(finding.energy_high_wh)}"
+        stake = f"{text.kwh(finding.energy_wh)} kWh ({interval})"
+    since = "" if onset is None else f", since {onset:%Y-%m-%d %H:%M}"
     console.print()
     _say(console, f"{words.title} {words.chinese}", style="bold")
-    _say(
-        console,
-        f"  {where}{belongs}; confidence {finding.confidence:.0%}, {finding.energy_wh / 1000:,.1f} kWh "
-        f"({finding.energy_low_wh / 1000:,.1f} to {finding.energy_high_wh / 1000:,.1f}){since}",
-    )
-    _say(console, f"  {words.claim} {words.evidence}")
-    told = ", ".join(f"{name} {value:.4g}" for name, value in finding.evidence.numbers.items())
+    _say(console, f"  {where}{belongs}; confidence {finding.confidence:.0%}, {stake}{since}")
+    _say(console, f"  {words.claim}")
+    for one in finding_says.because(seen):
+        _say(console, f"  · {one.english} {one.chinese}")
+    told = "; ".join(f"{name.english} {value}" for name, value in finding_numbers.rows(seen.numbers))
     if told:
         _say(console, f"  numbers: {told}")
-    others = ", ".join(f"{name} {share:.0%}" for name, share in finding.evidence.alternatives.items())
+    others = ", ".join(
+        f"{name.english.lower() if name.chinese else name.english} {text.likelihood(share)}"
+        for name, share in finding_words.explanations(seen)
+    )
     if others:
-        _say(console, f"  other explanations: {others}")
-    for check in words.checks:
-        _say(console, f"  · {check.english}")
+        _say(console, f"  explanations: {others}")
+    for check in (*finding_says.checks(seen), *words.checks):
+        _say(console, f"  □ {check.english}")
+    for open_ in finding_words.untold(seen):
+        _say(console, f"  not told: {open_.english} {open_.chinese}")
+
+
+def _onset(found: Explained, finding: Finding) -> datetime | None:
+    """When it began, on local clocks; None: not told."""
+    from headend.domain.calendar import from_us
+
+    if finding.onset_interval is None:
+        return None
+    return from_us(int(found.area.days.grid_us[finding.onset_interval])).astimezone(found.area.days.calendar.zone)
 
 
 def _show_ranking(found: Explained, console: Console) -> None:
@@ -183,7 +204,7 @@ def _show_limits(limits: list[Mapping[str, Any]], console: Console) -> None:
     from headend.web import limit_words
 
     if not limits:
-        _say(console, "\nnothing was left open by the data")
+        _say(console, "\nno input was lacking")
         return
     _say(console, "\nwhat could not be told, the gravest first:")
     for limit in limits:

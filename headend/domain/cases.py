@@ -96,12 +96,14 @@ class MoveForbidden(Exception):
         self.state = state
 
 
-def state_after(state: CaseState, move: Move) -> CaseState:
-    """The state that a person's move leads to. Raises MoveForbidden."""
+def state_after(state: CaseState, move: Move, cause: SeenCause | None = None) -> CaseState:
+    """The state that a person's move leads to; `cause`: of an inspection. Who was not let in saw nothing: the case
+    stays as it is. Raises MoveForbidden.
+    """
     possible, leads_to = _MOVES[move]
     if state not in possible:
         raise MoveForbidden(move, state)
-    return leads_to
+    return state if cause is SeenCause.NO_ACCESS else leads_to
 
 
 def moves_from(state: CaseState) -> tuple[Move, ...]:
@@ -146,6 +148,7 @@ class SeenCause(StrEnum):
     """Truly uses nothing."""
     NOTHING_FOUND = "nothing_found"
     NO_ACCESS = "no_access"
+    """Nobody was let in: a visit, but nothing was seen."""
     OTHER = "other"
 
 

@@ -5,7 +5,7 @@ The rule it keeps: a move is decided on the case as it stands under its lock, an
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from headend.domain.cases import CaseState, Inspection, Move, MoveForbidden, MoveOrder, state_after
@@ -33,7 +33,7 @@ class EventIdTaken(Exception):
     def __init__(self, earlier: Row) -> None:
         super().__init__(
             f"event {earlier['event_id']} was sent before with another content: {earlier['move']} of finding "
-            f"{earlier['finding_id']} by {earlier['made_by']}, at {earlier['made_at'].isoformat()}"
+            f"{earlier['finding_id']} by {earlier['made_by']}, at {earlier['made_at'].isoformat(timespec='seconds')}"
         )
 
 
@@ -63,10 +63,10 @@ def move(store: Store, clock: Clock, finding_id: int, order: MoveOrder) -> tuple
         now = clock()  # not before the lock: whose move came later has the later instant
         if order.inspection is not None and order.inspection.visited_at > now:
             raise ValueError(f"saw/visited_at: {order.inspection.visited_at.isoformat()} has not come yet")
-        if order.repaired_on is not None and order.repaired_on > (now + _EASTERNMOST).date():
-            raise ValueError(f"repaired_on: {order.repaired_on} has not come yet")
+        if order.repaired_on is not None:
+            _check_repair(order.repaired_on, case["seen_from"], now)
         before = CaseState(case["state"])
-        after = state_after(before, order.move)
+        after = state_after(before, order.move, None if order.inspection is None else order.inspection.cause)
         if order.move is Move.REOPEN:
             _refuse_second(connection, finding_id)
         cases.move(connection, finding_id, _standing(case, order, after) | {"now": now})
@@ -75,6 +75,14 @@ def move(store: Store, clock: Clock, finding_id: int, order: MoveOrder) -> tuple
         assert made is not None  # noted above
     _log.info("case moved", finding_id=finding_id, move=order.move.value, state=after.value, by=order.by)
     return made, True
+
+
+def _check_repair(repaired_on: date, seen_from: date, now: datetime) -> None:
+    """Raises ValueError: what is put right before the days in which it was found would be found anew every night."""
+    if repaired_on > (now + _EASTERNMOST).date():
+        raise ValueError(f"repaired_on: {repaired_on} has not come yet")
+    if repaired_on < seen_from:
+        raise ValueError(f"repaired_on: {repaired_on} is before {seen_from}, from when on the case is seen")
 
 
 def _refuse_second(connection: Connection, finding_id: int) -> None:

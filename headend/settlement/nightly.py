@@ -113,7 +113,7 @@ class Explaining:
         """Why a station is left as it is; None: it is explained."""
         if not areas:
             return Left.NO_DAYS
-        if not self.again and not changed(areas):
+        if not self.again and not changed(areas, self.settings.wrong_area_rate):
             return Left.UNCHANGED
         return waits(areas, loading, last_full_day(self.rules.calendar, now), self.rules.calendar)
 

@@ -47,17 +47,18 @@ def waits(areas: Sequence[Row], loading: Collection[int], last: date, calendar: 
     return None if settled else Wait.NOT_SETTLED
 
 
-def changed(areas: Sequence[Row]) -> bool:
+def changed(areas: Sequence[Row], wrong_area_rate: float | None = None) -> bool:
     """Whether something under the station's last reports is another than it was, or one of its areas has none."""
-    marker = marker_of(areas)
+    marker = marker_of(areas, wrong_area_rate)
     return any(area["marker"] != marker for area in areas)
 
 
-def marker_of(areas: Sequence[Row]) -> str:
+def marker_of(areas: Sequence[Row], wrong_area_rate: float | None = None) -> str:
     """Digest of what a station's reports rest on: window, balances, memberships, installations of all its areas (they
-    are neighbours).
+    are neighbours), and the share of meters that is expected on a wrong one (None: the engine's own). Verdicts move
+    what is expected a little with each; they are left to the next window.
     """
-    parts = [_METHOD]
+    parts = [_METHOD] if wrong_area_rate is None else [_METHOD, f"wrong_area_rate {wrong_area_rate!r}"]
     for area in areas:
         parts += [
             str(area[key]) for key in ("area_id", "first_day", "last_day", "digest", "memberships", "installations")

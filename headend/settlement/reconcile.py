@@ -74,7 +74,9 @@ class Reconciler:
         return [
             areas
             for areas in by_station(rows)
-            if waits(areas, loading, last, self._calendar) is None and changed(areas) and self._its_turn(areas, now)
+            if waits(areas, loading, last, self._calendar) is None
+            and changed(areas, self._settings.wrong_area_rate)
+            and self._its_turn(areas, now)
         ]
 
     def _its_turn(self, areas: Sequence[Row], now: datetime) -> bool:

@@ -85,7 +85,7 @@ class Explainer:
         windows = [w.window for w in read.windows]
         answer = ask(self.engine, windows, priors=read.priors, wrong_area_rate=self.settings.wrong_area_rate)
         now = self.clock()
-        marker = marker_of(areas)
+        marker = marker_of(areas, self.settings.wrong_area_rate)
         kept = Kept()
         with self.store.transaction() as connection:
             for area, settled in zip(areas, read.windows, strict=True):

@@ -62,7 +62,9 @@ FORMS: Final[Mapping[Move, MoveForm]] = {
         ),
         MoveForm(
             move=Move.INSPECT, title="Say what was seen", chinese="登记核查结果",
-            explanation="From then on the engine does not close the case by itself.", button="Keep what was seen",
+            explanation="From then on the engine does not close the case by itself. Where nobody let you in, it stays "
+            "as it is.",
+            button="Keep what was seen",
             request=InspectRequest, fields=_SAW,
         ),
         MoveForm(

@@ -26,7 +26,7 @@ _TEXTS = {
     "meter": CauseText(
         "A household meter", "用户表计量异常",
         "A meter’s reading does not tell what flows through it; the rest appears as the area’s loss.",
-        "某块用户表少计电量，差额成为台区损耗。",
+        "某块用户表的读数与实际用电不符，差额成为台区损耗。",
     ),
     "mapping": CauseText(
         "A meter listed on the wrong area", "户变关系错误",

@@ -46,7 +46,8 @@ _SAYS: Final[Mapping[str, Told]] = {
         "涉及电量最多的一天，逐时段：平衡所缺与判断所称。",
     ),
     "day_before": Told(
-        "A day on which the fault does not act: nothing like it is missing.", "故障未发生的一天：没有类似的缺失。"
+        "A day on which this fault does not act. What is missing here all the same has another cause.",
+        "该故障未发生的一天。此处若仍有缺失，则另有原因。",
     ),
     "hours": Told(
         "Mean of the days on which it acts, by hour of the local day.", "故障各日按当地时刻的平均值。"

@@ -32,6 +32,11 @@ def is_lost(kind: str) -> bool:
     return kind not in _NOT_LOST
 
 
+def is_known(kind: str, energy_wh: float | None) -> bool:
+    """Whether it is known how much is at stake: of what nobody read, nothing is not known to be zero."""
+    return energy_wh is not None and (kind != "missing_data" or energy_wh != 0)
+
+
 def at_stake(finding: Mapping[str, Any], prices: Findings) -> Money | None:
     """The energy at stake at the price of the usage point's category; None: no price is set, or nothing is lost.
 

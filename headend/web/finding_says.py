@@ -81,7 +81,15 @@ def _hours(seen: Seen) -> Told | None:
 
 
 def _phase(seen: Seen) -> Told | None:
-    return None if not seen.phase else Told(f"It is on phase L{seen.phase}.", f"位于 L{seen.phase} 相。")
+    if not seen.phase:
+        return None
+    if seen.phases_disagree:
+        return Told(
+            f"By phase it shows most on L{seen.phase}; but the phases do not come out even without it: that is no "
+            "proof of the phase.",
+            f"分相看以 L{seen.phase} 相缺失最多；但其余各相也不平衡，不足以断定相别。",
+        )
+    return Told(f"It is on phase L{seen.phase}.", f"位于 L{seen.phase} 相。")
 
 
 def _place(seen: Seen) -> Told | None:
@@ -324,6 +332,11 @@ def _near(seen: Seen) -> Told | None:
     nearest = seen.nearest
     if nearest is None or nearest == seen.meter:
         return None
+    if seen.meter is not None:
+        return Told(
+            f"Look at the line near {nearest} too: the voltages speak rather for that place.",
+            f"同时查看 {nearest} 附近线路：电压更倾向于该处。",
+        )
     return Told(f"Begin with the line near {nearest}.", f"先查 {nearest} 附近线路。")
 
 

@@ -31,9 +31,9 @@ _TEXTS: Final = {
         "Under-registering meter", "计量偏少",
         "This meter counts less than what flows through it; the rest appears as the area's loss.",
         "该表计量少于实际用电，差额成为台区损耗。",
-        "The area's loss follows this meter's own pattern. If the missing energy is put back, "
-        "the loss falls to what the conductors explain.",
-        "台区损耗随该表自身的用电规律变化；补回缺失电量后，损耗降至导线所能解释的水平。",
+        "The area's loss follows this meter's own pattern. Put back, the missing energy takes the loss down towards "
+        "the technical one; what stays above it has another cause.",
+        "台区损耗随该表自身的用电规律变化。补回缺失电量后，损耗应降向技术线损；仍高出的部分另有原因。",
         (
             Told("Seals on meter, terminal cover and box: whole, and with the recorded numbers?",
                  "表计、端子盖、表箱封印是否完好，编号是否与记录一致？"),
@@ -87,9 +87,9 @@ _TEXTS: Final = {
         "Meter listed on the wrong area", "户变关系错误",
         "This meter hangs on another transformer than the one it is listed on.",
         "该表实际接在另一台变压器下。",
-        "Taken out of this area the balance closes; put into the other one, that balance closes too. "
-        "Its voltage follows the other transformer.",
-        "移出本台区后平衡闭合；计入另一台区后，那里也闭合。其电压随另一台变压器变化。",
+        "Taken out, this area's loss moves towards its technical loss; put into the right area, that one's does too, "
+        "and its voltage follows that transformer. What stays above has another cause.",
+        "移出后，本台区损耗应趋近技术线损；计入实属台区后，那里亦然，其电压随那台变压器变化。仍高出的部分另有原因。",
         (
             Told("Trace the service cable to its pole or cabinet, or use a phase and transformer identifier.",
                  "沿进户线查至电杆或分支箱，或使用台区识别仪。"),

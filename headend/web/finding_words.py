@@ -17,6 +17,8 @@ METER_PREFIX: Final = "meter:"
 """Before a meter's name among the explanations."""
 FEW_HOURS: Final = 8
 """Longest stretch of the day that is worth naming as the hours of a loss."""
+UNEVEN: Final = 0.5
+"""Missing on another phase, as a share of what is missing on the one named: from here on they do not agree."""
 PLACED_NAT: Final = 3.0
 """From which the voltages say where: odds of 20 : 1."""
 
@@ -114,6 +116,13 @@ class Seen:
     def phase(self) -> int:
         """1, 2 or 3; 0: not one, or not known."""
         return int(self.numbers.get("phase") or 0)
+
+    @property
+    def phases_disagree(self) -> bool:
+        """Whether a phase besides the one that is named has much that is missing, or too much."""
+        daily = [abs(self.numbers.get(f"daily_missing_l{k}_wh", 0.0)) for k in (1, 2, 3)]
+        others = [wh for k, wh in enumerate(daily, 1) if k != self.phase]
+        return bool(self.phase) and max(others) > UNEVEN * daily[self.phase - 1]
 
     @property
     def hours(self) -> tuple[int, int] | None:

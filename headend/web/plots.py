@@ -34,8 +34,8 @@ SERIES_NAMES = {
     "delivered": "Delivered",
     "technical": "Technical loss",
     "technical_loss": "Technical loss",
-    "coefficient": "Missing over claimed",
-    "ratio": "Read over true",
+    "coefficient": "Missing over claimed (1: as claimed)",
+    "ratio": "Read over true (1: right)",
     "measured_share": "Share of intervals that were measured",
     "supplied_l1": "Area meter, L1",
     "supplied_l2": "Area meter, L2",
@@ -105,8 +105,10 @@ _GROUPS = {
     "supplied_l2": "Area meter by phase",
     "supplied_l3": "Area meter by phase",
     "expected_on_phase": "Area meter by phase",
-    "coefficient": "Day by day",
-    "ratio": "Day by day",
+    "coefficient": "Missing over claimed",
+    "ratio": "Read over true",
+    "active": "Active",
+    "measured_share": "Measured",
 }
 """Curves of a day that get a panel of their own; the others share one a unit."""
 
@@ -250,6 +252,8 @@ def evidence(finding: Row, zone: ZoneInfo) -> Plot | None:
     for position, curve in enumerate(curves):
         name = str(curve.get("name") or f"series {position + 1}")
         unit, factor = _drawn_unit(str(curve.get("unit") or ""), daily, interval_s)
+        if name.endswith("_share"):
+            unit, factor = "%", 100.0
         panel = (_GROUPS.get(name, "") if daily else "", unit)
         if panel not in panels:
             panels.append(panel)
@@ -261,7 +265,7 @@ def evidence(finding: Row, zone: ZoneInfo) -> Plot | None:
             _ROLES.get(name, f"other{position % 4}"),
             _scaled(values, factor),
             panel=panels.index(panel),
-            shape="line" if daily and (unit or panel[0]) else "step",
+            shape="line" if daily and (unit or panel[0]) and name != "active" else "step",
         )
         series.append(one | _band(one["values"], columns.get(f"{name}_sd")))
     longest = max(len(one["values"]) for one in series)

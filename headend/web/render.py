@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from headend.api.deps import Parts
 from headend.api.errors import Problem
-from headend.web import cause_texts, finding_texts, text
+from headend.web import cause_texts, finding_money, finding_texts, text
 from headend.web.static_files import static_url
 
 STATES: Mapping[str, tuple[str, str, str]] = {
@@ -81,6 +81,7 @@ def environment() -> Environment:
         "states": STATES,
         "finding_text": finding_texts.of,
         "cause_text": cause_texts.of,
+        "stake_known": finding_money.is_known,
         "MISSING": text.MISSING,
         "query": lambda parameters: urlencode({k: v for k, v in parameters.items() if v not in (None, "", False)}),
     }

@@ -48,7 +48,8 @@ def number(value: float | None) -> str:
         return MISSING
     size = abs(value)
     decimals = 0 if size >= 100 or value == 0 else 1 if size >= 10 else 2
-    return f"{value:,.{decimals}f}".replace("-", "−")
+    shown = f"{value:,.{decimals}f}"
+    return shown.removeprefix("-") if not any(c in shown for c in "123456789") else shown.replace("-", "−")
 
 
 def factor(value: Decimal | None) -> str:

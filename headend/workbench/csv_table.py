@@ -79,12 +79,13 @@ def _chunks(name: str, rows: Iterator[list[str]], width: int, told: Callable[[],
     csv.field_size_limit(_MOST_CHARACTERS)
     first = 2
     while True:
+        taken: list[list[str]] = []
         try:
-            taken = list(itertools.islice(rows, CHUNK_ROWS))
+            taken.extend(itertools.islice(rows, CHUNK_ROWS))
         except csv.Error as error:
             raise WrongInput(
                 name, f"cells of at most {_MOST_CHARACTERS:,} characters, quotation marks closed",
-                row=first + CHUNK_ROWS if first > 2 else None, found=str(error),
+                row=first + len(taken), found=str(error),
             ) from None  # fmt: skip
         if not taken:
             return

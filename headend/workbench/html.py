@@ -9,9 +9,19 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from headend.web import evidence_plots, finding_numbers, finding_says, finding_words, limit_words, plots, text
+from headend.web import (
+    cause_texts,
+    evidence_plots,
+    finding_numbers,
+    finding_says,
+    finding_words,
+    limit_words,
+    plots,
+    text,
+)
 from headend.web.render import environment
 from headend.web.static_files import assets
+from headend.web.told import Told
 from headend.workbench.svg import picture
 
 _KNOWN: Final = frozenset({
@@ -109,11 +119,12 @@ def _picture(plot: plots.Plot | None, label: str, *, small: bool = False) -> Mar
     return None if plot is None else picture(plot, label, small=small)
 
 
-def _ranked(odds: Any) -> list[tuple[str, float]]:
-    """Explanations with their probability, the likeliest first."""
+def _ranked(odds: Any) -> list[tuple[Told, float]]:
+    """Causes with their probability, the likeliest first."""
     if not isinstance(odds, Mapping):
         return []
-    known = [(text.humanise(n) if n.islower() else n, float(p)) for n, p in odds.items() if isinstance(p, int | float)]
+    words = {name: cause_texts.of(name) for name in odds}
+    known = [(Told(words[n].title, words[n].chinese), float(p)) for n, p in odds.items() if isinstance(p, int | float)]
     return sorted(known, key=lambda pair: -pair[1])
 
 

@@ -63,6 +63,10 @@ TEXTS = {
     "elsewhere": (
         "listed meters of areas without readings, left out: {n}", "所列台区没有读数、已略去的表：{n}",
     ),
+    "in_several_areas": (
+        "meters’ names that stand in several areas, taken for a meter of each: {n}",
+        "在多个台区出现、按各台区一块处理的表名：{n}",
+    ),
     "local_time": (
         "files with local time without an offset, read as the zone’s: {n}",
         "时间没有时区偏移、按所选时区读取的文件：{n}",

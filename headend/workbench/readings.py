@@ -25,6 +25,8 @@ from headend.workbench.tables import Chunk, Table
 
 AREA_METER: Final = "area meter"
 """Name of an area meter that the files do not name."""
+MOST: Final = 1e15
+"""No register, energy of an interval [Wh] or voltage [V] is larger; up to here float64 tells a Wh from the next one."""
 _DECIMALS: Final = 6
 """Kept of a Wh when kWh are converted: 1.001 kWh is 1,001 Wh, not 1,000.9999999999999."""
 
@@ -181,6 +183,12 @@ class Reader:
                     table.file, "nothing below zero (what is fed in has a column of its own: export)",
                     row=chunk.first_row + int(below[0]), column=name, found=found[below[0]],
                 )  # fmt: skip
+        beyond = np.flatnonzero(np.abs(found) > MOST / quantity.factor)
+        if beyond.size:
+            raise WrongInput(
+                table.file, f"nothing above {MOST / quantity.factor:,.0f}",
+                row=chunk.first_row + int(beyond[0]), column=name, found=float(found[beyond[0]]),
+            )  # fmt: skip
         return found if quantity.factor == 1 else np.round(found * quantity.factor, _DECIMALS)
 
     def _wide(self, table: Table, used: Sequence[tuple[int, str]], at: int) -> Iterable[_Part]:

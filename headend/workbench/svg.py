@@ -14,6 +14,8 @@ _PANEL_PX: Final = 66.0
 """Height of one unit of a panel's weight."""
 _GAP: Final = 22.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 18.0, 24.0
+_AXIS: Final = 14.0
+"""Below the ticks, for what an axis of numbers measures."""
 _MOST_MARKERS: Final = 70
 """Points of a curve that get a dot with the number behind it."""
 
@@ -76,7 +78,7 @@ def picture(plot: Mapping[str, Any], label: str, *, small: bool = False) -> Mark
 
 def _svg(plot: Mapping[str, Any], label: str, width: float) -> Markup:
     canvas = _canvas(plot, width)
-    height = canvas.panels[-1].bottom + _BOTTOM
+    height = canvas.panels[-1].bottom + _BOTTOM + (_AXIS if plot.get("axis") else 0.0)
     parts = [*_frame(plot, canvas), *_curves(plot, canvas), *_marks(plot, canvas)]
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         f"{width:g}", f"{height:g}", label, Markup("").join(parts)
@@ -130,6 +132,8 @@ def _frame(plot: Mapping[str, Any], canvas: _Canvas) -> Iterator[Markup]:
         said = ", ".join(part for part in (told["title"], told["unit"]) if part)
         yield _text(_LEFT, panel.top - 6, said, "start", "unit")
     bottom = canvas.panels[-1].bottom
+    if plot.get("axis"):
+        yield _text(right, bottom + 29, f"{plot['axis']['title']}, {plot['axis']['unit']}", "end", "unit")
     for x, text in _x_ticks(plot, canvas, 4 if canvas.width < 500 else 9):
         yield _line("grid", x, canvas.panels[0].top, x, bottom)
         yield _text(min(x, right - 16), bottom + 15, text, "middle")
@@ -139,13 +143,17 @@ def _x_ticks(plot: Mapping[str, Any], canvas: _Canvas, most: int) -> Iterator[tu
     if canvas.numbers is None:
         yield from ((canvas.x(place), text) for place, text in _days(plot["x"], most))
         return
-    unit = plot["axis"]["unit"]
-    yield from ((canvas.at(tick), f"{_short(tick)} {unit}") for tick in nice_ticks(*canvas.numbers, most - 1))
+    yield from ((canvas.at(tick), _short(tick)) for tick in nice_ticks(*canvas.numbers, most - 1))
 
 
 def _days(x: Sequence[str], most: int) -> list[tuple[int, str]]:
-    """Places of some midnights with their dates."""
+    """Places of some midnights with their dates; of a day or two, hours in between."""
     begins = [k for k, at in enumerate(x) if len(at) == 10 or at.endswith("T00:00:00")]
+    if len(begins) <= 2 and any(len(at) > 10 for at in x):
+        hours = [k for k, at in enumerate(x) if at.endswith(":00:00")]
+        every = next((h for h in (1, 2, 3, 4, 6, 8, 12) if len(hours) <= h * most), 24)
+        ticks = [k for k in hours if int(x[k][11:13]) % every == 0]
+        return [(k, datetime.fromisoformat(x[k]).strftime("%d %b" if k in begins else "%H:%M")) for k in ticks]
     every = max(1, -(-len(begins) // most))
     return [(k, datetime.fromisoformat(x[k]).strftime("%d %b")) for k in begins[::every]]
 

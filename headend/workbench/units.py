@@ -80,6 +80,7 @@ def resolve(readings: Readings, listed: Sequence[Listed], *, area_meters: Collec
             raise WrongInput("--area-meter", "the name of a meter that has rows", found=name)
     notes = [Note("not_listed", len(unlisted), None, tuple(unlisted[:_SHOWN]))] if unlisted else []
     notes += _unread(listed, units, found, only)
+    notes += _twice(units)
     return Units(tuple(units), of_key, tuple(notes))
 
 
@@ -104,6 +105,16 @@ def _unread(
         for code, meters in (("no_rows", silent), ("elsewhere", elsewhere))
         if meters
     ]
+
+
+def _twice(units: Sequence[Unit]) -> list[Note]:
+    """Households by whose name several areas have rows; each is taken for a meter of its own."""
+    areas: dict[str, set[str]] = {}
+    for unit in units:
+        if not unit.is_area:  # these are often just called so
+            areas.setdefault(unit.meter, set()).add(unit.area)
+    names = [name for name, where in areas.items() if len(where) > 1]
+    return [Note("in_several_areas", len(names), None, tuple(names[:_SHOWN]))] if names else []
 
 
 def _unit(area: str, meter: str, is_area: bool, one: Listed | None) -> Unit:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from headend.web import cause_texts
+from headend.web import cause_texts, finding_texts, text
 
 _SHOWN: Final = 6
+_SAID: Final[Mapping[str, frozenset[str]]] = {
+    "meter": frozenset({"under_registering", "stuck", "wrong_multiplier"}),
+    "mapping": frozenset({"wrong_area"}),
+    "unmetered": frozenset({"direct_tap"}),
+    "area_meter": frozenset({"area_meter_ratio", "area_meter_phase", "reversed_polarity"}),
+}
+"""Kinds of findings of an area as a whole that a cause already says."""
 
 
 def verdict(report: Mapping[str, Any]) -> tuple[str, str]:
@@ -40,14 +47,30 @@ def verdict(report: Mapping[str, Any]) -> tuple[str, str]:
     elif cause == "meter":
         english = f"{'One meter explains' if len(accused) == 1 else 'Meters explain'} the loss: {_named(accused)}."
         chinese = f"损耗可由以下表计解释：{_named(accused, '、')}。"
+    found = {f["meter"] for f in report["findings"] if f["kind"] == "wrong_area"}
+    moved = [pair for pair in report["misplaced"] if pair[0] in found and cause != "mapping"]
+    if moved:
+        english += f" Listed here, but hanging elsewhere: {_named([_move(m, a, 'not from here') for m, a in moved])}."
+        chinese += f"列在本台区而实际接在他处：{_named([_move(m, a, '不属本台区') for m, a in moved], '、')}。"
+    besides = _besides(report, cause)
+    if besides:
+        english += f" Found besides: {', '.join(f'{words.title.lower()} ({sure})' for words, sure in besides)}."
+        chinese += f"另发现：{'、'.join(f'{words.chinese}（{sure}）' for words, sure in besides)}。"
     if accused and cause != "meter":
         english += f" To visit besides: {_named(accused)}."
         chinese += f"另需核查：{_named(accused, '、')}。"
-    silent = sum(1 for found in report["findings"] if found["kind"] == "missing_data")
+    silent = sum(1 for found in report["findings"] if found["kind"] == "missing_data" and found["meter"] is not None)
     if silent:
         english += f" {silent} {'meter was' if silent == 1 else 'meters were'} hardly read."
         chinese += f"{silent} 块表几乎没有读数。"
     return english, chinese
+
+
+def _besides(report: Mapping[str, Any], cause: str) -> list[tuple[finding_texts.FindingText, str]]:
+    """What was found of the area as a whole besides its most probable cause, each kind once, with its confidence."""
+    said = _SAID.get(cause, frozenset()) | {"missing_data"}
+    kinds = {str(f["kind"]): text.likelihood(f["confidence"]) for f in report["findings"] if f["meter"] is None}
+    return [(finding_texts.of(kind), sure) for kind, sure in kinds.items() if kind not in said]
 
 
 def _move(meter: str, area: str | None, nowhere: str) -> str:

@@ -12,7 +12,7 @@ from headend.api.deps import PartsDep, ReadDep
 from headend.api.errors import Problem
 from headend.domain.cases import Move
 from headend.store import cases, views
-from headend.web import case_plots
+from headend.web import case_plots, text
 from headend.web.case_forms import FORMS, Faults, field_of, order_of
 from headend.web.pages.case_panel import Answer
 from headend.web.pages.findings import finding_page
@@ -46,7 +46,8 @@ def move_case(
         if problem.status not in (409, 422):
             raise
         if problem.errors:
-            answer.faults = {field_of(error["pointer"]): error["detail"] for error in problem.errors}
+            zone = parts.calendar.zone
+            answer.faults = {field_of(e["pointer"]): text.plainly(e["detail"], zone) for e in problem.errors}
         else:
             answer.refusal = problem
     with views.reading(parts.store) as connection:

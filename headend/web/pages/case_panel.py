@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 from fastapi import Request
 
@@ -28,6 +29,27 @@ class Answer:
     entered: Mapping[str, str] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
     refusal: Problem | None = None
+
+    @property
+    def spent(self) -> bool:
+        """Whether the form needs another id: it had none that is one, or something else was sent under it before (a
+        page from before the browser's back button).
+        """
+        taken = self.refusal is not None and self.refusal.code == "event-id-taken"
+        return taken or "event_id" in self.faults or not self.entered.get("event_id")
+
+    def refused(self, zone: ZoneInfo) -> Told | None:
+        """Why it was not done; None: it was not refused."""
+        if self.refusal is None:
+            return None
+        said = text.plainly(self.refusal.detail, zone)
+        if self.refusal.code != "event-id-taken":
+            return Told(said, "")
+        return Told(
+            "Something else was sent from this page before (the history has it), and this one only now. If it is still "
+            "meant, send it once more.",
+            "此页面此前已提交过其他内容（见处理记录）。如仍需提交，请再次提交。",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +76,8 @@ class CasePanel:
     follower: int | None
     """The case that came after this one."""
     answer: Answer
+    refused: Told | None
+    """Why what was sent was not done."""
     event_id: str
     by: str
     words: Any = case_words
@@ -88,7 +112,8 @@ def panel(
         holders=cases.holders(connection),
         follower=cases.follower(connection, finding["finding_id"]),
         answer=answer,
-        event_id=answer.entered.get("event_id") or str(uuid4()),
+        refused=answer.refused(parts.calendar.zone),
+        event_id=str(uuid4()) if answer.spent else answer.entered["event_id"],
         by=answer.entered.get("by") or name_of(request, OPERATOR),
     )
 

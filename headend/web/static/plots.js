@@ -42,6 +42,17 @@ function translucent(color, alpha) {
   return `rgba(${r}, ${g}, ${b}, ${alpha})`;
 }
 
+// A value between two gaps has no band either: its interval is a bar.
+function bars(series, color) {
+  const alone = series.values.map((v, k) => v !== null && (series.values[k - 1] ?? null) === null && (series.values[k + 1] ?? null) === null && series.low[k] !== null && series.high[k] !== null);
+  if (!alone.some(Boolean)) return {};
+  return { error_y: {
+    type: "data", symmetric: false, color, thickness: 1.2, width: 4,
+    array: series.values.map((v, k) => (alone[k] ? series.high[k] - v : null)),
+    arrayminus: series.values.map((v, k) => (alone[k] ? v - series.low[k] : null)),
+  } };
+}
+
 // A value between two gaps has no line to show it: such series get markers.
 function lonely(values) {
   return values.some((v, k) => v !== null && (values[k - 1] ?? null) === null && (values[k + 1] ?? null) === null);
@@ -65,6 +76,7 @@ function traces(data) {
       line: { color, width: role.width, dash: role.dash ?? "solid", shape: series.shape === "step" ? "hv" : "linear" },
       marker: { color, size: data.daily ? 5 : 4 },
       hovertemplate: `%{y:,.4~g} ${unit}<extra>${series.name}</extra>`,
+      ...(series.low ? bars(series, color) : {}),
     };
     return [...(series.low ? band(data, series, axis, color) : []), line];
   });
@@ -93,9 +105,10 @@ function layout(data, narrow) {
       tickcolor: grid,
       ...(data.axis ? {} : {
         hoverformat: data.daily ? "%a %d %b %Y" : "%a %d %b %H:%M",
-        tickformatstops: [{ dtickrange: [null, 86399999], value: "%H:%M\n%d %b" }, { dtickrange: [86400000, null], value: "%d %b\n%Y" }],
+        tickformatstops: [...(data.daily ? [] : [{ dtickrange: [null, 86399999], value: "%H:%M\n%d %b" }]), { dtickrange: [data.daily ? null : 86400000, null], value: "%d %b\n%Y" }],
       }),
       nticks: narrow ? 5 : 12,
+      ...(data.daily && data.x.length <= 3 ? { tickmode: "array", tickvals: data.x } : {}),
     },
     shapes: data.marks.map((mark) => ({ type: "line", xref: "x", yref: "paper", x0: mark.x, x1: mark.x, y0: 0, y1: 1, line: { color: token("--plot-mark"), width: 1.5, dash: "dash" } })),
     annotations: data.marks.map((mark) => ({ x: mark.x, y: 1, xref: "x", yref: "paper", text: mark.label, showarrow: false, xanchor: "left", yanchor: "top", font: { color: token("--plot-mark") } })),
@@ -113,7 +126,7 @@ function layout(data, narrow) {
       automargin: true,
       fixedrange: true,
     };
-    if (narrow) made[k === 0 ? "yaxis" : `yaxis${k + 1}`].title.text = panel.unit;
+    if (narrow) made[k === 0 ? "yaxis" : `yaxis${k + 1}`].title.text = panel.unit || panel.title;
     top -= height + gap;
   });
   return made;

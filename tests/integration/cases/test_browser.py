@@ -115,6 +115,33 @@ def test_strength_is_drawn_with_what_was_not_seen(look: Callable[[str, int], Pag
         assert "Stuck or dead meter → Under-registering meter" in page.inner_text(".case-steps")
 
 
+def test_one_night_has_its_day_on_the_axis_and_one_month_its_interval(
+    look: Callable[[str, int], Page], nights: Nights
+) -> None:
+    ticks = look(f"/findings/{latest(nights, 'wrong_area')}", DESK).evaluate(
+        "[...[...document.querySelectorAll('.plot-canvas')].at(-1).querySelectorAll('.xtick text')]"
+        ".map(t => t.textContent)"
+    )
+    assert len(ticks) == 1, "one night, and no minutes around it"
+    assert ticks[0].startswith(nights.day(29).strftime("%d %b")), ticks
+    nights.judge(latest(nights, "under_registering"), Move.CONFIRM)
+    bars = look("/findings/precision", DESK).evaluate(
+        "[...document.querySelectorAll('.plot-canvas')].at(-1).data.filter(t => t.error_y)"
+        ".map(t => [t.error_y.array, t.error_y.arrayminus])"
+    )
+    ((up, down),) = bars
+    assert (up, round(down[0])) == ([0], 79), "confirmed once: from 21 % to 100 %"
+
+
+def test_a_long_name_stays_within_its_tile_on_a_phone(look: Callable[[str, int], Page], nights: Nights) -> None:
+    over = look(f"/findings/{latest(nights, 'wrong_area')}", PHONE).evaluate(
+        "() => { const tile = [...document.querySelectorAll('.tile')].find(t => t.querySelector('.tile-t a'));"
+        " tile.querySelector('.tile-t a').textContent = 'SchneiderElectric/210100091234567';"
+        " return tile.scrollWidth - tile.clientWidth; }"
+    )
+    assert over <= 0
+
+
 def test_a_case_that_came_back_says_after_what(look: Callable[[str, int], Page], nights: Nights) -> None:
     back = latest(nights, "wrong_area")
     before = nights.field.one("select follows from finding where finding_id = %s", [back])

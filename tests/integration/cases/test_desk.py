@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -90,6 +90,27 @@ def test_an_unknown_case_and_times_that_have_not_come_are_refused(nights: Nights
     nights.judge(finding, Move.CONFIRM)
     with pytest.raises(ValueError, match=r"repaired_on: .* has not come yet"):
         nights.move(finding, Move.REPAIR, repaired_on=nights.day(9))
+
+
+def test_a_repair_from_before_the_days_in_which_it_was_seen_is_a_slip(nights: Nights, finding: int) -> None:
+    """A wrong year would make a case that goes on a new one every night, each said to have come back."""
+    nights.seen(1)
+    nights.judge(finding, Move.CONFIRM)
+    with pytest.raises(ValueError, match=r"repaired_on: 2025-03-03 is before 2026-02-03, from when on"):
+        nights.move(finding, Move.REPAIR, repaired_on=date(2025, 3, 3))
+    nights.move(finding, Move.REPAIR, repaired_on=nights.day(-27))
+    assert nights.case()["repaired_on"] == date(2026, 2, 3)
+
+
+def test_a_visit_without_access_is_kept_and_judges_nothing(nights: Nights, finding: int) -> None:
+    """The engine still closes what nobody has seen."""
+    shut = Inspection(cause=SeenCause.NO_ACCESS, visited_at=nights.now, text="the door was shut")
+    nights.move(finding, Move.ASSIGN)
+    assert nights.move(finding, Move.INSPECT, inspection=shut)["to_state"] == "assigned"
+    with pytest.raises(case_desk.MoveForbidden, match="confirm is possible while a case is inspected"):
+        nights.move(finding, Move.CONFIRM)
+    nights.night(1)
+    assert nights.life(finding) == ["opened", "assign", "inspect", "closed"]
 
 
 def test_a_rejected_case_is_not_reopened_beside_the_one_that_came_after_it(nights: Nights, finding: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -49,6 +50,17 @@ def test_it_says_what_the_report_says_and_writes_nothing(made: Stations) -> None
     assert len(told) == len(kept["limits"])
     assert "No usable voltages of households" in told[0]
     assert "无可用的用户电压" in told[0]
+
+
+def test_findings_are_told_as_their_pages_tell_them(made: Stations) -> None:
+    said = explain(made, "S1A0").stdout
+    assert made.field.one("select count(*) from finding") == 0, "nothing is kept"
+    assert "kWh a day" in said
+    assert "explanations: this finding" in said
+    assert "not told: " in said
+    for raw in ("daily_loss_before_wh", "log_evidence", "other_meter", "this_finding", "None"):
+        assert raw not in said, raw
+    assert not re.search(r"\d\.?\d*e\+\d", said), "kWh, not powers of ten"
 
 
 def test_json_is_the_workbenchs_document(made: Stations) -> None:

@@ -171,3 +171,12 @@ def test_workers_and_a_cluster_are_two_answers(make_stations: Make) -> None:
     assert (done.returncode, done.stderr) == (
         1, "headend: --workers are processes on this host: with --cluster there are none\n",
     )  # fmt: skip
+
+
+def test_another_share_of_meters_on_wrong_areas_is_explained_anew_once(make_stations: Make) -> None:
+    made = make_stations(stations=1)
+    assert nightly(made, "--workers", "1").stdout.startswith("1 of 1 stations")
+    other = made.settings | {"HEADEND_SETTLEMENT__WRONG_AREA_RATE": "0.2"}
+    first, second = (headend("nightly", dsn=made.field.store.dsn, **other).stdout for _ in range(2))
+    assert first.startswith("1 of 1 stations")
+    assert "nothing under it has changed: 1" in second

@@ -90,7 +90,7 @@ def test_every_kind_is_shown_with_what_its_own_data_say(client: TestClient, stor
         for plot in drawn:
             for one in plot["series"]:
                 assert len(one["values"]) == len(one.get("x") or plot["x"]), (name, one["name"])
-            assert all(panel["unit"] or panel["title"] or plot["daily"] for panel in plot["panels"])
+            assert all(panel["unit"] or panel["title"] for panel in plot["panels"]), name
 
 
 def test_money_is_energy_times_price_with_its_interval(client: TestClient, stored: dict[str, int]) -> None:
@@ -100,3 +100,11 @@ def test_money_is_energy_times_price_with_its_interval(client: TestClient, store
     assert f"90 % between {found.energy_low_wh / 2000:.1f} and {found.energy_high_wh / 2000:.1f} CNY" in page
     for name in ("wrong_area", "missing_data", "clock_skew"):
         assert "CNY" not in client.get(f"/findings/{stored[name]}").text, name
+
+
+def test_what_nobody_read_is_not_zero(client: TestClient, stored: dict[str, int]) -> None:
+    page = client.get(f"/findings/{stored['missing_data']}").text
+    assert "what nobody read is not zero" in page
+    assert "between 0 and 0" not in page
+    row = client.get("/findings?kind=missing_data&state=any").text.partition(f'/findings/{stored["missing_data"]}"')[2]
+    assert 'data-label="At stake, kWh" class="n">–</td>' in row.partition("</tr>")[0]

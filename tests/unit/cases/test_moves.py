@@ -54,6 +54,12 @@ def test_nothing_is_judged_that_nobody_has_seen() -> None:
         assert not {Move.CONFIRM, Move.REJECT} & set(moves_from(state))
 
 
+@pytest.mark.parametrize("state", [CaseState.OPEN, CaseState.ASSIGNED, CaseState.INSPECTED])
+def test_who_was_not_let_in_has_seen_nothing(state: CaseState) -> None:
+    assert state_after(state, Move.INSPECT, SeenCause.NO_ACCESS) is state
+    assert state_after(state, Move.INSPECT, SeenCause.NOTHING_FOUND) is CaseState.INSPECTED
+
+
 @pytest.mark.parametrize(
     ("move", "more", "field"),
     [

@@ -76,3 +76,13 @@ def test_what_a_neighbour_rests_on_counts_too(what: str) -> None:
     assert not changed(reported)
     assert changed([reported[0], reported[1] | {what: "another"}])
     assert changed([reported[0], reported[1] | {"marker": None}]), "an area without a report"
+
+
+def test_another_share_of_meters_on_wrong_areas_is_a_reason_to_explain_again() -> None:
+    told = [area(marker=marker_of([area()]))]
+    assert not changed(told)
+    assert changed(told, 0.2)
+    told = [area(marker=marker_of([area()], 0.2))]
+    assert not changed(told, 0.2)
+    assert changed(told, 0.1)
+    assert changed(told)

@@ -68,6 +68,20 @@ def test_evidence_gets_a_panel_for_each_unit() -> None:
     assert plot["marks"] == [{"x": "2026-11-02", "label": "onset"}]
 
 
+def test_shares_are_per_cent_and_ratios_say_what_they_are() -> None:
+    series = [
+        {"name": "measured_share", "unit": "1", "values": [0.5, None, 1.0]},
+        {"name": "coefficient", "unit": "1", "values": [0.0, 1.0, 1.1]},
+    ]
+    plot = plots.evidence(_finding({"resolution": "day", "series": series}), ZONE)
+    assert plot is not None
+    assert [(panel["title"], panel["unit"]) for panel in plot["panels"]] == [
+        ("Measured", "%"), ("Missing over claimed", ""),
+    ]  # fmt: skip
+    assert plot["series"][0]["values"] == [50.0, None, 100.0]
+    assert plot["series"][1]["name"].endswith("(1: as claimed)")
+
+
 def test_evidence_of_another_shape_is_survived() -> None:
     for odd in (None, [], {}, {"series": None}, {"series": [1, {"name": "x"}, {"values": []}]}):
         assert plots.evidence(_finding(odd), ZONE) is None

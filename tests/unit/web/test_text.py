@@ -70,3 +70,10 @@ def test_quantities_carry_their_unit(name: str, value: object, label: str, shown
 
 def test_factor_drops_the_zeros_of_its_column_only() -> None:
     assert [text.factor(Decimal(v)) for v in ("40.0000", "1.5000", "100")] == ["40", "1.5", "100"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(-0.0004, "0.00"), (-0.0, "0"), (-0.004999, "0.00"), (-0.005001, "−0.01")]
+)
+def test_nothing_has_no_sign(value: float, shown: str) -> None:
+    assert text.number(value) == shown

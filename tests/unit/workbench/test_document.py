@@ -163,6 +163,36 @@ def test_nobody_is_named_where_nobody_is_accused() -> None:
     assert english == "Some meter’s reading is wrong, but not clearly enough whose: nobody is accused."
 
 
+def test_a_verdict_leaves_no_finding_out() -> None:
+    window = random_window("A", 1)
+    tap = finding(kind=FindingKind.DIRECT_TAP, meter=None)
+    english, chinese = verdict(plain(report(window, cause=Cause.MAPPING, accused=(), misplaced=(), findings=(tap,))))
+    assert "hangs here" in english
+    assert english.endswith("Found besides: unmetered consumption (direct tap) (90.0\u00a0%).")
+    assert chinese.endswith("另发现：无表用电（90.0\u00a0%）。")
+    moved = finding(kind=FindingKind.WRONG_AREA, meter="A-2", correct_area="B")
+    english, chinese = verdict(plain(report(window, findings=(finding(), moved))))
+    assert english == "One meter explains the loss: A-1. Listed here, but hanging elsewhere: A-2 → B."
+    assert "A-2 → B" in chinese
+    assert "besides" not in verdict(plain(report(window, cause=Cause.UNMETERED, accused=(), findings=(tap,))))[0]
+
+
+def test_an_area_that_was_hardly_read_is_no_meter() -> None:
+    window = random_window("A", 1)
+    lack = [finding(kind=FindingKind.MISSING_DATA, meter=meter) for meter in (None, "A-0")]
+    assert "1 meter was hardly read." in verdict(plain(report(window, findings=tuple(lack))))[0]
+
+
+def test_causes_are_told_in_both_languages_and_a_lack_has_no_energy() -> None:
+    window = random_window("A", 1)
+    nothing = finding(kind=FindingKind.MISSING_DATA, energy_wh=0.0, energy_low_wh=0.0, energy_high_wh=0.0)
+    page = html(made(window, cause_probability={Cause.METER: 0.9, Cause.CLEAN: 0.1}, findings=(nothing,)))
+    assert "Nothing stands out" in page
+    assert "未见异常" in page
+    assert "not known: what nobody read is not zero" in page
+    assert "0 kWh</strong>" not in page
+
+
 def test_every_note_is_said_in_both_languages() -> None:
     for code in TEXTS:
         note = Note(code, 1234, None, ("m1", "m2"))

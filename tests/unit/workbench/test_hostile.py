@@ -44,6 +44,8 @@ def _refused(*paths: Path, **options: object) -> str:
         (GOOD + 'm1,,2026-03-02 05:00,"0,1"\n', "(decimal commas are read with --decimal ,), found '0,1'"),
         (GOOD + "m1,,2026-03-02 05:00,1_000\n", "row 26, column import_kwh: expected a number, found '1_000'"),
         (GOOD + "m1,,2026-03-02 05:00,1e999\n", "row 26, column import_kwh: expected a finite number"),
+        (GOOD + "m1,,2026-03-02 05:00,1e13\n", "row 26, column import_kwh: expected nothing above 1,000,000,000,000"),
+        (GOOD + "m1,,2026-03-02 05:00,1e306\n", "row 26, column import_kwh: expected nothing above"),
         (GOOD + "m1,,2026-03-02 05:00,-0.1\n", "row 26, column import_kwh: expected nothing below zero"),
         (GOOD + "m1,,03/02/2026 05:00,0.1\n", "row 26, column timestamp: expected an instant such as"),
         (GOOD + "m1,,2026-02-30 05:00,0.1\n", "row 26, column timestamp: expected an instant such as"),
@@ -56,7 +58,7 @@ def _refused(*paths: Path, **options: object) -> str:
         (GOOD + "m1,chief,2026-03-02 05:00,0.1\n", "column role: expected one of household, area, found 'chief'"),
         (GOOD + "m1,,2026-03-02 05:00\n", "row 26: expected 4 cells as in the header, found 3"),
         (GOOD + "m1,,2026-03-02 05:00,0.1,7\n", "row 26: expected 4 cells as in the header, found 5"),
-        (GOOD + 'm1,,"2026-03-02 05:00,0.1\n' + ROW * 600, "quotation marks closed"),
+        (GOOD + 'm1,,"2026-03-02 05:00,0.1\n' + ROW * 600, "row 26: expected cells of at most 10,000 characters"),
         (GOOD + "m1,,2026-03-02 05:00,\0\n", "row 26: expected text, found 'a NUL character'"),
         (GOOD.replace("area\n", "\n").replace(",area,", ",,"), "an area meter: rows or a listed meter of role `area`"),
         (HEAD + "\n" + ROW, "an area meter"),
@@ -168,3 +170,13 @@ def test_parquet_without_its_library_says_what_to_install(tmp_path: Path, monkey
 def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pip install 'headend[parquet]'")
     assert "x.parquet: expected a Parquet file" in _refused(written(tmp_path, "PAR1 no", "x.parquet"))
+
+
+def test_a_name_that_stands_in_two_areas_is_told(tmp_path: Path) -> None:
+    rows = GOOD.splitlines()
+    both = [f"area,{rows[0]}", *(f"{area},{row}" for area in ("A", "B") for row in rows[1:])]
+    found = read(written(tmp_path, "\n".join(both) + "\n"))
+    (note,) = (note for note in found.notes if note.code == "in_several_areas")
+    assert (note.count, note.meters[0]) == (len(found.windows[0].meters), found.windows[0].meters[0])
+    alone = read(written(tmp_path, GOOD, "one.csv"))
+    assert "in_several_areas" not in [note.code for note in alone.notes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -73,3 +73,25 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     assert all(low <= tick <= high for tick in ticks)
     assert all(len(f"{tick:g}") <= 7 for tick in ticks)
     assert 0 in ticks or low > 0
+
+
+def test_one_day_has_hours_and_many_days_have_dates() -> None:
+    day = datetime(2026, 3, 11)  # noqa: DTZ001 local, as plots have it
+    hours = [(day + timedelta(minutes=15 * k)).isoformat() for k in range(96)]
+    curve = {"name": "Loss", "role": "loss", "shape": "step", "panel": 0, "values": [0.5] * 96}
+    plot = {
+        "x": hours, "daily": False, "panels": [{"title": "", "unit": "kW", "weight": 3}], "series": [curve],
+        "marks": [],
+    }  # fmt: skip
+    drawn = re.findall(r'text-anchor="middle">([^<]*)<', str(picture(plot, "a day", small=True)))
+    assert drawn == ["11 Mar", "06:00", "12:00", "18:00"]
+    assert re.findall(r'text-anchor="middle">([^<]*)<', str(picture(power(), "days", small=True)))[1] == "04 Mar"
+
+
+def test_an_axis_of_numbers_says_what_it_measures() -> None:
+    dots = {"name": "Missing", "role": "loss", "shape": "points", "panel": 0, "values": [0.1, 0.4], "x": [0.2, 1.0]}
+    plot = {
+        "x": [0.2, 1.0], "axis": {"title": "This meter", "unit": "kW"}, "daily": False,
+        "panels": [{"title": "Missing", "unit": "kW", "weight": 3}], "series": [dots], "marks": [],
+    }  # fmt: skip
+    assert ">This meter, kW<" in str(picture(plot, "pairs", small=True))

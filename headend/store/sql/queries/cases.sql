@@ -3,9 +3,10 @@
 select area_id from finding where finding_id = %(finding_id)s
 
 -- case --
--- How a case stands.
-select finding_id, area_id, meter_id, kind, concern, state, assigned_to, verdict, verdict_at, repaired_on, follows, closed_at
-from finding where finding_id = %(finding_id)s
+-- How a case stands, and from which local day on runs saw it.
+select finding_id, area_id, meter_id, kind, concern, state, assigned_to, verdict, verdict_at, repaired_on, follows, closed_at,
+       least(window_from, (select min(r.window_from) from finding_run r where r.finding_id = f.finding_id and r.seen)) as seen_from
+from finding f where finding_id = %(finding_id)s
 
 -- move --
 -- What a person did to a case; a verdict has the instant at which it was passed.

@@ -228,13 +228,15 @@ select f.finding_id, a.code as area, a.name as area_name, f.kind, f.state, f.con
        f.onset_at, f.window_from, f.window_to, f.opened_at, f.seen_at, f.closed_at, f.assigned_to, f.verdict, f.repaired_on, f.follows,
        f.evidence,
        m.manufacturer, m.serial, m.model, c.code as correct_area, c.name as correct_area_name,
-       point.code as usage_point, point.name as usage_point_name, point.category, point.phase, point.seal, point.multiplier
+       point.code as usage_point, point.name as usage_point_name, point.category, point.phase, point.seal, point.multiplier,
+       point.valid_to as installed_until
 from finding f
 join area a using (area_id)
 left join area c on c.area_id = f.correct_area_id
 left join meter m using (meter_id)
 left join lateral (
-    select u.code, u.name, u.category, u.phase, i.seal, i.multiplier from installation i join usage_point u using (usage_point_id)
+    select u.code, u.name, u.category, u.phase, i.seal, i.multiplier, i.valid_to
+    from installation i join usage_point u using (usage_point_id)
     where i.meter_id = f.meter_id and i.valid_from <= f.seen_at order by i.valid_from desc limit 1
 ) point on true
 where f.finding_id = %(finding)s::bigint;
