@@ -210,6 +210,7 @@ def _explained(model: AreaModel, raised: Alarm, first: Attribution, unclear: fro
         response=voltage,
         beyond=raised.beyond,
         meter=causes[Cause.METER],
+        unmetered=causes[Cause.UNMETERED],
     )
     findings = meter_findings(model, found, verdict, grounds) + dead_findings(model, found, verdict, still, grounds)
     if verdict.meter_cause and not named:

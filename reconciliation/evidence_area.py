@@ -36,15 +36,16 @@ def tap_finding(model: AreaModel, tap: Floats, some_meter: float, grounds: Groun
     """An unmetered load, somewhere on the area; or, where no energy is missing, an irregularity nobody explains.
 
     ``tap`` (K,): log evidence of an unmetered load on each stream [nat]; ``some_meter``: probability that a meter's
-    error explains more than it. That energy is missing is part of the claim: its probability multiplies the confidence.
+    error explains more than it. That energy is missing is part of the claim: its probability multiplies the confidence,
+    and it is none where the energy's interval reaches zero.
     """
     known, area, loss = grounds or Grounds(), model.area, unexplained(model)
     log_evidence, stream = float(tap.max()), int(np.argmax(tap))
     by_day = daily(model, loss)
     energy = float(np.nansum(by_day))
     sd = float(np.nanstd(by_day) * np.sqrt(max(by_day.size, 1))) + 0.003 * float(np.abs(area.supplied).sum())
-    missing = energy > 0
-    confidence = min(probability(log_evidence), 0.95) * float(special.ndtr(energy / sd))
+    missing = energy > Z90 * sd
+    confidence = known.unmetered * float(special.ndtr(energy / sd))
     typical = float(np.median(by_day[by_day > 0])) if (by_day > 0).any() else 0.0
     active = by_day > 0.5 * max(typical, 1e-9)
     first = np.flatnonzero(active)

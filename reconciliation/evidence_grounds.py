@@ -25,6 +25,8 @@ class Grounds:
 
     meter: float = 0.5
     """Probability that some meter's reading is the cause."""
+    unmetered: float = 0.5
+    """Probability that a load without a meter is."""
 
     @property
     def nothing(self) -> float:

@@ -16,8 +16,9 @@ MIN_DAYS = 2.0
 """Less than two days tell no habit from a fault."""
 MIN_ROWS = 40
 """Intervals the area meter must have been read in."""
-MIN_AREA_READ, MIN_METER_READ, MIN_METERS_READ = 0.2, 0.2, 0.8
-"""Least share of intervals the area meter and a meter must have been read in, and of meters that must have been."""
+MIN_AREA_READ, MIN_METER_READ, MIN_METERS_READ = 0.2, 0.3, 0.8
+"""Least share of intervals the area meter must have been read in, for no others count; a meter, for what is filled
+between readings so far apart says nothing of it; and of meters that must have been."""
 FEW_METERS = 6
 """With fewer meters a load that no meter sees resembles some household too often."""
 MANY_MISSING, AREA_GAPS = 0.03, 0.05

@@ -3,8 +3,9 @@ is looked at day by day with all the others in the fit, takes the days that suit
 
 The evidence a meter is chosen by is of one linear step from the fit before it, and of rows, not of days: where loads
 run that no meter sees, it is large for whoever resembles them. So the excess that nobody explains yet keeps its own
-autocovariance in every fit here (``coloured``, see noise.py), and a member stays only while its fault repeats itself
-over the days (replication.py). Who left without hope is not tried again; the others' evidence is taken anew without
+autocovariance where that is more likely than white noise (noise.py), and a member stays only while its fault repeats
+itself over the days (replication.py): seen with it in the fit, for a large fault drowns its own days before. Who left
+without hope is not tried again; the others' evidence is taken anew without
 it.
 """
 
@@ -45,6 +46,8 @@ AT_LEAST = 3
 """So many are tried even if none repeats itself: the largest hides the others' days."""
 CANDIDATES = 8
 """Of the meters with most evidence, so many are looked at day by day; the one that repeats itself most is next."""
+TRIED = 3
+"""Of these, so many are put into the fit before nobody is found."""
 ROUNDS = 2
 """Of choosing and sending away."""
 UNREPEATED = -20.0
@@ -90,7 +93,7 @@ class _State:
 
 def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Localisation:
     """Search; ``columns`` (N, S, T) from columns.meter_columns; ``first``: evidence with nobody in the fit."""
-    state = _State(suspects=(), fit=model.refit(None, coloured=True), present=first)
+    state = _State(suspects=(), fit=_refit(model, columns, ()), present=first)
     state = replace(state, present=_evidence(model, columns, state.fit))
     gone: set[int] = set()
     for _ in range(ROUNDS):
@@ -102,7 +105,7 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
         if not left and all(a.days.tolist() == b.days.tolist() for a, b in zip(kept, state.suspects, strict=True)):
             break
         gone |= {m for m, evidence in left.items() if evidence < HOPELESS}
-        fit = model.refit(faults_of(model, columns, kept) if kept else None, coloured=True)
+        fit = _refit(model, columns, kept)
         state = _State(suspects=kept, fit=fit, present=_evidence(model, columns, fit))
         if not left:
             break
@@ -120,6 +123,14 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
         hidden_wh=hidden,
         hidden_sd_wh=sd,
     )
+
+
+def _refit(model: AreaModel, columns: MeterColumns, suspects: Sequence[Suspect]) -> NoiseFit:
+    """The fit with some suspects, and with the excess as coloured as it is more likely: white where little is left,
+    for the colour of little is not known."""
+    faults = faults_of(model, columns, suspects) if suspects else None
+    coloured, white = model.refit(faults, coloured=True), model.refit(faults) if suspects else model.fit
+    return coloured if coloured.log_likelihood > white.log_likelihood else white
 
 
 def _still(model: AreaModel, columns: MeterColumns, fit: NoiseFit, first: Attribution) -> Attribution:
@@ -145,12 +156,12 @@ def _forward(model: AreaModel, columns: MeterColumns, state: _State, gone: set[i
         repeated = _repeated(model, columns, now, candidates)
         if not candidates or (len(suspects) >= AT_LEAST and repeated.max() < UNREPEATED + MIN_EVIDENCE):
             break
-        i = candidates[int(np.argmax(repeated))]
-        order.remove(i)
-        chosen, refitted = _best_family(model, columns, suspects, present, i)
-        if refitted.log_likelihood - fit.log_likelihood < MIN_GAIN:
+        best = _best_next(model, columns, now, _in_turn(candidates, repeated, total))
+        if best is None:
             break
-        fit = refitted
+        chosen, fit = best
+        i = chosen.meter
+        order.remove(i)
         trial = replace(chosen, evidence=float(total[i]), load_evidence=float(load[i]))
         refresh = np.array(order[:REFRESH], dtype=np.int64)
         if refresh.size == 0:
@@ -167,6 +178,24 @@ def _forward(model: AreaModel, columns: MeterColumns, state: _State, gone: set[i
         load[refresh] = part.load
         present = _merge(present, part, refresh)
     return _State(suspects=tuple(suspects), fit=fit, present=replace(present, total=total))
+
+
+def _in_turn(candidates: Sequence[int], repeated: Floats, total: Floats) -> list[int]:
+    """The candidates that repeat themselves, the most first; then those with most evidence: a large fault drowns its
+    own days until it is in the fit."""
+    ranks = {i: (max(float(r), 0.0), float(total[i])) for i, r in zip(candidates, repeated, strict=True)}
+    return sorted(candidates, key=lambda i: ranks[i], reverse=True)
+
+
+def _best_next(
+    model: AreaModel, columns: MeterColumns, state: _State, candidates: Sequence[int]
+) -> tuple[Suspect, NoiseFit] | None:
+    """The first of TRIED candidates by whom the whole fit gains, and that fit; None: nobody."""
+    for i in candidates[:TRIED]:
+        chosen, refitted = _best_family(model, columns, state.suspects, state.present, i)
+        if refitted.log_likelihood - state.fit.log_likelihood >= MIN_GAIN:
+            return chosen, refitted
+    return None
 
 
 def _repeated(model: AreaModel, columns: MeterColumns, state: _State, meters: Sequence[int]) -> Floats:
@@ -214,10 +243,10 @@ def _scored(model: AreaModel, columns: MeterColumns, state: _State) -> list[Susp
         margin = np.inf
         if s.rival is not None and s.rival.meter not in taken and replicated > 0:
             others = [o for o in state.suspects if o is not s]
-            swapped = model.refit(faults_of(model, columns, [*others, s.rival]), coloured=True)
+            swapped = _refit(model, columns, [*others, s.rival])
             margin = state.fit.log_likelihood - swapped.log_likelihood
             if margin < MIN_GAIN and s.rival.family.name not in UNKNOWN_COURSE:  # both may be wrong
-                both = model.refit(faults_of(model, columns, [*state.suspects, s.rival]), coloured=True)
+                both = _refit(model, columns, [*state.suspects, s.rival])
                 margin = max(margin, both.log_likelihood - swapped.log_likelihood)
         scale = left_scale(scores)
         out.append(replace(s, replicated=replicated, scale=scale, rival_margin=float(margin)))
@@ -271,12 +300,12 @@ def _best_family(
     fits = []
     if present.best(i) == STUCK:  # a reading that stands still makes several families alike; only this one says why
         trial = suspect_of(present, i, STUCK)
-        return trial, model.refit(faults_of(model, columns, [*suspects, trial]), coloured=True)
+        return trial, _refit(model, columns, [*suspects, trial])
     most = present.by_family[i].max()
     for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED]:
         if present.by_family[i, j] >= WORTH_TRYING * most:
             trial = suspect_of(present, i, int(j))
-            fits.append((trial, model.refit(faults_of(model, columns, [*suspects, trial]), coloured=True)))
+            fits.append((trial, _refit(model, columns, [*suspects, trial])))
     return max(fits, key=lambda f: f[1].log_likelihood - PER_COEFFICIENT * len(f[0].family.columns))
 
 

@@ -150,6 +150,12 @@ def test_six_hundred_meters_in_three_days(street):
             ),
             LimitCode.METERS_HARDLY_READ,
         ),
+        (
+            lambda w: replace(
+                w, household_import_wh=np.where(np.arange(w.n_intervals) % 4 > 0, np.nan, w.household_import_wh)
+            ),
+            LimitCode.METERS_HARDLY_READ,
+        ),
     ],
 )
 def test_not_computable_says_why_and_nothing_else(street, change, code):
