@@ -4,12 +4,12 @@ Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused
 reading is wrong exceeds ACCUSE_PROBABILITY, given all other suspects: prior odds PRIOR_WRONG, evidence of its days
 (replication.py: the honest hypothesis may have unmetered loads with habits, and days of any scale; the choice of
 activity and coefficients is paid for), spread over the families, and what the voltages say of its place
-(suspicion.py); if the voltages do not place what it hides elsewhere; if it explains the balance better than the meter
-it takes most evidence from would in its place, by MARGIN; if it does not count too much where energy is missing; and
-if no load of unknown course beside it could lend it its days. Nothing is asked of the excess that is left: thieves who
-leave gaps and noise leave a good part of it, and so do the others. Where an input is lacking, evidence shrinks by
-itself, because days are fewer or less alike. A register that stands still is accused by rule if it is the only one on
-its streams and an unmetered load is clearly missing there.
+(suspicion.py; by more where they say nothing for it); if the voltages do not place what it hides elsewhere; if it
+explains the balance better than the meter it takes most evidence from would in its place, by MARGIN; if it does not
+count too much where energy is missing; and if no load of unknown course beside it could lend it its days. Nothing is
+asked of the excess that is left: thieves who leave gaps and noise leave a good part of it, and so do the others. Where
+an input is lacking, evidence shrinks by itself, because days are fewer or less alike. A register that stands still is
+accused by rule if it is the only one on its streams and an unmetered load is clearly missing there.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,10 @@ ACCUSE = 20.0
 MARGIN = 8.0
 """[nat] odds of 3,000 : 1 over the next explanation."""
 VOLTAGE_MOST = 6.0
-"""[nat] most that voltages may add: they place a load among meters at one joint, and do not tell those apart."""
+"""[nat] most that voltages may add: they place a load among meters at one joint, and do not tell those apart. Where
+they do not speak for the suspect (VOTE), so much more evidence of its days is asked: nothing else is against it."""
+VOTE = 0.5
+"""[nat] from which voltages speak for a meter at all."""
 OVER = 7.0
 """[nat] prior odds against a meter that counts too much where energy is missing: one fault in twenty counts too much,
 and another meter in fifty would have to be wrong, too."""
@@ -86,10 +89,15 @@ class Verdict:
     them."""
 
 
+def voted(suspect: Suspect) -> float:
+    """What the voltages say for a suspect [nat]; 0 without voltages, and for a multiple of its own reading."""
+    return float(suspect.place - suspect.other_places)
+
+
 def log_odds(suspect: Suspect) -> float:
     """Posterior log odds [nat] that a suspect's reading is wrong in its way, given the other suspects."""
     prior = float(special.logit(PRIOR_WRONG)) - np.log(len(FAMILIES))
-    return float(suspect.replicated + min(suspect.place - suspect.other_places, VOLTAGE_MOST) + prior)
+    return float(suspect.replicated + min(voted(suspect), VOLTAGE_MOST) + prior)
 
 
 def judge(
@@ -112,7 +120,7 @@ def judge(
         over = float(found.hidden_wh[k].sum()) < 0  # no unmetered load looks like that
         odds = log_odds(suspect) - OVER * (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
         good = (
-            odds >= special.logit(ACCUSE_PROBABILITY)
+            odds >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * (voted(suspect) < VOTE)
             and suspect.rival_margin >= MARGIN
             and not suspect.elsewhere
             and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))

@@ -41,12 +41,13 @@ def energy_log_likelihood(area: Prepared) -> Floats:
     use = area.supplied_ok[1:] & area.supplied_ok[:-1]
     if use.sum() < 50:
         return np.zeros((n, 3))
-    dx, dy = np.diff(area.net, axis=1)[:, use], np.diff(area.supplied, axis=1)[:, use]
-    scale = np.median(np.abs(dx.sum(axis=0))) * 8 + 1e-9  # leave out the few steps of a load switched at the busbar
-    keep = np.abs(dx.sum(axis=0)) <= scale
-    dx, dy = dx[:, keep], dy[:, keep]
+    together = np.abs(np.diff(area.net.sum(axis=0)))
+    scale = np.median(together[use]) * 8 + 1e-9  # leave out the few steps of a load switched at the busbar
+    keep = use & (together <= scale)
+    dx, dy = np.diff(area.net, axis=1)[:, keep], np.diff(area.supplied, axis=1)[:, keep]
     noise = np.full(3, float(np.var(dy)) + 1e-9)
-    gram, cross = dx @ dx.T, dx @ dy.T
+    single = dx.astype(np.float32)  # of readings with fewer digits
+    gram, cross = (single @ single.T).astype(np.float64), dx @ dy.T
     found, spread = np.zeros((n, 3)), np.zeros((n, 3))
     for _ in range(3):
         for k in range(3):
@@ -66,13 +67,16 @@ def voltage_log_likelihood(area: Prepared) -> Floats:
     v, av = area.window.household_voltage_v, area.window.area_voltage_v
     if v is None or av is None:
         return out
-    dv, dav, de = np.diff(v, axis=1), np.diff(av, axis=1), np.diff(area.supplied, axis=1)
-    dp = np.diff(area.net, axis=1)
+    dav, de = np.diff(av, axis=1), np.diff(area.supplied, axis=1)
     base = np.isfinite(dav).all(axis=0) & area.supplied_ok[1:] & area.supplied_ok[:-1]
+    dav, de = np.where(base, dav, 0.0), np.where(base, de, 0.0)
     one = np.flatnonzero(~area.window.three_phase)
-    dv, dp, dav, de = dv[one][:, base], dp[one][:, base], dav[:, base], de[:, base]
-    ok = np.isfinite(dv)
-    y, own, use = np.where(ok, dv, 0.0), np.where(ok, dp, 0.0), ok.astype(np.float64)
+    y = np.diff(v[one], axis=1)
+    ok = np.isfinite(y) & base
+    np.copyto(y, 0.0, where=~ok)
+    use = ok.astype(np.float64)
+    own = np.diff(area.net[one], axis=1)
+    own *= use
     t = ok.sum(axis=1)
     g, c = np.zeros((one.size, 3, 3, 3)), np.zeros((one.size, 3, 3))  # meter, phase, regressors ΔV_k, ΔE_k, Δp_i
     parts = [dav, de]
