@@ -34,7 +34,7 @@ ALARM = float(special.logit(ALARM_PROBABILITY) - special.logit(WRONG_AREAS))
 """[nat] evidence that it takes, 7.8."""
 ALARM_MODEL = 30.0
 """[nat] the same where the technical loss comes from a load model, or the noise is mostly three-phase loads' unbalance:
-errors with a shape of their own."""
+errors with a shape of their own. Where the loss is a model's, no meter is accused on less either."""
 ACCUSE_PROBABILITY = 0.99
 """Posterior probability from which a crew is sent: a visit to an honest family costs far more than a month's delay."""
 PRIOR_WRONG = 0.02
@@ -122,6 +122,7 @@ def judge(
         good = (
             odds >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * (voted(suspect) < VOTE)
             and suspect.rival_margin >= MARGIN
+            and (model.loss.from_voltage or suspect.evidence >= ALARM_MODEL)
             and not suspect.elsewhere
             and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))
         )
