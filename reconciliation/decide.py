@@ -56,7 +56,8 @@ OWN_COURSE = 2.0
 """Scale up to which a meter's days count as explained to within noise: it is exceeded by one true fault in a hundred
 over two weeks or more."""
 CROWD = 3
-"""Other suspects on the same streams beside which no register is called dead where an input is lacking."""
+"""Other suspects on the same streams beside which no register is called dead where an input is lacking; and meters that
+seem to count too much together: that is the area meter counting too little, such as a dead phase nobody sees alone."""
 VOLTAGE_Z, VOLTAGE_SHARE = 4.0, 0.7
 """Response of a dead meter's voltage to the missing load [SD], and its share of the strongest response on the same
 streams."""
@@ -114,10 +115,12 @@ def judge(
         dead = tuple(i for i in dead if crowd(model, found, i) < CROWD)
     frozen = _frozen(model, still)
     accused: list[int] = []
+    too_much = found.hidden_wh.sum(axis=1) < 0  # no unmetered load looks like that
+    crowded = sum(bool(over) and log_odds(s) > 0 for s, over in zip(found.suspects, too_much, strict=True)) >= CROWD
     for k, suspect in enumerate(found.suspects):
-        if suspect.meter in dead:
+        over = bool(too_much[k])
+        if suspect.meter in dead or (over and crowded):
             continue
-        over = float(found.hidden_wh[k].sum()) < 0  # no unmetered load looks like that
         odds = log_odds(suspect) - OVER * (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
         good = (
             odds >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * (voted(suspect) < VOTE)

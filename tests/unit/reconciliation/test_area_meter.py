@@ -106,3 +106,13 @@ def test_a_large_theft_is_no_fault_of_the_area_meter(street):
     thief = int(np.argmax(s.true.sum(axis=1)))
     s.read[thief] *= 0.2
     assert only(s.window()).cause is Cause.METER
+
+
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_dead_phase_that_nobody_sees_alone_accuses_nobody(street, seed):
+    """Without phase energies its households all seem to count too much: many at once is never the households."""
+    s = street(n=24, days=21, seed=seed)
+    s.supplied[1] = 0.0
+    report = only(s.window(area_phase_wh=None))
+    assert report.alarm
+    assert report.accused == ()
