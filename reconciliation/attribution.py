@@ -15,7 +15,7 @@ from reconciliation.columns import MeterColumns
 from reconciliation.evidence_of_days import ALWAYS, DayEvidence, bayes_factor, evaluate, log_sum_exp
 from reconciliation.noise import NoiseFit
 from reconciliation.prepare import Prepared
-from reconciliation.shapes import FAMILIES, LOAD, PLAIN, Family, typical_load
+from reconciliation.shapes import FAMILIES, LOAD, Family, typical_load
 from reconciliation.window import Bools, Floats, Ints, Singles
 
 AT_ONCE = 32
@@ -168,10 +168,9 @@ def attribute(area: Prepared, stats: Statistics) -> Attribution:
     return Attribution(by_family=table, total=total_evidence(table), load=load.log_evidence, detail=tuple(detail))
 
 
-def plain_evidence(area: Prepared, stats: Statistics) -> Floats:
-    """(N, F) log evidence of the PLAIN families alone, from statistics of their columns [nat]."""
-    detail = _of_every(PLAIN, stats, typical_load(area))
-    return np.stack([found.log_evidence for found in detail], axis=1)
+def evidence_table(area: Prepared, stats: Statistics, families: Sequence[Family]) -> Floats:
+    """(N, F) log evidence of some families alone, from statistics of their columns [nat]."""
+    return np.stack([found.log_evidence for found in _of_every(families, stats, typical_load(area))], axis=1)
 
 
 def total_evidence(table: Floats) -> Floats:

@@ -71,17 +71,18 @@ def meter_columns(area: Prepared, families: Sequence[Family] = FAMILIES) -> Mete
     shared = [column for column in COMMON if column in wanted or (column == CONSTANT and wanted & {ON, OFF})]
     n, t = area.imported.shape
     seen = _Seen.of(area)
-    on_read: Bools = np.asarray((~seen.off & area.measured).any(axis=1))
-    off_read: Bools = np.asarray((seen.off & area.measured).any(axis=1))
+    on_read, always_on = _often(seen.on, area.measured)
+    off_read, always_off = _often(seen.off, area.measured)
     where = np.full((n, N_COLUMNS), -1)
     where[:, shared] = np.arange(n * len(shared)).reshape(n, -1)
-    where[on_read & ~off_read, ON] = where[on_read & ~off_read, CONSTANT]
-    where[off_read & ~on_read, OFF] = where[off_read & ~on_read, CONSTANT]
+    where[always_on, ON] = where[always_on, CONSTANT]
+    where[always_off, OFF] = where[always_off, CONSTANT]
     if CONSTANT not in wanted:
         where[:, CONSTANT] = -1
     special = np.zeros((n, N_COLUMNS), bool)
     special[:, PLATEAU] = seen.level >= 0
-    special[np.ix_(on_read & off_read, np.array([ON, OFF]))] = True
+    special[:, ON] = on_read & ~always_on
+    special[:, OFF] = off_read & ~always_off
     special[np.ix_(np.asarray(seen.idle.any(axis=1) & ~seen.idle.all(axis=1)), np.array([IDLE_OWN, IDLE]))] = True
     special[np.ix_(np.asarray(seen.still.any(axis=1)), np.array([STUCK_OWN, STUCK, STUCK_AREA]))] = True
     special[:, [column for column in range(N_COLUMNS) if column not in wanted]] = False
@@ -109,7 +110,10 @@ class _Seen:
     """The same with the register's rounding averaged away [Wh]."""
     profile: Floats
     """(T,) of the area, mean 1."""
+    on: Bools
+    """Energy is taken."""
     off: Bools
+    """None is taken, nor given: who exports may use what the own roof makes."""
     idle: Bools
     """Nothing taken for two hours or more."""
     still: Bools
@@ -119,12 +123,14 @@ class _Seen:
     @classmethod
     def of(cls, area: Prepared) -> "_Seen":
         raw = np.maximum(area.imported, 0.0)
-        off: Bools = np.asarray(raw <= 0)
+        on: Bools = np.asarray(raw > 0)
+        off: Bools = ~on & (area.imported <= area.net)
         return cls(
             area=area,
             raw=raw,
             y=np.maximum(dequantised(raw, area.step), 0.0),
             profile=area_profile(area),
+            on=on,
             off=off,
             idle=np.asarray(off & long_runs(off, _two_hours(area))),
             still=still_registers(area),
@@ -142,7 +148,7 @@ class _Seen:
     def special(self, column: int, meters: Ints) -> Floats | Bools:
         """(n, T) courses of the meters that have this one."""
         if column in (ON, OFF):
-            return np.asarray(self.off[meters] if column == OFF else ~self.off[meters])
+            return np.asarray((self.off if column == OFF else self.on)[meters])
         if column in (IDLE, STUCK):
             return np.asarray((self.idle if column == IDLE else self.still)[meters])
         if column == STUCK_AREA:
@@ -162,6 +168,12 @@ class _Seen:
         if use.sum() < least:
             return np.zeros(use.size)
         return _profile(self.y[meter], use, self.area.slot, int(self.area.slot.max()) + 1)
+
+
+def _often(x: Bools, measured: Bools) -> tuple[Bools, Bools]:
+    """(N,) where (N, T) ``x`` holds in some measured interval, and in every one of at least one."""
+    some = np.asarray((x & measured).any(axis=1))
+    return some, np.asarray(some & (x | ~measured).all(axis=1))
 
 
 def _two_hours(area: Prepared) -> int:

@@ -110,7 +110,8 @@ def judge(
     held = {} if field is None else held_registers(model, found, still, field)
     dead = dead_registers(model, found, still, voltage, held)
     if field is not None:
-        dead = tuple(i for i in dead if i in held or not placed(model, found, i, field).elsewhere)
+        silent = ~follows(field) if dead else None
+        dead = tuple(i for i in dead if i in held or not placed(model, found, i, field, silent).elsewhere)
     if poor(model):
         dead = tuple(i for i in dead if crowd(model, found, i) < CROWD)
     frozen = _frozen(model, still)
@@ -232,8 +233,9 @@ def dead_registers(
 
     An empty flat also reads zero: one that never moved is only accused if its own voltage falls with the missing load,
     about as much as any meter's on its streams. A register that falls to zero within the window is only accused if the
-    missing load begins as it stops, and no reading that lives explains as much: people go away. One that has stood at a
-    value other than zero throughout, as no household does, is held to the same as one that came to stand there.
+    missing load begins as it stops, it never stood as long before, and no reading that lives explains as much: people
+    go away. One that has stood at a value other than zero throughout, as no household does, is held to the same as one
+    that came to stand there.
     """
     long = STILL_DAYS * 86400 / model.area.window.interval_s
     recent = model.area.measured[:, -1 - model.area.n_intervals // 20 :]
@@ -277,6 +279,13 @@ def dead_registers(
             live[[s.meter for s in found.suspects]] = False
             best = best and stuck[i] >= float(np.where(live, found.beside_plain.total, -np.inf).max())
             good = best and stuck[i] >= ACCUSE and stuck[i] - max(load, 0.0) >= HALT_MARGIN
+            good = good and int(ended[i].sum()) > _longest(still[i] & ~ended[i])
         if good:
             out.append(int(i))
     return tuple(out)
+
+
+def _longest(x: Bools) -> int:
+    """Length of the longest run of true values in (T,)."""
+    change = np.flatnonzero(np.diff(np.concatenate([[0], x.astype(np.int8), [0]])))
+    return int((change[1::2] - change[::2]).max(initial=0))

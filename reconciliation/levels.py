@@ -7,40 +7,63 @@ from reconciliation.prepare import Prepared
 from reconciliation.still import READINGS
 from reconciliation.window import Bools, Floats, Ints
 
+HIGHEST = 100_000
+"""Levels looked at [register steps]: a household's are a few hundred."""
+PEAK_SD = 6.0
+"""Poisson SD by which a level's readings exceed those around it: by chance in none of 10⁸ levels."""
+PEAK_SHARE = 0.01
+"""Of the readings that a level must hold to matter."""
+AT_ONCE = 1 << 20
+"""Levels of several meters looked at together: 8 MiB."""
+
 
 def plateaus(x: Floats, step: Floats) -> Ints:
-    """(n,) each meter's most over-populated high level of (n, T) readings [register steps]; −1 if there is none.
+    """(n,) the highest over-populated level of each meter's (n, T) readings [register steps]; −1 if there is none.
 
-    A level counts when its three register steps hold far more readings (6 Poisson SD) than the steps above and below
-    would suggest and it lies above the median.
+    A level is over-populated when its three register steps hold far more readings (PEAK_SD) than the geometric mean of
+    the three steps from two below and from two above would suggest (a distribution's slope is no peak, nor is the
+    middle of a narrow one), and it lies above the median. The highest one, for a load that is cut off has nothing
+    above.
     """
     count = np.rint(x / np.maximum(step, 1e-9)[:, None])
-    middle = np.maximum(np.median(count, axis=1), 2)
     top = count.max(axis=1, initial=0.0)
     out = np.full(x.shape[0], -1)
-    for i in np.flatnonzero((top > middle) & (top <= 100_000)):
-        high = count[i][count[i] > middle[i]].astype(np.int64)
-        if high.size < 10:
-            continue
-        hist = np.bincount(high, minlength=16).astype(float)
-        three = _window_sum(hist, 3)
-        if three.max() < 0.01 * x.shape[1]:
-            continue
-        wide = _window_sum(hist, 13)
-        around = (wide - three) * 3.0 / 10.0
-        excess = (three - around) / np.sqrt(around + 1.0)
-        level = int(np.argmax(excess))
-        if excess[level] >= 6.0 and three[level] >= 0.01 * x.shape[1]:
-            out[i] = level
+    order = np.argsort(top, kind="stable")
+    order = order[top[order] <= HIGHEST]
+    while order.size:
+        some = order[-max(AT_ONCE // (int(top[order[-1]]) + 1), 1) :]
+        out[some] = _highest_peaks(count[some].astype(np.int64), max(int(top[some[-1]]) + 1, 16))
+        order = order[: -some.size]
     return out
 
 
-def _window_sum(x: Floats, width: int) -> Floats:
-    """(k,) centred sum over ``width`` (odd) values, zeros beyond the ends."""
-    padded = np.zeros(x.size + 2 * (width // 2) + 1)
-    padded[width // 2 + 1 : width // 2 + 1 + x.size] = x
-    total = padded.cumsum()
-    return np.asarray(total[width:] - total[:-width])
+def _highest_peaks(count: Ints, levels: int) -> Ints:
+    """(n,) highest over-populated level of (n, T) whole numbers below ``levels``; −1 if there is none."""
+    n, t = count.shape
+    flat = np.bincount((count + levels * np.arange(n)[:, None]).ravel(), minlength=n * levels)
+    hist = flat.reshape(n, levels).astype(float)
+    seen = hist.cumsum(axis=1)
+    median = np.maximum(np.argmax(2 * seen >= t, axis=1), 2)[:, None]
+    at = np.arange(levels)
+    three = _beside(hist, -1) + hist + _beside(hist, 1)
+    below, above = (sum(_beside(hist, side * k) for k in (2, 3, 4)) / 3.0 for side in (-1, 1))
+    around = 3.0 * np.sqrt((below + 0.5) * (above + 0.5))
+    excess = np.where(at > median, (three - around) / np.sqrt(around + 1.0), -np.inf)
+    peaks = (excess >= PEAK_SD) & (three >= PEAK_SHARE * t)
+    peaks &= t - np.take_along_axis(seen, median, axis=1) >= 10
+    highest = np.where(peaks, at, -1).max(axis=1)[:, None]
+    near = (highest - 2 <= at) & (at <= highest)  # its steps make several peaks of one
+    return np.asarray(np.where(highest[:, 0] >= 0, np.where(near, excess, -np.inf).argmax(axis=1), -1))
+
+
+def _beside(x: Floats, by: int) -> Floats:
+    """(n, k) each column's neighbour ``by`` columns on; zero beyond the ends."""
+    out = np.zeros_like(x)
+    if by > 0:
+        out[:, :-by] = x[:, by:]
+    else:
+        out[:, -by:] = x[:, :by]
+    return out
 
 
 def still_registers(area: Prepared) -> Bools:
@@ -51,6 +74,20 @@ def still_registers(area: Prepared) -> Bools:
     x = _over_short_gaps(np.abs(area.net[some]), area.measured[some])
     for i, energy in zip(some, x, strict=True):
         out[i] = standing_still(energy, float(area.step[i]), per_day)
+    out |= _still_imports(area, per_day)
+    return out
+
+
+def _still_imports(area: Prepared, per_day: int) -> Bools:
+    """(N, T) whether the import register of who also exports stands still at a value, whatever the roof makes; zero is
+    a household on its own roof's energy."""
+    out = np.zeros(area.net.shape, bool)
+    some = np.flatnonzero((area.imported > area.net).any(axis=1))
+    taken, measured, step = np.maximum(area.imported[some], 0.0), area.measured[some], area.step[some]
+    may = _may_stand_still(taken, measured, step, per_day)
+    for i, energy in zip(some[may], _over_short_gaps(taken[may], measured[may]), strict=True):
+        one = float(area.step[i])
+        out[i] = standing_still(energy, one, per_day) & (energy >= 2 * one)
     return out
 
 
@@ -71,7 +108,7 @@ def _may_stand_still(x: Floats, measured: Bools, step: Floats, length: int) -> B
     ends, step = [], step[:, None]
     for unknown, most in ((-np.inf, np.maximum), (np.inf, np.minimum)):
         there = np.where(measured, x, unknown)
-        blocks = most.reduce(there[:, : t // half * half].reshape(n, -1, half), axis=2)
+        blocks = most.reduce(there[:, : t // half * half].reshape(n, t // half, half), axis=2)
         ends.append(np.concatenate([blocks, most.reduce(there[:, t - half :], axis=1)[:, None]], axis=1))
     high, low = ends
     return np.asarray(((high <= 0) | ((high - low <= 1.01 * step) & (low >= 2 * step))).any(axis=1))

@@ -16,13 +16,14 @@ import numpy as np
 
 from reconciliation.attribution import Attribution, attribute, statistics
 from reconciliation.columns import MeterColumns
+from reconciliation.evidence_of_days import ALWAYS
 from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
 from reconciliation.replication import DayScores, DayTests, best_days, cost_of_choice, left_scale, replicated_evidence
 from reconciliation.shapes import FAMILIES
 from reconciliation.shapes import STUCK as STUCK_COLUMN
 from reconciliation.suspects import Suspect, coefficients, faults_of, own_evidence, suspect_of
-from reconciliation.window import Floats, Ints
+from reconciliation.window import Bools, Floats, Ints
 
 MIN_EVIDENCE = 8.0
 """Evidence from which a meter is tried [nat]."""
@@ -225,11 +226,28 @@ def _settled(model: AreaModel, columns: MeterColumns, state: _State) -> tuple[tu
             kept.append(s)
             continue
         mode, days, evidence = best_days(scores, s.days, len(s.family.columns))
+        if evidence <= 0 and not s.days.all():
+            mode, days, evidence = max((mode, days, evidence), _of_all_days(model, columns, state, s), key=_worth)
         if evidence > 0:
             kept.append(replace(s, mode=mode, active=days.astype(np.float64)))
         else:
             left[s.meter] = evidence
     return tuple(kept), left
+
+
+def _of_all_days(model: AreaModel, columns: MeterColumns, state: _State, suspect: Suspect) -> tuple[int, Bools, float]:
+    """The days that suit a suspect best, how they were chosen and their evidence, with the fault of all days in the
+    fit: the days that gave most evidence give too large a fault for the rest."""
+    always = replace(suspect, mode=ALWAYS, active=np.ones(suspect.active.size))
+    suspects = tuple(always if s is suspect else s for s in state.suspects)
+    trial = replace(state, suspects=suspects, fit=_refit(model, columns, suspects))
+    scores = next(scores for s, scores in _all_scores(model, columns, trial) if s is always)
+    return best_days(scores, always.days, len(suspect.family.columns))
+
+
+def _worth(choice: tuple[int, Bools, float]) -> float:
+    """Evidence of a choice of days [nat]."""
+    return choice[2]
 
 
 def _scored(model: AreaModel, columns: MeterColumns, state: _State) -> list[Suspect]:

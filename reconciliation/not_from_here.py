@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reconciliation.attribution import unmetered_evidence
+from reconciliation.attribution import evidence_table, statistics, unmetered_evidence
+from reconciliation.columns import meter_columns
 from reconciliation.mapping import EACH_SIDE, WRONG_AREA_RATE, Build, Move, informative, prior_nats
 from reconciliation.mapping_energy import removal
 from reconciliation.mapping_voltage import MIN_ROWS, area_voltages, follows
 from reconciliation.model import AreaModel
 from reconciliation.rehang import without
-from reconciliation.shapes import area_profile
+from reconciliation.shapes import FAMILIES, area_profile
 from reconciliation.window import Bools, Floats
 
 MEMORY_S = 7200
@@ -32,6 +33,7 @@ ALONE_NATS = 30.0
 """Log evidence needed [nat]: one balance has to carry what two do where both areas are known, and nothing checks it."""
 PULL = -3.0
 """Slope of a voltage on the own reading, in standard errors, from which the reading is a real load."""
+REVERSED = next(family for family in FAMILIES if family.name == "reversed")
 MOST = 5
 """Strangers looked for in one area; more say that the area's records are wrong altogether."""
 
@@ -64,6 +66,7 @@ def strangers(
             for i in np.argsort(-evidence, kind="stable")[:MOST]
             if evidence[i] > least and informative(model, int(i)) and model.area.meters[i] not in asked
         ]
+        able = [i for i, turned in zip(able, _turned(model, able), strict=True) if evidence[i] > turned]
         if not able:
             break
         memories, real = _voltage(model)
@@ -92,6 +95,15 @@ def strangers(
         else:
             break
     return Strangers(moves=moves, unclear=frozenset(unclear), model=model)
+
+
+def _turned(model: AreaModel, meters: list[int]) -> Floats:
+    """(len(meters),) evidence [nat] that a meter's days are stored in reverse: they, too, are likelier taken out."""
+    if not meters:
+        return np.zeros(0)
+    columns = meter_columns(model.area, (REVERSED,))
+    stats = statistics(model.area, model.share, model.fit, columns, np.array(meters))
+    return evidence_table(model.area, stats, (REVERSED,))[:, 0]
 
 
 def _voltage(model: AreaModel) -> tuple[Floats, Bools]:

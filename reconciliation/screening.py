@@ -12,7 +12,7 @@ from reconciliation.attribution import (
     Attribution,
     Statistics,
     attribute,
-    plain_evidence,
+    evidence_table,
     statistics,
     total_evidence,
     unmetered_evidence,
@@ -138,7 +138,7 @@ def alarm(model: AreaModel) -> Alarm:
     most = float(tap.max())
     first, suspicion = None, np.zeros(0)
     if most <= CALM:
-        plain = plain_evidence(model.area, _statistics(model, meter_columns(model.area, PLAIN)))
+        plain = evidence_table(model.area, _statistics(model, meter_columns(model.area, PLAIN)), PLAIN)
         suspicion = total_evidence(plain)
         most = max(most, float(plain.max()))
     if most > CALM:

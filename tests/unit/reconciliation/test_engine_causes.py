@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from reconciliation import Cause, FindingKind, analyse
+from reconciliation.attribution import attribute, statistics
+from reconciliation.columns import meter_columns
+from reconciliation.decide import dead_registers
+from reconciliation.levels import still_registers
+from reconciliation.localise import localise
 from reconciliation.mapping import transfer
+from reconciliation.model import build
 
 
 def only(window):
@@ -219,3 +225,22 @@ def test_a_moved_meter_does_not_hide_a_direct_tap(street):
     assert reports["B"].misplaced == (("A-5", "A"),)
     assert [f.kind for f in reports["A"].findings] == [FindingKind.DIRECT_TAP]
     assert reports["A"].accused == reports["B"].accused == ()
+
+
+def away(s, meter, first, last):
+    """Nobody at home: nothing drawn, so nothing supplied either."""
+    gone = slice(first * 96, last * 96)
+    s.supplied[s.phase[meter], gone] -= s.true[meter, gone]
+    s.true[meter, gone] = s.read[meter, gone] = 0.0
+
+
+@pytest.mark.parametrize(("back", "dead"), [(12, ()), (3, (3,))])
+def test_a_register_that_stood_as_long_before_is_not_called_dead_by_rule(street, back, dead):
+    s = street(seed=9)
+    away(s, 3, 1, back)
+    s.read[3, 14 * 96 :] = 0.0  # shorter than the longer journey: what stops then may be a neighbour's doing
+    model = build(s.window())
+    columns = meter_columns(model.area)
+    first = attribute(model.area, statistics(model.area, model.share, model.fit, columns))
+    found = localise(model, columns, first)
+    assert dead_registers(model, found, still_registers(model.area), None, {}) == dead

@@ -3,11 +3,12 @@ area; the prior counts the neighbours."""
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pytest
 
-from reconciliation import Cause, FindingKind, analyse
+from reconciliation import Cause, FindingKind, analyse, not_from_here
 from reconciliation.mapping import find_moves, prior_nats
 from reconciliation.mapping_energy import overlap, removal
 from reconciliation.model import build
@@ -118,6 +119,17 @@ def test_a_reading_that_says_nothing_of_its_load_is_no_stranger(street):
     assert strangers(model, build).moves == []
     assert leaves_nothing_behind(model, 5, build, real=True) is not None  # energy would have it gone
     assert leaves_nothing_behind(model, 5, build, real=False) is None  # but its load stays
+
+
+def test_days_stored_in_reverse_are_no_stranger_whatever_the_voltage_says(street, monkeypatch):
+    monkeypatch.setattr(not_from_here, "stands_apart", lambda *_: True)
+    gone = partial(leaves_nothing_behind, real=True)
+    monkeypatch.setattr(not_from_here, "leaves_nothing_behind", lambda *of, real: gone(*of))
+    s = street("B", n=14, days=21, seed=7)
+    s.read[5] = s.read[5].reshape(-1, 96)[:, ::-1].ravel()
+    model = build(s.window())
+    assert gone(model, 5, build) is not None  # energy would have it gone
+    assert strangers(model, build).moves == []
 
 
 def test_the_prior_grows_with_the_neighbours_and_falls_with_the_rate():
