@@ -3,7 +3,6 @@ area; the prior counts the neighbours."""
 
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 
 import numpy as np
 import pytest
@@ -123,8 +122,11 @@ def test_a_reading_that_says_nothing_of_its_load_is_no_stranger(street):
 
 def test_days_stored_in_reverse_are_no_stranger_whatever_the_voltage_says(street, monkeypatch):
     monkeypatch.setattr(not_from_here, "stands_apart", lambda *_: True)
-    gone = partial(leaves_nothing_behind, real=True)
-    monkeypatch.setattr(not_from_here, "leaves_nothing_behind", lambda *of, real: gone(*of))
+
+    def gone(model, i, rebuild, *, real=True):
+        return leaves_nothing_behind(model, i, rebuild, real=True)
+
+    monkeypatch.setattr(not_from_here, "leaves_nothing_behind", gone)
     s = street("B", n=14, days=21, seed=7)
     s.read[5] = s.read[5].reshape(-1, 96)[:, ::-1].ravel()
     model = build(s.window())
