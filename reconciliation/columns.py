@@ -111,7 +111,7 @@ class _Seen:
     profile: Floats
     """(T,) of the area, mean 1."""
     on: Bools
-    """Energy is taken."""
+    """Energy is taken; see ``_ticks``."""
     off: Bools
     """None is taken, nor given: who exports may use what the own roof makes."""
     idle: Bools
@@ -123,8 +123,11 @@ class _Seen:
     @classmethod
     def of(cls, area: Prepared) -> "_Seen":
         raw = np.maximum(area.imported, 0.0)
-        on: Bools = np.asarray(raw > 0)
-        off: Bools = ~on & (area.imported <= area.net)
+        taken: Bools = np.asarray(raw > 0)
+        own: Bools = np.asarray(area.imported <= area.net)
+        zero = ~taken & own
+        on = taken | (own & _ticks(raw, taken, area.step))
+        off = zero & ~on
         return cls(
             area=area,
             raw=raw,
@@ -132,7 +135,7 @@ class _Seen:
             profile=area_profile(area),
             on=on,
             off=off,
-            idle=np.asarray(off & long_runs(off, _two_hours(area))),
+            idle=np.asarray(zero & long_runs(zero, _two_hours(area))),
             still=still_registers(area),
             level=plateaus(raw, area.step),
         )
@@ -168,6 +171,30 @@ class _Seen:
         if use.sum() < least:
             return np.zeros(use.size)
         return _profile(self.y[meter], use, self.area.slot, int(self.area.slot.max()) + 1)
+
+
+NEAR = 4
+"""Intervals on either side within which a slow register's next tick is looked for: as far as its rounding is averaged
+away."""
+
+
+def _ticks(raw: Floats, taken: Bools, step: Floats) -> Bools:
+    """(N, T) where a register's ticks tell nothing of on and off: within NEAR intervals of one, and of no reading above
+    one step. A steady load of half a step reads 0, 1, 0, 1."""
+    slow = ~_around(raw > 1.5 * step[:, None], NEAR)
+    return np.asarray(slow & _around(taken & slow, NEAR))
+
+
+def _around(x: Bools, reach: int) -> Bools:
+    """(n, T) whether any of (n, T) ``x`` within ``reach`` intervals holds; ``reach`` a power of two."""
+    n, t = x.shape
+    wide = np.zeros((n, t + 2 * reach), bool)
+    wide[:, reach : reach + t] = x
+    width = 1
+    while width <= reach:  # each column now says whether any of the ``width`` from it on holds
+        wide[:, :-width] |= wide[:, width:].copy()
+        width *= 2
+    return np.asarray(wide[:, :t] | wide[:, 1 : t + 1])
 
 
 def _often(x: Bools, measured: Bools) -> tuple[Bools, Bools]:

@@ -83,3 +83,31 @@ def test_an_import_register_that_stands_at_a_value_stands_whatever_the_roof_make
     still = still_registers(prepare(replace(window, household_import_wh=taken)))
     assert still[4, PER_DAY * 10 + 1 :].all()
     assert not still[4, : PER_DAY * 10 - 1].any()
+
+
+def test_a_slow_registers_ticks_are_no_on_and_off(street):
+    s = street()
+    s.read[4] = 4.7  # of a step of 10: 0, 1, 0, 1 …
+    s.read[4, PER_DAY * 9 : PER_DAY * 10] = 0.0
+    s.read[4, PER_DAY * 15 : PER_DAY * 16] *= 20.0  # nine and ten steps
+    columns = meter_columns(prepare(s.window()))
+    on, off = columns[4, (ON, OFF)]
+    ticking = np.ones(on.size, bool)
+    for day in (9, 15):  # what lies within an hour of a change is either
+        ticking[PER_DAY * day - 6 : PER_DAY * (day + 1) + 6] = False
+    read = np.isfinite(s.window().household_import_wh[4])
+    assert on[ticking & read].all()
+    assert not off[ticking].any()
+    away = slice(PER_DAY * 9 + 6, PER_DAY * 10 - 6)
+    assert not on[away].any()
+    assert off[away][read[away]].all()
+
+
+def test_a_household_that_switches_off_is_off_at_once(street):
+    s = street()
+    hour = np.arange(s.read.shape[1]) % PER_DAY // 4
+    s.read[4] = np.where(hour % 2 == 0, 100.0, 0.0)
+    on, off = meter_columns(prepare(s.window()))[4, (ON, OFF)]
+    read = np.isfinite(s.window().household_import_wh[4])
+    assert np.array_equal(on[read] > 0, (s.window().household_import_wh[4] > 0)[read])
+    assert np.array_equal(off[read] > 0, (s.window().household_import_wh[4] == 0)[read])
