@@ -18,7 +18,7 @@ from reconciliation.prepare import Prepared
 from reconciliation.shapes import FAMILIES, LOAD, Family, typical_load
 from reconciliation.window import Bools, Floats, Ints, Singles
 
-AT_ONCE = 32
+AT_ONCE = 64
 """Meters whose columns are whitened together: enough for long products, few enough to bound memory."""
 FEW = 3
 """Up to this many meters, the area's own courses are not worth whitening for them."""

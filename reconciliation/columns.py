@@ -176,13 +176,17 @@ class _Seen:
 NEAR = 4
 """Intervals on either side within which a slow register's next tick is looked for: as far as its rounding is averaged
 away."""
+SLOW = 1.5
+"""Register steps: a register whose readings above zero are no larger on average moves a step at a time."""
 
 
 def _ticks(raw: Floats, taken: Bools, step: Floats) -> Bools:
-    """(N, T) where a register's ticks tell nothing of on and off: within NEAR intervals of one, and of no reading above
-    one step. A steady load of half a step reads 0, 1, 0, 1."""
-    slow = ~_around(raw > 1.5 * step[:, None], NEAR)
-    return np.asarray(slow & _around(taken & slow, NEAR))
+    """(N, T) where zero is not off: within NEAR intervals of a tick of a register that moves a step at a time. A steady
+    load of half a step reads 0, 1, 0, 1."""
+    out = np.zeros(raw.shape, bool)
+    slow = np.flatnonzero(raw.sum(axis=1) < SLOW * step * taken.sum(axis=1))
+    out[slow] = _around(taken[slow], NEAR)
+    return out
 
 
 def _around(x: Bools, reach: int) -> Bools:

@@ -13,8 +13,8 @@ PEAK_SD = 6.0
 """Poisson SD by which a level's readings exceed those around it: by chance in none of 10⁸ levels."""
 PEAK_SHARE = 0.01
 """Of the readings that a level must hold to matter."""
-AT_ONCE = 1 << 20
-"""Levels of several meters looked at together: 8 MiB."""
+AT_ONCE = 1 << 14
+"""Levels of several meters looked at together: 128 KiB each time, which stays in the cache."""
 
 
 def plateaus(x: Floats, step: Floats) -> Ints:
@@ -105,13 +105,14 @@ def _may_stand_still(x: Floats, measured: Bools, step: Floats, length: int) -> B
     or the first or last half."""
     n, t = x.shape
     half = min(max(length // 2, 1), t)
-    ends, step = [], step[:, None]
-    for unknown, most in ((-np.inf, np.maximum), (np.inf, np.minimum)):
+    x, step = x.astype(np.float32), step[:, None].astype(np.float32)  # a reading has fewer digits
+    ends = []
+    for unknown, most in ((np.float32(-np.inf), np.maximum), (np.float32(np.inf), np.minimum)):
         there = np.where(measured, x, unknown)
         blocks = most.reduce(there[:, : t // half * half].reshape(n, t // half, half), axis=2)
         ends.append(np.concatenate([blocks, most.reduce(there[:, t - half :], axis=1)[:, None]], axis=1))
     high, low = ends
-    return np.asarray(((high <= 0) | ((high - low <= 1.01 * step) & (low >= 2 * step))).any(axis=1))
+    return np.asarray(((high <= 0) | ((high - low <= 1.5 * step) & (low >= 1.5 * step))).any(axis=1))
 
 
 def standing_still(x: Floats, step: float, length: int) -> Bools:

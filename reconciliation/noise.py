@@ -15,7 +15,7 @@ from scipy import linalg
 from reconciliation.colour import QUANTILE, QUANTILE_SD, ar_filter, excess_covariance, filtered_variance, ma_covariance
 from reconciliation.design import CURVE, GAIN, SKEW, Design, Faults, build_design
 from reconciliation.noise_floor import Floor, floor_innovation, floor_of, unbalance_of
-from reconciliation.normal_equations import factor_of, inverse_diagonal, normal_equations
+from reconciliation.normal_equations import factor_of, inverse_diagonal, normal_equations, score
 from reconciliation.prepare import Prepared
 from reconciliation.streams import Stream, filtered, filtered_back, filtered_singles
 from reconciliation.window import Bools, Floats, Ints, Numbers, Singles
@@ -167,7 +167,7 @@ def honest(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bo
     filters = np.stack([ar_filter(w, g, order, none) for w, g in zip(white, floor.register, strict=True)])
     base = floor_innovation(filters, floor, 0.0)
     root = np.where(valid, np.sqrt(1.0 / base), 0.0)
-    gram, cross = normal_equations(design, filters, root, last=False)
+    gram, cross = normal_equations(design, filters, root, exact=False)
     return Honest(
         design=design,
         floor=floor,
@@ -210,15 +210,18 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
             surplus = filtered_variance(filters, excess)
             base = floor_innovation(filters, floor, unbalance)
             root = np.where(valid, np.sqrt(weights / (base + surplus[:, None])), 0.0)
-            gram, cross = normal_equations(design, filters, root, last=last)
+            gram, cross = normal_equations(design, filters, root, exact=last and faults is not None)
         for _ in range(1 if last else 2):
             sd = design.sd(tau)
             factor = factor_of(gram, 1.0 / np.square(sd))
             effects = linalg.cho_solve(factor, cross, check_finite=False)
             if not last:
                 tau = _update_tau(tau, design.tau, effects, inverse_diagonal(factor[0]), design.group)
-        residual = np.stack([r - s.sum(effects) for r, s in zip(design.balance, design.streams, strict=True)])
-        inno = np.stack([filtered(f, r) for f, r in zip(filters, residual, strict=True)])
+        residual, inno = _left(design, filters, effects)
+        if last and faults is None:
+            slope = score(design, filters, root, inno) - effects / np.square(sd)
+            effects += linalg.cho_solve(factor, slope, check_finite=False)
+            residual, inno = _left(design, filters, effects)
         ratio, sigma = _scales(inno, base, valid)
         if last:
             break
@@ -254,6 +257,12 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
         modelled=modelled,
         log_likelihood=float(np.sum(density[valid])) - 0.5 * float(np.sum(np.square(effects / sd))),
     )
+
+
+def _left(design: Design, filters: Floats, effects: Floats) -> tuple[Floats, Floats]:
+    """(K, T) r − Z η, and (K, T) the same filtered [Wh]."""
+    residual = np.stack([r - s.sum(effects) for r, s in zip(design.balance, design.streams, strict=True)])
+    return residual, np.stack([filtered(f, r) for f, r in zip(filters, residual, strict=True)])
 
 
 def _bordered(start: Honest, design: Design) -> tuple[Floats, Floats]:

@@ -1,7 +1,8 @@
 """The normal equations of the random effects: A = ZᵀR⁻¹Z + D⁻¹, ZᵀR⁻¹r, and what is needed of A⁻¹.
 
-The products are made in float32 in all rounds but the last, where they only serve to estimate variances and weights;
-A is factorised in float64, because it is ill-conditioned.
+The products are made in float32 where they only serve to estimate variances and weights, or where the honest effects
+they give are refined in float64 afterwards; in float64 where hypothesised faults are among the effects, whose columns
+may be nearly the same as others. A is factorised in float64, because it is ill-conditioned.
 """
 
 import numpy as np
@@ -12,16 +13,24 @@ from reconciliation.streams import filtered
 from reconciliation.window import Floats
 
 
-def normal_equations(design: Design, filters: Floats, root: Floats, *, last: bool) -> tuple[Floats, Floats]:
-    """ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,); before the ``last`` round, in float32."""
+def normal_equations(design: Design, filters: Floats, root: Floats, *, exact: bool) -> tuple[Floats, Floats]:
+    """ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,); in float32 unless ``exact``."""
     m = design.group.size
     gram, cross = np.zeros((m, m)), np.zeros(m)
     for k, s in enumerate(design.streams):
         r = filtered(filters[k], design.balance[k]) * root[k]
-        w = s.whitened(filters[k], root[k]) if last else s.whitened_singles(filters[k], root[k])
+        w = s.whitened(filters[k], root[k]) if exact else s.whitened_singles(filters[k], root[k])
         gram[s.effects[:, None], s.effects] += s.gram(w)
         cross[s.effects] += s.spread(w @ r.astype(w.dtype))
     return gram, cross
+
+
+def score(design: Design, filters: Floats, root: Floats, inno: Floats) -> Floats:
+    """(m,) ZᵀR⁻¹(r − Zη) in float64, from (K, T) r − Zη, filtered [Wh]; less D⁻¹η, A⁻¹ times it is what η is off."""
+    out = np.zeros(design.group.size)
+    for k, s in enumerate(design.streams):
+        out[s.effects] += s.against(filters[k], root[k], (inno[k] * root[k])[None])[0]
+    return out
 
 
 def factor_of(gram: Floats, precision: Floats) -> tuple[Floats, bool]:

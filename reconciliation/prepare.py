@@ -52,15 +52,24 @@ class Prepared:
         return int(self.supplied.shape[0])
 
 
+FIRST = 64
+"""Readings whose greatest common divisor is nearly always that of all, which then only has to be confirmed."""
+
+
 def register_step(values: Floats, default: float) -> float:
     """Greatest common divisor of the values [Wh], to 0.1 Wh: the register's resolution. ``default`` where it cannot be
     told."""
-    x = np.abs(values[np.isfinite(values)])
-    positive = x[x > 0]
-    tenths = np.rint(positive * 10.0).astype(np.int64)
+    size = np.abs(values)
+    positive = size[size > 0]  # not NaN
+    positive = positive[positive < np.inf]
+    tenths = np.rint(positive * 10.0)
     if tenths.size < 8:
         return default
-    step = int(np.gcd.reduce(tenths)) / 10.0
+    common = int(np.gcd.reduce(tenths[:FIRST].astype(np.int64)))
+    of_all = tenths / max(common, 1)
+    if (of_all != np.rint(of_all)).any():
+        common = int(np.gcd.reduce(tenths.astype(np.int64)))
+    step = common / 10.0
     if positive.min() >= 0.05:  # then the step is no larger than twice the smallest value
         return step
     return step if step < np.median(positive) * 4 else default
@@ -104,13 +113,14 @@ def prepare(window: AreaWindow) -> Prepared:
     measured = np.isfinite(raw_net)
     net, var = fill(raw_net, slot, window.household_gap_wh)
     imported = np.maximum(net, 0.0)
-    feeding = (np.nan_to_num(exp) > 0).any(axis=1)
+    feeding: Bools = np.asarray((exp > 0).any(axis=1))  # not NaN
     if feeding.any():
         imported[feeding] = filled(np.where(measured[feeding], imp[feeding], np.nan), slot)
     if window.meter_step_wh is not None:
         step = np.where(np.isfinite(window.meter_step_wh), window.meter_step_wh, 1.0)
     else:
-        step = np.array([register_step(np.concatenate([a, b]), 0.0) for a, b in zip(imp, exp, strict=True)])
+        both = [np.append(a, b) if gives else a for a, b, gives in zip(imp, exp, feeding.tolist(), strict=True)]
+        step = np.array([register_step(values, 0.0) for values in both])
         step[step == 0] = np.median(step[step > 0]) if (step > 0).any() else 1.0
     raw_total = window.area_import_wh - np.where(np.isnan(window.area_export_wh), 0.0, window.area_export_wh)
     area_step = window.area_step_wh or register_step(window.area_import_wh, 1.0)
@@ -151,11 +161,11 @@ def dequantised(values: Floats, step: Floats) -> Floats:
     t, enough = values.shape[1], (10.0 * step[:, None]).astype(np.float32)
     result = values.astype(np.float32)  # a few readings' sum has fewer digits
     todo = np.abs(result) < enough
-    low = todo.astype(np.float32)  # a load of many steps is known well enough, and must not leak into its neighbours
-    padded, number = np.zeros((2, values.shape[0], t + 8), np.float32)
-    np.multiply(result, low, out=padded[:, 4 : 4 + t])
-    number[:, 4 : 4 + t] = low
-    total, count = padded[:, 4 : 4 + t].copy(), low
+    # a load of many steps is known well enough, and must not leak into its neighbours
+    padded, number = np.zeros((values.shape[0], t + 8), np.float32), np.zeros((values.shape[0], t + 8), np.int8)
+    np.multiply(result, todo, out=padded[:, 4 : 4 + t])
+    number[:, 4 : 4 + t] = todo
+    total, count = padded[:, 4 : 4 + t].copy(), number[:, 4 : 4 + t].copy()
     for half in (1, 2, 4):
         for away in range(half // 2 + 1, half + 1):
             for side in (4 - away, 4 + away):

@@ -24,13 +24,18 @@ LOWEST, HIGHEST = 0.7, 1.5
 def loss_ratio(net: Floats, share: Floats, exported: Floats, slot: Ints) -> Floats:
     """(K, T) conductors' heat over Σ p·drop/V on each stream; net (N, T) and exported (N, T) energies [Wh], ``share``
     (N, K)."""
-    load = loads(net, exported, slot)
+    feeding = np.flatnonzero((exported > 0).any(axis=1))  # all others consume what they read
+    y, part = net[feeding], share[feeding]
+    z = loads(y, exported[feeding], slot)
+    sum_y, own = share.T @ net, np.square(share).T @ np.square(net)
+    sum_z, apart = sum_y + part.T @ (z - y), np.square(part).T
 
-    def product(y: Floats, z: Floats) -> Floats:
-        together = (share.T @ y) * (share.T @ z)
-        return np.asarray(COMMON_PATH * together + (1.0 - COMMON_PATH) * (np.square(share).T @ (y * z)))
+    def product(together: Floats, more: Floats) -> Floats:
+        return np.asarray(COMMON_PATH * together + (1.0 - COMMON_PATH) * (own + apart @ more))
 
-    a, b, c = product(net, net), product(net, load), product(load, load)
+    a = product(np.square(sum_y), np.zeros_like(y))
+    b = product(sum_y * sum_z, y * z - np.square(y))
+    c = product(np.square(sum_z), np.square(z) - np.square(y))
     ratio = (a + TAN_PHI**2 * c) / np.maximum(a + X_OVER_R * TAN_PHI * b, 1e-3 * a + 1e-9)
     return np.asarray(np.where(a + c > 0, np.clip(ratio, LOWEST, HIGHEST), 1.0))
 
@@ -39,8 +44,7 @@ def loads(net: Floats, exported: Floats, slot: Ints) -> Floats:
     """(N, T) what each household consumes [Wh]: its net energy; behind a meter that feeds in, at least its mean at the
     times of day when it never does."""
     load = net.copy()
-    feeding = np.flatnonzero((np.nan_to_num(exported) > 0).any(axis=1))
-    for i in feeding:
+    for i in np.flatnonzero((exported > 0).any(axis=1)):  # not NaN
         dark = np.bincount(slot, weights=np.nan_to_num(exported[i]))[slot] <= 0
         usual = float(net[i, dark].mean()) if dark.any() else float(np.maximum(net[i], 0.0).mean())
         load[i] = np.maximum(net[i], usual)
