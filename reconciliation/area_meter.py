@@ -151,7 +151,7 @@ def wrong_ratio(model: AreaModel) -> AreaMeterFault | None:
     whole = h.sum(axis=1)
     blur = np.sum(cross * fit.solve(cross.T).T, axis=1) / np.maximum(np.square(whole), 1e-30)
     var = np.full((len(choices), 1), RATIO_SD**2)
-    result = evaluate(b[:, :, None], h[:, :, None, None], blur[:, None, None], np.zeros_like(var), var)
+    result = evaluate(b[:, :, None], h[:, :, None, None], blur[:, None, None], (np.zeros_like(var), var))
     for c, stream in enumerate(choices):
         change, mode, gained = float(result.theta[c, 0]), int(result.mode[c]), float(result.log_evidence[c])
         if whole[c] <= 0 or mode == SOME_DAYS or abs(change) < MIN_RATIO or gained < MIN_EVIDENCE:

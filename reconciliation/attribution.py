@@ -205,7 +205,7 @@ def evidence_of(families: Sequence[Family], stats: Statistics, load: float) -> l
     mean, var = (np.array([prior[j] for prior in priors])[of_family] for j in range(2))
 
     def sound(theta: Floats) -> Bools:
-        out = np.zeros(i.size, bool)
+        out = np.zeros(theta.shape[:-1], bool)
         for j, family in enumerate(families):
             out[of_family == j] = plausible(family, theta[of_family == j])
         return out
@@ -219,13 +219,8 @@ def evidence_of(families: Sequence[Family], stats: Statistics, load: float) -> l
     inverse = np.linalg.inv(whole + tiny)
     corr = inverse @ blur @ inverse
     corr = (corr + np.swapaxes(corr, 1, 2)) / 2
-    found = evaluate(b, h, corr, mean, var)
-    value, mode, active, theta = found.log_evidence, found.mode, found.active, found.theta
-    off = ~sound(theta)
-    if off.any():  # the best activity is impossible: fall back on "always"
-        plain, fixed = bayes_factor(b[off].sum(axis=1), (whole - blur + tiny)[off], mean[off], var[off])
-        value[off], mode[off], active[off], theta[off] = plain - np.log(3.0), ALWAYS, 1.0, fixed
-    value = np.where(sound(theta), np.maximum(value, -NEVER), -NEVER)
+    found = evaluate(b, h, corr, (mean, var), sound)
+    value = np.maximum(found.log_evidence, -NEVER)
     out = []
     for j, meters in enumerate(some):
         here = of_family == j
@@ -233,29 +228,29 @@ def evidence_of(families: Sequence[Family], stats: Statistics, load: float) -> l
         acts, thetas = np.ones((n, days)), np.tile(priors[j][0], (n, 1))
         evidence[meters], modes[meters], acts[meters], thetas[meters] = (
             value[here],
-            mode[here],
-            active[here],
-            theta[here],
+            found.mode[here],
+            found.active[here],
+            found.theta[here],
         )
         out.append(DayEvidence(evidence, modes, acts, thetas))
     return out
 
 
 def plausible(family: Family, theta: Floats) -> Bools:
-    """(n,) whether (n, q) coefficients are physically possible and worth a name.
+    """(…,) whether (…, q) coefficients are physically possible and worth a name.
 
     A reading cannot hide more than −90 % of itself (a wrong multiplier: −97 %; beyond, it is no meter of this area),
     and a deviation under MIN_DEVIATION is accuracy, not a fault; hidden loads are positive.
     """
     if family.name in ("scaled", "multiplier"):
         return np.asarray(
-            (theta[:, 0] > (-0.9 if family.name == "scaled" else -0.97)) & (np.abs(theta[:, 0]) > MIN_DEVIATION)
+            (theta[..., 0] > (-0.9 if family.name == "scaled" else -0.97)) & (np.abs(theta[..., 0]) > MIN_DEVIATION)
         )
     if family.name == "replaced":
-        return np.asarray(theta[:, 1] + theta[:, 2] > 0)
+        return np.asarray(theta[..., 1] + theta[..., 2] > 0)
     if family.name == "reversed":
-        return np.ones(theta.shape[0], bool)
-    return np.asarray(theta.sum(axis=1) > 0)
+        return np.ones(theta.shape[:-1], bool)
+    return np.asarray(theta.sum(axis=-1) > 0)
 
 
 def variance_evidence(fit: NoiseFit) -> Floats:

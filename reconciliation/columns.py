@@ -126,7 +126,7 @@ class _Seen:
         taken: Bools = np.asarray(raw > 0)
         own: Bools = np.asarray(area.imported <= area.net)
         zero = ~taken & own
-        on = taken | (own & _ticks(raw, taken, area.step))
+        on = taken | (own & _ticks(raw, taken, area.step, area.coarse))
         off = zero & ~on
         return cls(
             area=area,
@@ -137,7 +137,7 @@ class _Seen:
             off=off,
             idle=np.asarray(zero & long_runs(zero, _two_hours(area))),
             still=still_registers(area),
-            level=plateaus(raw, area.step),
+            level=_told(plateaus(raw, area.step), area.coarse),
         )
 
     def common(self, column: int) -> Floats | float:
@@ -180,11 +180,20 @@ SLOW = 1.5
 """Register steps: a register whose readings above zero are no larger on average moves a step at a time."""
 
 
-def _ticks(raw: Floats, taken: Bools, step: Floats) -> Bools:
+RESOLVED = 10
+"""Register steps from which a level of a coarse register is one: three steps around it are no large part of it."""
+
+
+def _told(level: Ints, coarse: Bools) -> Ints:
+    """(N,) levels, without those that a coarse register's rounding makes."""
+    return np.where(coarse & (level < RESOLVED), -1, level)
+
+
+def _ticks(raw: Floats, taken: Bools, step: Floats, coarse: Bools) -> Bools:
     """(N, T) where zero is not off: within NEAR intervals of a tick of a register that moves a step at a time. A steady
     load of half a step reads 0, 1, 0, 1."""
     out = np.zeros(raw.shape, bool)
-    slow = np.flatnonzero(raw.sum(axis=1) < SLOW * step * taken.sum(axis=1))
+    slow = np.flatnonzero((raw.sum(axis=1) < SLOW * step * taken.sum(axis=1)) | coarse)
     out[slow] = _around(taken[slow], NEAR)
     return out
 

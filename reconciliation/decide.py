@@ -21,11 +21,13 @@ from scipy import special
 from reconciliation.attribution import variance_evidence
 from reconciliation.localise import STUCK, UNKNOWN_COURSE, Localisation, explained_share
 from reconciliation.model import AreaModel
+from reconciliation.prepare import dequantised
 from reconciliation.shapes import FAMILIES
+from reconciliation.silence import missing_beside, of_silence, silence
 from reconciliation.suspects import Suspect
 from reconciliation.suspicion import placed
 from reconciliation.voltage_evidence import Field, follows
-from reconciliation.window import Bools, Floats
+from reconciliation.window import Bools, Floats, Ints
 
 WRONG_AREAS, ALARM_PROBABILITY = 0.02, 0.98
 """Share of areas in which something is wrong that nobody knows of yet, and the posterior probability that something is
@@ -52,6 +54,11 @@ VOTE = 0.5
 OVER = 7.0
 """[nat] prior odds against a meter that counts too much where energy is missing: one fault in twenty counts too much,
 and another meter in fifty would have to be wrong, too."""
+MIN_DAYS = 4.0
+"""Days on which a fault must hide energy: two count no more than the next (TRIM in replication.py), and two more must
+agree."""
+TWIN = 0.9
+"""Correlation of two readings from which one meter's course is no evidence against it rather than the other."""
 OWN_COURSE = 2.0
 """Scale up to which a meter's days count as explained to within noise: it is exceeded by one true fault in a hundred
 over two weeks or more."""
@@ -128,6 +135,9 @@ def judge(
             and suspect.rival_margin >= MARGIN
             and (model.loss.from_voltage or suspect.evidence >= ALARM_MODEL)
             and not suspect.elsewhere
+            and not _twin(model, suspect.meter)
+            and days_of(found.hidden_wh[k], model.area.day) >= MIN_DAYS
+            and not _away(model, suspect.meter, found.hidden_wh[k], still)
             and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))
         )
         if good:
@@ -142,6 +152,30 @@ def judge(
         or _meter_like(found, explained),
         held={i: odds for i, odds in held.items() if i not in dead},
     )
+
+
+def days_of(hidden: Floats, day: Ints) -> float:
+    """(Σ e_d)²/Σ e_d² of the energy e_d that (T,) ``hidden`` is on each day: their number, if on all as much."""
+    energy = np.abs(np.bincount(day, weights=hidden))
+    return float(np.square(energy.sum()) / max(float(np.square(energy).sum()), 1e-300))
+
+
+def _away(model: AreaModel, meter: int, hidden: Floats, still: Bools) -> bool:
+    """Whether a suspect may just be away: it is one because it reads nothing, and energy is missing before or after."""
+    silent = silence(model, meter, still)
+    return of_silence(hidden, silent) and missing_beside(model, meter, silent)
+
+
+def _twin(model: AreaModel, meter: int) -> bool:
+    """Whether another meter on the same streams runs like this one: two street lights, two pumps. Which of them hides a
+    load is then told by their rounding alone, in favour of the one that counts more."""
+    same = np.flatnonzero(np.any((model.share > 0) & (model.share[meter] > 0), axis=1))
+    x = dequantised(model.area.imported[same], model.area.step[same])
+    x -= x.mean(axis=1, keepdims=True)
+    own = x[int(np.flatnonzero(same == meter)[0])]
+    size = np.sqrt(np.einsum("it,it->i", x, x) * float(own @ own))
+    alike = (x @ own)[same != meter] > TWIN * np.maximum(size[same != meter], 1e-9)
+    return bool(alike.any())
 
 
 def unknown_course_beside(model: AreaModel, found: Localisation, suspect: Suspect, frozen: Bools) -> bool:
@@ -235,7 +269,7 @@ def dead_registers(
     about as much as any meter's on its streams. A register that falls to zero within the window is only accused if the
     missing load begins as it stops, it never stood as long before, and no reading that lives explains as much: people
     go away. One that has stood at a value other than zero throughout, as no household does, is held to the same as one
-    that came to stand there.
+    that came to stand there. Nor may energy be missing right before, unless its own voltage falls with it.
     """
     long = STILL_DAYS * 86400 / model.area.window.interval_s
     recent = model.area.measured[:, -1 - model.area.n_intervals // 20 :]
@@ -248,7 +282,7 @@ def dead_registers(
     held: Bools = np.asarray(
         (still | ~model.area.measured).all(axis=1) & (model.area.measured.mean(axis=1) > 0.5) & ~never
     )
-    level = np.where(ended | held[:, None], np.abs(model.area.net), 0.0).max(axis=1)
+    level = np.where((ended | held[:, None]) & model.area.measured, np.abs(model.area.net), 0.0).max(axis=1)
     missing = np.where(model.share > 0, variance_evidence(model.fit)[None, :], np.inf).min(axis=1)
     stuck, loads = found.beside_plain.by_family[:, STUCK].copy(), found.beside_plain.load.copy()
     for suspect in found.suspects:  # what it was worth at first; now it has nothing left to explain
@@ -280,6 +314,7 @@ def dead_registers(
             best = best and stuck[i] >= float(np.where(live, found.beside_plain.total, -np.inf).max())
             good = best and stuck[i] >= ACCUSE and stuck[i] - max(load, 0.0) >= HALT_MARGIN
             good = good and int(ended[i].sum()) > _longest(still[i] & ~ended[i])
+            good = good and (supported or not missing_beside(model, int(i), silence(model, int(i), still)))
         if good:
             out.append(int(i))
     return tuple(out)

@@ -13,7 +13,10 @@ r_k(t) = supplied_k − Σ_i w_ik p_i − L_k [Wh] for each stream k (a phase, o
 - own use: one constant per stream, 1 W per meter on it; 1: the meters feed themselves, mostly before they measure (IEC
   62053-21 allows 2 W per voltage circuit), and so do concentrators;
 - split: for each three-phase meter (p, −p, 0)/√2 and (p, p, −2p)/√6 on the phases; 0.29: one-phase appliances behind a
-  three-phase meter load its phases unequally; shares uniform over (w ≥ 0, Σ w = 1) have this SD along each contrast.
+  three-phase meter load its phases unequally; shares uniform over (w ≥ 0, Σ w = 1) have this SD along each contrast;
+- rounding: of each register that is coarse beside the others (Prepared.coarse), its course with the rounding averaged
+  away, and with each reading spread over the zeros before it, less the reading; 1: a reading of few steps predicts
+  its own rounding, which therefore is no noise.
 
 Hypothesised faults come as further columns with priors of their own. A stream's effects are multiples of fewer time
 courses (streams.py): only those are filtered and multiplied.
@@ -23,13 +26,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reconciliation.prepare import Prepared, central_difference
+from reconciliation.prepare import Prepared, central_difference, dequantised, spread
 from reconciliation.streams import Stream
 from reconciliation.window import Floats, Ints
 
 GAIN_SD, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, CURVE_SD, DRIFT_SD = 0.005, 0.04, 0.003, 0.02, 0.02, 0.002
 OWN_USE_W, SPLIT_SD = 1.0, 0.29
-GAIN, SKEW, AREA_GAIN, AREA_SKEW, LOSS, CURVE, DRIFT, OWN_USE, SPLIT, FAULT = range(10)
+GAIN, SKEW, AREA_GAIN, AREA_SKEW, LOSS, CURVE, DRIFT, OWN_USE, SPLIT, ROUNDING, FAULT = range(11)
 CONTRASTS = np.array([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]) / np.sqrt([[2.0], [6.0]])
 """(2, 3) unbalance of three phases."""
 FROM_VOLTAGE = 0.2
@@ -62,7 +65,7 @@ class Design:
     group: Ints
     """(m,) GAIN … FAULT."""
     tau: Floats
-    """(9,) prior SD of each group."""
+    """(10,) prior SD of each group."""
     fault_sd: Floats
     """Prior SD of each fault."""
     balance: Floats
@@ -103,7 +106,8 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) ->
     drift = (block[None, :] == np.arange(blocks)[:, None]).astype(np.float64)
     own_use = share.sum(axis=0) * OWN_USE_W * area.window.interval_s / 3600.0
     three = np.flatnonzero(area.window.three_phase) if k_streams == 3 else np.zeros(0, np.int64)
-    sizes = [n, n, k_streams, 1, 1, n, blocks * k_streams, k_streams, 2 * three.size]
+    coarse, rounding = _rounding(area)
+    sizes = [n, n, k_streams, 1, 1, n, blocks * k_streams, k_streams, 2 * three.size, 2 * coarse.size]
     first = np.concatenate([[0], np.cumsum(sizes)])
     streams: list[Stream] = []
     for k in range(k_streams):
@@ -113,9 +117,11 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) ->
         levels = np.empty((count, area.n_intervals + 2))
         levels[:, 1:-1] = area.net[on]
         levels[:, 0], levels[:, -1] = levels[:, 1], levels[:, -2]
-        others = np.empty((4 + blocks, area.n_intervals))
+        here = np.flatnonzero(share[coarse, k] > 0)
+        others = np.empty((4 + blocks + 2 * here.size, area.n_intervals))
         others[0], others[1], others[2], others[3] = delivered[k], area_slope[k], loss[k], own_use[k]
-        others[4:] = level * drift
+        others[4 : 4 + blocks] = level * drift
+        others[4 + blocks :] = rounding[:, here].reshape(-1, area.n_intervals)
         # where each effect is, its time course (levels, slopes, curves, others) and its factor
         whole = [first[2] + k, first[3], first[4], first[7] + k, *(first[6] + k * blocks + np.arange(blocks))]
         at, split = np.arange(count), first[8] + np.arange(2 * three.size).reshape(2, -1)
@@ -124,6 +130,11 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) ->
             (first[1] + on, count + at, s),
             (first[5] + on, 2 * count + at, s),
             (np.array(whole), 3 * count + np.arange(4 + blocks), np.ones(4 + blocks)),
+            (
+                (first[9] + coarse.size * np.arange(2)[:, None] + here).ravel(),
+                3 * count + 4 + blocks + np.arange(2 * here.size),
+                np.tile(share[coarse[here], k], 2),
+            ),
             *(
                 (e, np.searchsorted(on, three), np.full(e.size, c))
                 for e, c in zip(split, CONTRASTS[:, k % 3], strict=True)
@@ -143,7 +154,14 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) ->
     return Design(
         streams=tuple(streams),
         group=np.repeat(np.arange(FAULT), sizes),
-        tau=np.array([gain_sd, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, loss_sd, CURVE_SD, DRIFT_SD, 1.0, SPLIT_SD]),
+        tau=np.array([gain_sd, SKEW_SD, AREA_GAIN_SD, AREA_SKEW_SD, loss_sd, CURVE_SD, DRIFT_SD, 1.0, SPLIT_SD, 1.0]),
         fault_sd=np.zeros(0),
         balance=area.supplied - used - loss,
     )
+
+
+def _rounding(area: Prepared) -> tuple[Ints, Floats]:
+    """Meters whose register is coarse, and (2, c, T) by how much their energy may differ from their readings [Wh]."""
+    some = np.flatnonzero(area.coarse)
+    raw, step = np.maximum(area.imported[some], 0.0), area.step[some]
+    return some, np.stack([dequantised(raw, step) - raw, dequantised(spread(raw), step) - raw])

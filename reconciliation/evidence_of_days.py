@@ -5,17 +5,23 @@ For columns X_d (rows of day d) and prior θ ~ N(μ, S): b_d = X_dᵀR⁻¹(r �
 b = Σ b_d, H = Σ H_d (less what the random effects absorb, see ``absorbed``), the log Bayes factor against θ = 0 is ½
 (b + S⁻¹μ)ᵀ(H + S⁻¹)⁻¹(b + S⁻¹μ) − ½ μᵀS⁻¹μ − ½ log|I + SH|. The three activity models have probability ⅓ each; onset
 is uniform over days; "some days" has each day on with probability ½, its coefficient at the maximum found by a few EM
-steps.
+steps. Activities whose coefficients are impossible have no part in it: a load that began two days ago looks, beside
+effects that took up its mean, like a negative one on all days before.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
 from reconciliation.small_systems import solve_and_log_det
-from reconciliation.window import Floats, Ints
+from reconciliation.window import Bools, Floats, Ints
 
+Sound = Callable[[Floats], Bools]
+"""Of n meters' (n, …, q) coefficients: (n, …) whether they are possible."""
+IMPOSSIBLE = -1e3
+"""Log evidence of what cannot be [nat]."""
 ALWAYS, ONSET, SOME_DAYS = 0, 1, 2
 
 
@@ -58,15 +64,25 @@ def absorbed(h: Floats, blur: Floats) -> Floats:
     return np.asarray((out + np.swapaxes(out, -1, -2)) / 2)
 
 
-def evaluate(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floats) -> DayEvidence:
-    """b_day (n, D, q), h_day (n, D, q, q), corr (n, q, q): H⁻¹BH⁻¹, see ``absorbed``; mean, var (n, q) of the prior."""
+def anything(theta: Floats) -> Bools:
+    """All coefficients are possible."""
+    return np.ones(theta.shape[:-1], bool)
+
+
+def evaluate(
+    b_day: Floats, h_day: Floats, corr: Floats, prior: tuple[Floats, Floats], sound: Sound = anything
+) -> DayEvidence:
+    """b_day (n, D, q), h_day (n, D, q, q), corr (n, q, q): H⁻¹BH⁻¹, see ``absorbed``; mean and variance (n, q) of the
+    prior. Evidence is IMPOSSIBLE or little above where no activity's coefficients are ``sound``."""
+    mean, var = prior
     n, days, _ = b_day.shape
     b_suffix = np.cumsum(b_day[:, ::-1], axis=1)[:, ::-1]
     h_suffix = absorbed(np.cumsum(h_day[:, ::-1], axis=1)[:, ::-1], corr[:, None])
     bf, theta = bayes_factor(b_suffix, h_suffix, mean[:, None], var[:, None])
+    bf = np.where(sound(theta), bf, IMPOSSIBLE)
     always = bf[:, 0]
     onset = log_sum_exp(bf[:, 1:], axis=1) - np.log(max(days - 1, 1)) if days > 1 else np.full(n, -np.inf)
-    some, active, theta_some = _some_days(b_day, h_day, corr, mean, var)
+    some, active, theta_some = _some_days(b_day, h_day, corr, prior, sound)
     stack = np.stack([always, onset, some], axis=1)
     mode = np.argmax(stack, axis=1)
     first = 1 + np.argmax(bf[:, 1:], axis=1) if days > 1 else np.zeros(n, np.int64)
@@ -81,8 +97,11 @@ def evaluate(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floa
     return DayEvidence(log_sum_exp(stack, axis=1) - np.log(3.0), mode, on, best)
 
 
-def _some_days(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Floats) -> tuple[Floats, Floats, Floats]:
+def _some_days(
+    b_day: Floats, h_day: Floats, corr: Floats, prior: tuple[Floats, Floats], sound: Sound
+) -> tuple[Floats, Floats, Floats]:
     n, days, q = b_day.shape
+    mean, var = prior
     if days < 4:
         return np.full(n, -np.inf), np.ones((n, days)), np.zeros((n, q))
     # both signs of the hidden energy at once: of every meter the days above, and the days below its median
@@ -101,6 +120,7 @@ def _some_days(b_day: Floats, h_day: Floats, corr: Floats, mean: Floats, var: Fl
         delta = (b_day @ theta[..., None] - 0.5 * (flat @ outer))[..., 0]
         active = special.expit(np.clip(delta, -40, 40))
     entropy = -(special.xlogy(active, active) + special.xlogy(1 - active, 1 - active)).sum(axis=1)
-    value = bf + entropy - days * np.log(2.0)
+    possible = np.concatenate([sound(theta[:n]), sound(theta[n:])])
+    value = np.where(possible, bf + entropy - days * np.log(2.0), IMPOSSIBLE)
     best = np.where(value[n:] > value[:n], np.arange(n, 2 * n), np.arange(n))
     return value[best], active[best], theta[best]

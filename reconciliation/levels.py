@@ -48,7 +48,8 @@ def _highest_peaks(count: Ints, levels: int) -> Ints:
     three = _beside(hist, -1) + hist + _beside(hist, 1)
     below, above = (sum(_beside(hist, side * k) for k in (2, 3, 4)) / 3.0 for side in (-1, 1))
     around = 3.0 * np.sqrt((below + 0.5) * (above + 0.5))
-    excess = np.where(at > median, (three - around) / np.sqrt(around + 1.0), -np.inf)
+    top = count.max(axis=1, initial=0)[:, None]  # however many levels other meters need
+    excess = np.where((at > median) & (at <= top), (three - around) / np.sqrt(around + 1.0), -np.inf)
     peaks = (excess >= PEAK_SD) & (three >= PEAK_SHARE * t)
     peaks &= t - np.take_along_axis(seen, median, axis=1) >= 10
     highest = np.where(peaks, at, -1).max(axis=1)[:, None]

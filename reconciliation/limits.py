@@ -40,6 +40,7 @@ def blocking(window: AreaWindow) -> Limit | None:
     read = np.isfinite(window.area_import_wh)
     if read.sum() < MIN_ROWS or read.mean() < MIN_AREA_READ:
         numbers = {"intervals_read": float(read.sum()), "intervals": float(window.n_intervals)}
+        numbers["intervals_needed"] = max(float(MIN_ROWS), MIN_AREA_READ * window.n_intervals)
         return Limit(code=LimitCode.AREA_METER_HARDLY_READ, numbers=numbers)
     share = np.isfinite(window.household_import_wh).mean(axis=1)
     if float(np.mean(share > MIN_METER_READ)) < MIN_METERS_READ:
@@ -113,7 +114,8 @@ def _phases(window: AreaWindow) -> Limit:
 _WORDS = {
     LimitCode.NO_METERS: "no meter is listed in this area",
     LimitCode.TOO_FEW_DAYS: "{days:.1f} days of data, at least {days_needed:.0f} are needed",
-    LimitCode.AREA_METER_HARDLY_READ: "the area meter was read in {intervals_read:.0f} of {intervals:.0f} intervals",
+    LimitCode.AREA_METER_HARDLY_READ: "the area meter was read in {intervals_read:.0f} of {intervals:.0f} intervals; "
+    "at least {intervals_needed:.0f} are needed",
     LimitCode.METERS_HARDLY_READ: "{meters_hardly_read:.0f} of {meters:.0f} meters were hardly read",
     LimitCode.NO_HOUSEHOLD_VOLTAGE: "technical loss from a load model: no usable voltages of households",
     LimitCode.NO_BUSBAR_VOLTAGE: "technical loss from a load model: no busbar voltage",

@@ -219,7 +219,8 @@ class Search:
         shared = overlap(model.area.window, other.area.window)
         if shared is None or shared.length < MIN_SHARED * model.area.n_intervals:
             return []
-        able = np.array([informative(model, i) for i in range(remove.size)])
+        there = frozenset(other.area.meters)  # a meter listed in both areas cannot be moved from one to the other
+        able = np.array([name not in there and informative(model, i) for i, name in enumerate(model.area.meters)])
         these: Ints = np.flatnonzero(able & (remove > -cost))
         if not these.size:
             return []

@@ -53,14 +53,14 @@ class NoiseFit:
     effects: Floats
     """(m,) η̂."""
     group: Ints
-    """(m,) 0 gain, 1 skew, 2 area gain, 3 area skew, 4 loss, 5 curve, 6 drift, 7 own use, 8 split, 9 a fault's
-    coefficient."""
+    """(m,) 0 gain, 1 skew, 2 area gain, 3 area skew, 4 loss, 5 curve, 6 drift, 7 own use, 8 split, 9
+    rounding, 10 a fault's coefficient."""
     residual: Floats
     """(K, T) r − Z η̂ [Wh]."""
     innovation: Floats
     """(K, T) whitened, weighted r − Z η̂ [1]."""
     tau: Floats
-    """(9,) SD of each group."""
+    """(10,) SD of each group."""
     ratio: Floats
     """(K,) robust innovation SD over the SD that rounding and filled readings alone explain."""
     sigma: Floats
@@ -290,9 +290,15 @@ def _scales(inno: Floats, base: Floats, valid: Bools) -> tuple[Floats, Floats]:
     for k, use in enumerate(valid):
         if use.sum() >= 20:
             u2 = np.square(inno[k, use])
-            ratio[k] = np.sqrt(_quantile(u2 / base[k, use])) / QUANTILE_SD
-            sigma[k] = np.sqrt(_quantile(u2)) / QUANTILE_SD
+            ratio[k] = _scale(u2 / base[k, use])
+            sigma[k] = _scale(u2)
     return ratio, sigma
+
+
+def _scale(square: Floats) -> float:
+    """SD of (n,) squared innovations: the robust one, or, where few coarse registers leave multiples of their step and
+    its quantile jumps from one to the next, the root mean square, which outliers only raise."""
+    return min(float(np.sqrt(_quantile(square))) / QUANTILE_SD, float(np.sqrt(square.mean())))
 
 
 def _quantile(x: Floats) -> float:

@@ -47,11 +47,19 @@ class Prepared:
         return int(self.net.shape[1])
 
     @property
+    def coarse(self) -> Bools:
+        """(N,) whether a register's rounding is seen in the balance: its step is a good part of all there."""
+        square = np.square(self.step)
+        return np.asarray(square >= COARSE * (square.sum() / self.n_streams + self.area_step**2))
+
+    @property
     def n_streams(self) -> int:
         """3 with phases, 1 without."""
         return int(self.supplied.shape[0])
 
 
+COARSE = 0.15
+"""Share of a stream's squared register steps from which one meter's rounding is told apart from noise."""
 FIRST = 64
 """Readings whose greatest common divisor is nearly always that of all, which then only has to be confirmed."""
 
@@ -213,3 +221,14 @@ def central_difference(values: Floats) -> Floats:
     changes."""
     padded = np.concatenate([values[:, :1], values, values[:, -1:]], axis=1)
     return np.asarray((padded[:, 2:] - padded[:, :-2]) / 2)
+
+
+def spread(values: Floats) -> Floats:
+    """(n, T) each reading above zero shared evenly among its interval and those at zero before it."""
+    out = np.zeros(values.shape)
+    for i, x in enumerate(values):
+        ticks = np.flatnonzero(x > 0)
+        if ticks.size:
+            length = np.diff(ticks, prepend=-1)
+            out[i, : ticks[-1] + 1] = np.repeat(x[ticks] / length, length)
+    return out

@@ -18,6 +18,7 @@ from reconciliation.attribution import (
     unmetered_evidence,
     variance_evidence,
 )
+from reconciliation.believable import believable
 from reconciliation.columns import MeterColumns, meter_columns
 from reconciliation.decide import ALARM, ALARM_MODEL
 from reconciliation.limits import blocking
@@ -95,6 +96,7 @@ class Screening:
 
 def screen(window: AreaWindow) -> Screening:
     """Model one area, test its area meter, and decide whether it stands out."""
+    window = believable(window)
     nothing = blocking(window)
     if nothing is not None:
         return Screening(window=window, nothing=nothing)

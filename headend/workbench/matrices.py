@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from headend.domain.calendar import US_PER_S
 from headend.workbench.cells import Floats, Ints
 from headend.workbench.columns import ENERGIES, REGISTERS, VOLTAGES
 from headend.workbench.energies import RegisterSeries, energies, step_of
@@ -16,6 +17,9 @@ from headend.workbench.grid import NEAR_US, Grid
 from headend.workbench.readings import Block, Label, Readings
 from headend.workbench.units import Units
 
+MOST_W = 5e6
+"""No connection or transformer of a low-voltage network carries more [W]: the largest have 2.5 MVA, and may be
+overloaded to twice that for a while."""
 _BECOMES = {name: name.replace("register_export", "export").replace("register", "import") for name in REGISTERS}
 
 
@@ -58,7 +62,20 @@ def build(source: Source) -> Matrices:
         _of_registers(source, name, made)
     for name in VOLTAGES:
         _instant_voltages(source, name, made)
+    _without_what_cannot_be(source.grid, made)
     return made
+
+
+def _without_what_cannot_be(grid: Grid, made: Matrices) -> None:
+    """Energies above MOST_W, and 0 V, which is what an unused or failed input shows, are no measurements; in place."""
+    most_wh = MOST_W * np.diff(grid.edges_us) / (3600 * US_PER_S)
+    for name, values in made.values.items():
+        if name == "gap":  # of a stretch of any length
+            continue
+        wrong = values == 0 if name in VOLTAGES else np.abs(values) > most_wh
+        if wrong.any():
+            made.values[name] = np.where(wrong, np.nan, values)
+            made.counts["no_voltage" if name in VOLTAGES else "impossible"] += int(wrong.sum())
 
 
 def _of_intervals(source: Source, name: str, made: Matrices) -> None:

@@ -42,6 +42,14 @@ TEXTS = {
         "registers that cannot be (a leap between readings that agree), left out: {n}",
         "不可信、已剔除的示值（前后一致而中间跳变）：{n}",
     ),
+    "impossible": (
+        "energies above what a low-voltage network carries (5 MW), left out: {n}",
+        "超出低压台区可能承载功率（5 MW）、已剔除的电量：{n}",
+    ),
+    "no_voltage": (
+        "voltages of 0 V, as unused inputs show, taken for not measured: {n}",
+        "为 0 V（如未接入的通道）、按未测处理的电压：{n}",
+    ),
     "reset": (
         "falls of a register that are no rollover, across which the energy is not known: {n}",
         "非翻转的示值下降（其间电量未知）：{n}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from headend.domain.calendar import from_us
+from headend.domain.calendar import EARLIEST, LATEST, from_us
 from headend.workbench.errors import WrongInput
 from reconciliation import AreaWindow
 from reconciliation.window import field_names
@@ -32,7 +33,8 @@ def read_npz(path: Path, zone: ZoneInfo) -> list[AreaWindow]:
             if not isinstance(held, np.lib.npyio.NpzFile):
                 raise WrongInput(path.name, "an NPZ file of named arrays", found="one array")
             arrays = {name: held[name] for name in held.files}
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        # cut short, broken inside, packed in a way Python does not know, or locked with a password
         raise WrongInput(path.name, "an NPZ file", found=str(error)) from None
     except ValueError as error:  # an array of objects, or a broken one
         raise WrongInput(path.name, "arrays of numbers and text", found=str(error)) from None
@@ -71,15 +73,19 @@ def _window(path: Path, prefix: str, held: dict[str, npt.NDArray[Any]], zone: Zo
 
 
 def _start(path: Path, name: str, value: Any, zone: ZoneInfo) -> datetime:
-    if isinstance(value, np.ndarray):
-        return from_us(int(value.astype(np.int64)))
     try:
-        at = datetime.fromisoformat(str(value))
-    except ValueError:
+        if isinstance(value, np.ndarray):
+            at = from_us(int(value.astype(np.int64)))
+        else:
+            said = datetime.fromisoformat(str(value))
+            at = (said if said.tzinfo is not None else said.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):  # no instant, or none of this calendar
         raise WrongInput(
             path.name, "an instant such as 2026-03-02T00:00+08:00", column=name, found=str(value)
         ) from None
-    return (at if at.tzinfo is not None else at.replace(tzinfo=zone)).astimezone(UTC)
+    if not EARLIEST <= at < LATEST:
+        raise WrongInput(path.name, f"a year from {EARLIEST.year} to {LATEST.year}", column=name, found=str(value))
+    return at
 
 
 def write_npz(path: Path, windows: Sequence[AreaWindow]) -> None:

@@ -56,11 +56,16 @@ def _cells(file: str, name: str, column: Any) -> Cells:
     kind = column.type
     if pyarrow.types.is_timestamp(kind):
         if kind.tz is None:  # local time without its zone: read as text is
-            return ["" if one is None else one.isoformat(sep=" ") for one in column.to_pylist()]
-        return np.asarray(column.cast(pyarrow.timestamp("us", tz="UTC")).to_numpy(zero_copy_only=False)).astype(
-            "datetime64[us]"
-        )
-    if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind) or pyarrow.types.is_decimal(kind):
+            local = column.cast(pyarrow.timestamp("us"), safe=False)  # Python's own has no nanoseconds
+            return ["" if one is None else one.isoformat(sep=" ") for one in local.to_pylist()]
+        return np.asarray(
+            column.cast(pyarrow.timestamp("us", tz="UTC"), safe=False).to_numpy(zero_copy_only=False)
+        ).astype("datetime64[us]")
+    if pyarrow.types.is_integer(kind) and not column.null_count:  # a meter's number stays what it is
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    if pyarrow.types.is_integer(kind):
+        return ["" if one is None else str(one) for one in column.to_pylist()]
+    if pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind):
         return np.asarray(column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
     if pyarrow.types.is_nested(kind) or pyarrow.types.is_binary(kind):
         raise WrongInput(file, "text, numbers or instants", column=name, found=str(kind))

@@ -50,6 +50,15 @@ def test_each_meter_has_a_level_of_its_own_whatever_the_others_read():
     assert abs(alone[1] - 35) <= 1
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_level_is_the_meters_own(seed):
+    rng = np.random.default_rng(seed)
+    capped = np.minimum(np.rint(rng.gamma(2, 20, (1, 96))), 50.0)
+    large = np.minimum(np.rint(rng.gamma(2, 300, (1, 96))), 900.0)
+    alone = plateaus(capped, np.ones(1))
+    assert plateaus(np.concatenate([capped, large]), np.ones(2))[0] == alone[0]
+
+
 @pytest.fixture
 def solar(street):
     """A street whose meter 4 gives what its roof makes over noon."""

@@ -127,6 +127,13 @@ def test_arrays_that_are_no_window(tmp_path: Path) -> None:
     assert "column start: expected an instant such as" in refused(start="yesterday")
     assert "column area_import_kwh: expected arrays named area, start" in refused(area_import_kwh=1)
     assert "expected arrays of numbers and text" in refused(meters=np.array([{"a": 1}], dtype=object))
+    assert "column start: expected an instant such as" in refused(start=np.datetime64("NaT"))
+    assert "column start: expected an instant such as" in refused(start=np.datetime64("20000-03-02"))
+    assert "column start: expected a year from 1970 to 3000" in refused(start="9999-12-31T00:00+00:00")
+    np.savez_compressed(path, a=np.zeros(1000))
+    packed = path.read_bytes()
+    path.write_bytes(packed[:60] + b"\xff\xff\xff" + packed[63:])
+    assert "expected an NPZ file" in _refused(path), "broken inside"
     path.write_bytes(b"PK\x03\x04 no")
     assert "expected an NPZ file" in _refused(path)
     np.savez(path, nothing=1)
@@ -180,3 +187,42 @@ def test_a_name_that_stands_in_two_areas_is_told(tmp_path: Path) -> None:
     assert (note.count, note.meters[0]) == (len(found.windows[0].meters), found.windows[0].meters[0])
     alone = read(written(tmp_path, GOOD, "one.csv"))
     assert "in_several_areas" not in [note.code for note in alone.notes]
+
+
+def test_what_no_connection_carries_is_no_energy(tmp_path: Path) -> None:
+    rows = [*simple_rows(96), ("m1", "", "2026-03-03 00:00", "100000"), ("m2", "", "2026-03-03 00:00", "1000")]
+    found = read(written(tmp_path, long_csv(rows)))
+    (window,) = found.windows
+    assert np.isnan(window.household_import_wh[0, 96])
+    assert window.household_import_wh[1, 96] == 1_000_000, "4 MW are unlikely, but may be"
+    assert [(note.code, note.count) for note in found.notes if note.code == "impossible"] == [("impossible", 1)]
+
+
+def test_no_volts_are_no_voltage(tmp_path: Path) -> None:
+    """Single-phase meters are often exported with 0 in the columns of the phases that they do not have."""
+    rows = [(*row, *volts) for row in simple_rows(96) for volts in [("0", "231.5", "0")]]
+    found = read(written(tmp_path, long_csv(rows, HEAD + ",voltage_l1_v,voltage_l2_v,voltage_l3_v")))
+    (window,) = found.windows
+    assert window.household_voltage_v is not None
+    assert np.all(window.household_voltage_v == 231.5)
+    assert not window.three_phase.any()
+    assert [(note.code, note.count) for note in found.notes if note.code == "no_voltage"] == [("no_voltage", 6 * 96)]
+
+
+def test_whole_numbers_name_meters_and_nanoseconds_are_cut_off(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pip install 'headend[parquet]'")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    instants = np.datetime64("2026-03-02T00:00:00.000000007", "ns") + np.arange(8) * np.timedelta64(15, "m")
+    columns = {
+        "meter": pyarrow.array(np.repeat([120034005678, 120034005679], 8)),
+        "role": ["household"] * 8 + ["area"] * 8,
+        "timestamp": pyarrow.array(np.tile(instants, 2)),
+        "import_wh": pyarrow.array([None, *range(1, 16)], pyarrow.int64()),
+    }
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table(columns), path)
+    (window,) = read(path).windows
+    assert window.meters == ("120034005678",)
+    assert np.isnan(window.household_import_wh[0, 0])
+    assert window.household_import_wh[0, 1:].tolist() == list(range(1, 8))
+    assert window.area_import_wh.tolist() == list(range(8, 16))
