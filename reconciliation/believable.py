@@ -29,27 +29,29 @@ QUANTILE = 0.99
 def believable(window: AreaWindow) -> AreaWindow:
     """The window with NaN for what cannot have been measured; the same one where there is nothing of the kind."""
     most_wh, direct_wh = (w * window.interval_s / 3600.0 for w in (MOST_W, DIRECT_W))
-    phases = np.where(window.three_phase, 3.0, 1.0)
-    given = np.nansum(np.maximum(window.household_export_wh, 0.0), axis=0)
-    had = window.area_import_wh + given  # whoever reads more had it from nowhere
-    wrong: dict[str, Bools] = {
-        "household_import_wh": _leaps(window.household_import_wh, direct_wh * phases)
-        & (window.household_import_wh > had),
-        "household_export_wh": _leaps(window.household_export_wh, direct_wh * phases),
-        "area_import_wh": _leaps(window.area_import_wh[None], np.full(1, 3.0 * direct_wh))[0],
-        "area_export_wh": _leaps(window.area_export_wh[None], np.full(1, 3.0 * direct_wh))[0],
+    least_wh = {
+        "household_import_wh": direct_wh * np.where(window.three_phase, 3.0, 1.0),
+        "household_export_wh": direct_wh * np.where(window.three_phase, 3.0, 1.0),
+        "area_import_wh": np.full(1, 3.0 * direct_wh),
+        "area_export_wh": np.full(1, 3.0 * direct_wh),
+        "area_phase_wh": np.full(3, direct_wh),
     }
-    if window.area_phase_wh is not None:
-        wrong["area_phase_wh"] = _leaps(np.abs(window.area_phase_wh), np.full(3, direct_wh))
-    for name in wrong:
-        wrong[name] |= np.abs(getattr(window, name)) > most_wh
+    changed: dict[str, Any] = {}
+    for name, least in least_wh.items():
+        values: Floats | None = getattr(window, name)
+        if values is None or not ((values > direct_wh) | (values < -direct_wh)).any():
+            continue
+        size = np.abs(np.atleast_2d(values))
+        leaps = _leaps(size, least)
+        if name == "household_import_wh":  # whoever reads more than the area had, had it from nowhere
+            leaps &= size > window.area_import_wh + np.nansum(window.household_export_wh, axis=0)
+        wrong = (leaps | (size > most_wh)).reshape(values.shape)
+        if wrong.any():
+            changed[name] = np.where(wrong, np.nan, values)
     for name in ("household_voltage_v", "area_voltage_v"):
         volts: Floats | None = getattr(window, name)
-        if volts is not None:
-            wrong[name] = np.asarray(volts < LEAST_V)
-    changed: dict[str, Any] = {
-        name: np.where(cells, np.nan, getattr(window, name)) for name, cells in wrong.items() if cells.any()
-    }
+        if volts is not None and (volts < LEAST_V).any():
+            changed[name] = np.where(volts < LEAST_V, np.nan, volts)
     return replace(window, **changed) if changed else window
 
 
