@@ -54,9 +54,9 @@ VOTE = 0.5
 OVER = 7.0
 """[nat] prior odds against a meter that counts too much where energy is missing: one fault in twenty counts too much,
 and another meter in fifty would have to be wrong, too."""
-MIN_DAYS = 4.0
+MIN_DAYS, MIN_DAYS_SHARE = 4.0, 0.75
 """Days on which a fault must hide energy: two count no more than the next (TRIM in replication.py), and two more must
-agree."""
+agree; as share of all where there are fewer than six."""
 TWIN = 0.9
 """Correlation of two readings from which one meter's course is no evidence against it rather than the other."""
 OWN_COURSE = 2.0
@@ -136,7 +136,7 @@ def judge(
             and (model.loss.from_voltage or suspect.evidence >= ALARM_MODEL)
             and not suspect.elsewhere
             and not _twin(model, suspect.meter)
-            and days_of(found.hidden_wh[k], model.area.day) >= MIN_DAYS
+            and days_of(found.hidden_wh[k], model.area.day) >= min(MIN_DAYS, MIN_DAYS_SHARE * model.area.n_days)
             and not _away(model, suspect.meter, found.hidden_wh[k], still)
             and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))
         )
