@@ -36,9 +36,8 @@ _TEXTS: Final[Mapping[str, LimitText]] = {
     ),
     "area_meter_hardly_read": LimitText(
         "area meter hardly read",
-        "The area meter was read in {intervals_read:,.0f} of {intervals:,.0f} intervals: there is nothing to balance "
-        "against.",
-        "台区总表在 {intervals:,.0f} 个间隔中仅有 {intervals_read:,.0f} 个有读数，无从平衡。",
+        "The area meter was read in {intervals_read:,.0f} of {intervals:,.0f} intervals: too few to balance against.",
+        "台区总表在 {intervals:,.0f} 个间隔中有 {intervals_read:,.0f} 个有读数，数量不足，无从平衡。",
     ),
     "meters_hardly_read": LimitText(
         "meters hardly read",
