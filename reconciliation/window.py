@@ -93,6 +93,10 @@ class AreaWindow:
                     continue
                 raise ValueError(f"{self.area}: {name} must have shape {shape}, got None")
             object.__setattr__(self, name, _as_floats(self.area, name, value, shape))
+        if self.meter_step_wh is not None and bool((self.meter_step_wh < 0).any()):
+            raise ValueError(f"{self.area}: meter_step_wh must not be negative, got {self.meter_step_wh.min()}")
+        if self.area_step_wh is not None and not self.area_step_wh >= 0:
+            raise ValueError(f"{self.area}: area_step_wh must not be negative or NaN, got {self.area_step_wh}")
         flags = np.asarray(self.three_phase)
         if flags.shape != (n,):
             raise ValueError(f"{self.area}: three_phase must have shape {(n,)}, got {flags.shape}")
