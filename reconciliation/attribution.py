@@ -240,12 +240,15 @@ def plausible(family: Family, theta: Floats) -> Bools:
     """(…,) whether (…, q) coefficients are physically possible and worth a name.
 
     A reading cannot hide more than −90 % of itself (a wrong multiplier: −97 %; beyond, it is no meter of this area),
-    and a deviation under MIN_DEVIATION is accuracy, not a fault; hidden loads are positive.
+    and a deviation under MIN_DEVIATION is accuracy, not a fault: a reading less the smoothed reading hides nothing, but
+    is what a late clock leaves. Hidden loads are positive.
     """
     if family.name in ("scaled", "multiplier"):
         return np.asarray(
             (theta[..., 0] > (-0.9 if family.name == "scaled" else -0.97)) & (np.abs(theta[..., 0]) > MIN_DEVIATION)
         )
+    if family.name == "random":
+        return np.asarray(theta.sum(axis=-1) > MIN_DEVIATION)
     if family.name == "replaced":
         return np.asarray(theta[..., 1] + theta[..., 2] > 0)
     if family.name == "reversed":

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from reconciliation import analyse
+from reconciliation.attribution import plausible
 from reconciliation.believable import believable
 from reconciliation.decide import days_of
 from reconciliation.levels import still_registers
 from reconciliation.model import build
+from reconciliation.shapes import FAMILIES
 from reconciliation.silence import missing_beside, silence
 from support.streets import Street, registers
 
@@ -194,3 +196,10 @@ def test_energy_of_two_days_is_no_fault_of_ten() -> None:
     assert days_of(np.ones(40), day) == pytest.approx(10.0)
     assert days_of(np.where(day < 2, 5.0, 0.0), day) == pytest.approx(2.0)
     assert days_of(np.zeros(40), day) == 0.0
+
+
+def test_what_a_late_clock_leaves_hides_nothing() -> None:
+    """A reading less the smoothed reading: no energy, however large the two coefficients."""
+    random = next(family for family in FAMILIES if family.name == "random")
+    theta = np.array([[-0.6, 0.65], [-0.6, 0.75], [0.3, 0.2], [0.05, 0.02]])
+    assert plausible(random, theta).tolist() == [False, True, True, False]
