@@ -39,7 +39,8 @@ def believable(window: AreaWindow) -> AreaWindow:
     changed: dict[str, Any] = {}
     for name, least in least_wh.items():
         values: Floats | None = getattr(window, name)
-        if values is None or not ((values > direct_wh) | (values < -direct_wh)).any():
+        lowest = float(least.min(initial=np.inf))
+        if values is None or not ((values > lowest).any() or (values < -lowest).any()):
             continue
         size = np.abs(np.atleast_2d(values))
         leaps = _leaps(size, least)
@@ -59,7 +60,9 @@ def _leaps(energy: Floats, least_wh: Floats) -> Bools:
     """(n, T) readings above (n,) ``least_wh`` and LEAP times the row's own high ones, alone among their neighbours."""
     above: Bools = np.asarray(energy > least_wh[:, None])
     for i in np.flatnonzero(above.any(axis=1)):
-        above[i] &= energy[i] > LEAP * float(np.quantile(energy[i, np.isfinite(energy[i])], QUANTILE))
+        known = energy[i, np.isfinite(energy[i])]
+        high = int(QUANTILE * (known.size - 1))
+        above[i] &= energy[i] > LEAP * np.partition(known, high)[high]
     alone = above.copy()
     alone[:, 1:] &= ~above[:, :-1]
     alone[:, :-1] &= ~above[:, 1:]
