@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from reconciliation.levels import long_runs, plateaus, still_registers
 from reconciliation.prepare import Prepared, dequantised, moving_mean
@@ -32,6 +33,14 @@ from reconciliation.shapes import (
     area_profile,
 )
 from reconciliation.window import Bools, Floats, Ints, Singles
+
+NEAR = 4
+"""Intervals on either side within which a slow register's next tick is looked for: as far as its rounding is averaged
+away."""
+SLOW = 1.5
+"""Register steps: a register whose readings above zero are no larger on average moves a step at a time."""
+RESOLVED = 10
+"""Register steps from which a level of a coarse register is one: three steps around it are no large part of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,17 +182,6 @@ class _Seen:
         return _profile(self.y[meter], use, self.area.slot, int(self.area.slot.max()) + 1)
 
 
-NEAR = 4
-"""Intervals on either side within which a slow register's next tick is looked for: as far as its rounding is averaged
-away."""
-SLOW = 1.5
-"""Register steps: a register whose readings above zero are no larger on average moves a step at a time."""
-
-
-RESOLVED = 10
-"""Register steps from which a level of a coarse register is one: three steps around it are no large part of it."""
-
-
 def _told(level: Ints, coarse: Bools) -> Ints:
     """(N,) levels, without those that a coarse register's rounding makes."""
     return np.where(coarse & (level < RESOLVED), -1, level)
@@ -194,20 +192,8 @@ def _ticks(raw: Floats, taken: Bools, step: Floats, coarse: Bools) -> Bools:
     load of half a step reads 0, 1, 0, 1."""
     out = np.zeros(raw.shape, bool)
     slow = np.flatnonzero((raw.sum(axis=1) < SLOW * step * taken.sum(axis=1)) | coarse)
-    out[slow] = _around(taken[slow], NEAR)
+    out[slow] = maximum_filter1d(taken[slow], 2 * NEAR + 1, axis=1, mode="constant", cval=0)
     return out
-
-
-def _around(x: Bools, reach: int) -> Bools:
-    """(n, T) whether any of (n, T) ``x`` within ``reach`` intervals holds; ``reach`` a power of two."""
-    n, t = x.shape
-    wide = np.zeros((n, t + 2 * reach), bool)
-    wide[:, reach : reach + t] = x
-    width = 1
-    while width <= reach:  # each column now says whether any of the ``width`` from it on holds
-        wide[:, :-width] |= wide[:, width:].copy()
-        width *= 2
-    return np.asarray(wide[:, :t] | wide[:, 1 : t + 1])
 
 
 def _often(x: Bools, measured: Bools) -> tuple[Bools, Bools]:

@@ -16,10 +16,8 @@ from headend.workbench.errors import WrongInput
 from headend.workbench.grid import NEAR_US, Grid
 from headend.workbench.readings import Block, Label, Readings
 from headend.workbench.units import Units
+from reconciliation.believable import MOST_W
 
-MOST_W = 5e6
-"""No connection or transformer of a low-voltage network carries more [W]: the largest have 2.5 MVA, and may be
-overloaded to twice that for a while."""
 _BECOMES = {name: name.replace("register_export", "export").replace("register", "import") for name in REGISTERS}
 
 
