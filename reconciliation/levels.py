@@ -68,27 +68,25 @@ def _beside(x: Floats, by: int) -> Floats:
 
 
 def still_registers(area: Prepared) -> Bools:
-    """(N, T) whether each meter's register stands still for at least a day; short gaps between equal readings count."""
-    per_day = max(round(86400 / area.window.interval_s), 1)
-    out = np.zeros(area.net.shape, bool)
-    some = np.flatnonzero(_may_stand_still(np.abs(area.net), area.measured, area.step, per_day))
-    x = _over_short_gaps(np.abs(area.net[some]), area.measured[some])
-    for i, energy in zip(some, x, strict=True):
-        out[i] = standing_still(energy, float(area.step[i]), per_day)
-    out |= _still_imports(area, per_day)
+    """(N, T) whether each meter's register stands still for at least a day; short gaps between equal readings count.
+
+    Of who also exports, the import register may stand at a value whatever the roof makes; at zero, it is the roof's
+    energy that is used.
+    """
+    out = _standing(area, np.arange(area.net.shape[0]), np.abs(area.net), zero=True)
+    exporters = np.flatnonzero((area.imported > area.net).any(axis=1))
+    out[exporters] |= _standing(area, exporters, np.maximum(area.imported[exporters], 0.0), zero=False)
     return out
 
 
-def _still_imports(area: Prepared, per_day: int) -> Bools:
-    """(N, T) whether the import register of who also exports stands still at a value, whatever the roof makes; zero is
-    a household on its own roof's energy."""
-    out = np.zeros(area.net.shape, bool)
-    some = np.flatnonzero((area.imported > area.net).any(axis=1))
-    taken, measured, step = np.maximum(area.imported[some], 0.0), area.measured[some], area.step[some]
-    may = _may_stand_still(taken, measured, step, per_day)
-    for i, energy in zip(some[may], _over_short_gaps(taken[may], measured[may]), strict=True):
-        one = float(area.step[i])
-        out[i] = standing_still(energy, one, per_day) & (energy >= 2 * one)
+def _standing(area: Prepared, meters: Ints, energy: Floats, *, zero: bool) -> Bools:
+    """(n, T) where the (n, T) ``energy`` of some meters stands still for a day or more; ``zero``: at zero, too."""
+    per_day = max(round(86400 / area.window.interval_s), 1)
+    out = np.zeros(energy.shape, bool)
+    measured, step = area.measured[meters], area.step[meters]
+    some = np.flatnonzero(_may_stand_still(energy, measured, step, per_day))
+    for i, x in zip(some, _over_short_gaps(energy[some], measured[some]), strict=True):
+        out[i] = standing_still(x, float(step[i]), per_day) & (zero | (x >= 2 * step[i]))
     return out
 
 
