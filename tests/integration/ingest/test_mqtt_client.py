@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import queue
 import socket
 import threading
@@ -67,10 +69,17 @@ def subscribed(ear: Ear, field: Any) -> None:
     ear.client.ack(message)
 
 
+_numbers = itertools.count(1)
+
+
 def sent_so_far(ear: Ear, field: Any) -> None:
-    """What was queued before has reached the broker: a publication behind it comes back."""
-    assert ear.client.publish("headend/v1/concentrator/C1/confirm", b'{"confirmed":[]}')
-    field.confirmed.get(timeout=PATIENCE_S)
+    """What was queued before has reached the broker: a publication behind it comes back.
+
+    Each has a number of its own: one whose PUBACK was cut off is published again, and would be taken for the next.
+    """
+    number = next(_numbers)
+    assert ear.client.publish("headend/v1/concentrator/C1/confirm", json.dumps({"confirmed": [number]}).encode())
+    field.confirmations({("C1", number)})
 
 
 def test_only_what_was_acknowledged_is_forgotten(
