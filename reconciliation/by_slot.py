@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from reconciliation.kriging import Places
 from reconciliation.window import Bools, Floats, Ints, Numbers
 
 
@@ -14,3 +15,10 @@ def sums_by_slot(x: Numbers | Bools, slot: Ints, n_slots: int) -> Floats:
     for start, stop in zip(first.tolist(), [*first[1:].tolist(), slot.size], strict=True):
         out[:, slot[start] : slot[start] + stop - start] += x[:, start:stop]
     return out
+
+
+def known_by_slot(where: Places, slot: Ints, n_slots: int) -> Floats:
+    """(n, n_slots) how many values of each time of day are known."""
+    n = where.known.shape[0]
+    holes = np.bincount(where.row * n_slots + slot[where.at], minlength=n * n_slots).reshape(n, n_slots)
+    return np.asarray(np.bincount(slot, minlength=n_slots) - holes, dtype=np.float64)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import optimize
 
-from reconciliation.by_slot import sums_by_slot
-from reconciliation.kriging import NEAR, Holes, complete, weights
-from reconciliation.window import Bools, Floats, Ints, Singles
+from reconciliation.by_slot import known_by_slot, sums_by_slot
+from reconciliation.kriging import NEAR, Complete, Holes, Places
+from reconciliation.window import Floats, Ints, Singles
 
 ENOUGH = 200
 """Known values from which the regression is made at all."""
@@ -45,19 +45,17 @@ class Course:
     """(n, slots) the same of u²."""
 
 
-def learn(u: Floats, known: Bools, slot: Ints, gamma: Floats) -> Course:
+def learn(u: Floats, where: Places, slot: Ints, usual: Complete) -> Course:
     """Estimate every known value of (n, T) series from those around it, and learn from the errors."""
-    n, t = u.shape
-    near, steps, middle = complete(n, t, int(slot.max()) + 1)
-    weight, nominal = weights(gamma, np.arange(n), middle, near)
-    used = np.flatnonzero(near.there[0])
+    (n, t), n_slots, known = u.shape, int(slot.max()) + 1, where.known
+    used, steps = np.flatnonzero(usual.there), usual.step
     edge = min(int(np.abs(steps[used]).max(initial=1)), t // 2)
     inner = slice(edge, t - edge)
     single = u.astype(np.float32)  # of square errors of a few per cent
     error, ok = single[:, inner].copy(), known[:, inner].copy()
     for k in used:
         there = slice(edge + int(steps[k]), t - edge + int(steps[k]))
-        error -= weight[:, k, None].astype(np.float32) * single[:, there]
+        error -= usual.weight[:, k, None].astype(np.float32) * single[:, there]
         ok &= known[:, there]
     number = ok.sum(axis=1)
     square = np.where(ok, np.square(error), np.float32(0.0))
@@ -65,10 +63,14 @@ def learn(u: Floats, known: Bools, slot: Ints, gamma: Floats) -> Course:
     course = Course(
         coefficient=np.array([1.0, 0.0, 0.0, 0.0]),
         own=np.ones(n),
-        nominal=np.maximum(nominal, 1e-9),
-        power=np.maximum(gamma[:, 0], 1e-9),
-        error_by_slot=_by_slot(square, ok, slot[inner], int(slot.max()) + 1, mean_square),
-        power_by_slot=_by_slot(np.square(single), known, slot, int(slot.max()) + 1, gamma[:, 0]),
+        nominal=np.maximum(usual.variance, 1e-9),
+        power=np.maximum(usual.power, 1e-9),
+        error_by_slot=_by_slot(
+            sums_by_slot(square, slot[inner], n_slots), sums_by_slot(ok, slot[inner], n_slots), mean_square
+        ),
+        power_by_slot=_by_slot(
+            sums_by_slot(np.square(single), slot, n_slots), known_by_slot(where, slot, n_slots), usual.power
+        ),
     )
     total = int(number.sum())
     if total < ENOUGH:
@@ -124,9 +126,11 @@ def _features(course: Course, row: Ints, time: Ints, left: Floats, right: Floats
     return np.stack([np.ones(row.size), beside / power, swing / power, course.error_by_slot[row, time]], axis=1)
 
 
-def _by_slot(square: Singles, ok: Bools, slot: Ints, n_slots: int, scale: Floats) -> Floats:
-    """(n, slots) mean of (n, T) squares, 0 where not ``ok``, by time of day over ``scale``, smoothed over two hours."""
+def _by_slot(total: Floats, count: Floats, scale: Floats) -> Floats:
+    """(n, slots) mean of squares over ``scale``, from their sums and numbers by time of day, smoothed over two
+    hours."""
+    n_slots = total.shape[1]
     apart = np.abs(np.arange(n_slots)[:, None] - np.arange(n_slots))
     around = (np.minimum(apart, n_slots - apart) <= n_slots // 24).astype(np.float64)
-    total, count = (sums_by_slot(x, slot, n_slots) @ around for x in (square, ok))
+    total, count = total @ around, count @ around
     return np.asarray((total / np.maximum(scale, 1e-9)[:, None] + SLOT_PRIOR) / (count + SLOT_PRIOR))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reconciliation.by_slot import sums_by_slot
+from reconciliation.by_slot import known_by_slot, sums_by_slot
 from reconciliation.fill_variance import learn, variance
-from reconciliation.kriging import Holes, autocovariance, fill_holes
+from reconciliation.kriging import Complete, Holes, Places, autocovariance, complete, fill_holes
 from reconciliation.still import unchanged_across
 from reconciliation.whole_gaps import relate
-from reconciliation.window import Bools, Floats, Ints
+from reconciliation.window import Floats, Ints
 
 UNKNOWN = 1e12
 """Variance of a meter that was never read [Wh²]."""
@@ -37,8 +37,8 @@ def fill(values: Floats, slot: Ints, gap_wh: Floats | None = None) -> tuple[Floa
     some = np.flatnonzero(read & holes.any(axis=1))
     if some.size == 0:
         return out, var
-    deviation = _Deviation.of(values[some], ~holes[some], slot)
-    v = variance(learn(deviation.u, deviation.known, slot, deviation.gamma), deviation.missing, slot)
+    deviation = _Deviation.of(values[some], slot)
+    v = variance(learn(deviation.u, deviation.where, slot, deviation.usual), deviation.missing, slot)
     row, at = deviation.missing.row, deviation.missing.at
     gaps = None if gap_wh is None else gap_wh[some]
     gamma = deviation.gamma
@@ -53,7 +53,7 @@ def filled(values: Floats, slot: Ints) -> Floats:
     out = np.where(holes, 0.0, values)
     some = np.flatnonzero(holes.any(axis=1) & ~holes.all(axis=1))
     if some.size:
-        deviation = _Deviation.of(values[some], ~holes[some], slot)
+        deviation = _Deviation.of(values[some], slot)
         out[some[deviation.missing.row], deviation.missing.at] = deviation.estimate
     return out
 
@@ -62,34 +62,41 @@ def filled(values: Floats, slot: Ints) -> Floats:
 class _Deviation:
     """What n series are beside their habit. h holes."""
 
-    known: Bools
-    """(n, T)."""
+    where: Places
     u: Floats
     """(n, T) deviation from the habit [Wh], 0 in holes."""
     gamma: Floats
     """(n, L) its autocovariance [Wh²]."""
+    usual: Complete
+    """How a value is estimated around which all are known."""
     missing: Holes
     estimate: Floats
     """(h,) habit and estimated deviation of the holes [Wh]; what stands still on both sides stands still."""
 
     @classmethod
-    def of(cls, values: Floats, known: Bools, slot: Ints) -> "_Deviation":
+    def of(cls, values: Floats, slot: Ints) -> "_Deviation":
         t, day = values.shape[1], int(slot.max()) + 1
-        usual = habit(values, known, slot)
-        u = np.where(known, values - usual, 0.0)
-        gamma = autocovariance(u, known, min(5 * day // 2 + 4, t - 1))
-        missing = fill_holes(u, known, gamma, day)
-        row, at = missing.row, missing.at
-        same, value = unchanged_across(values, row, at)
-        estimate = np.where(same, value, usual[row, at] + missing.estimate)
-        return cls(known=known, u=u, gamma=gamma, missing=missing, estimate=estimate)
+        where = Places.of(np.isfinite(values))
+        row, at = where.row, where.at
+        u = values.copy()
+        u[row, at] = 0.0
+        habitual = habit(u, where, slot)
+        u -= habitual
+        u[row, at] = 0.0
+        gamma = autocovariance(u, where, min(5 * day // 2 + 4, t - 1))
+        usual = complete(gamma, t, day)
+        missing = fill_holes(u, where, gamma, usual)
+        same, value = unchanged_across(values, where)
+        estimate = np.where(same, value, habitual[row, at] + missing.estimate)
+        return cls(where=where, u=u, gamma=gamma, usual=usual, missing=missing, estimate=estimate)
 
 
-def habit(values: Floats, known: Bools, slot: Ints) -> Floats:
-    """(n, T) mean by time of day, drawn towards the mean of all times by how much of its course is chance: the
-    variance of a time's mean over that between the times."""
-    x = np.where(known, values, 0.0)
-    count, total, square = (sums_by_slot(z, slot, int(slot.max()) + 1) for z in (known, x, np.square(x)))
+def habit(x: Floats, where: Places, slot: Ints) -> Floats:
+    """(n, T) mean by time of day of series that are 0 in their holes, drawn towards the mean of all times by how much
+    of its course is chance: the variance of a time's mean over that between the times."""
+    n_slots = int(slot.max()) + 1
+    count = known_by_slot(where, slot, n_slots)
+    total, square = sums_by_slot(x, slot, n_slots), sums_by_slot(np.square(x), slot, n_slots)
     mean = total.sum(axis=1, keepdims=True) / count.sum(axis=1, keepdims=True)
     several = np.maximum(count, 1.0)
     course = np.where(count > 0, total / several - mean, 0.0)

@@ -18,6 +18,30 @@ NUGGET = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Places:
+    """Where n series of T values have their h holes, and where they are known; places are counted through all of them,
+    one series after the other."""
+
+    known: Bools
+    """(n, T)."""
+    good: Ints
+    """Places of the known values."""
+    row: Ints
+    """(h,) series of each hole."""
+    at: Ints
+    """(h,) its interval."""
+    rank: Ints
+    """(h,) how many known values lie before it: the index in ``good`` of the next one."""
+
+    @classmethod
+    def of(cls, known: Bools) -> "Places":
+        """Of series of which these are known."""
+        hole = np.flatnonzero(~known)
+        row, at = np.divmod(hole, known.shape[1])
+        return cls(known=known, good=np.flatnonzero(known), row=row, at=at, rank=hole - np.arange(hole.size))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Near:
     """The values around h intervals: on the left, on the right, a day before, a day after; q of them."""
 
@@ -44,14 +68,16 @@ class Holes:
     """(h,) s."""
 
 
-def autocovariance(u: Floats, known: Bools, lags: int) -> Floats:
+def autocovariance(u: Floats, where: Places, lags: int) -> Floats:
     """(n, lags+1) autocovariance of (n, T) series with holes (0 there). Single holes are bridged, so that it is that of
     an actual series, and every Γ made of it has an inverse."""
     t = u.shape[1]
     bridged = u.astype(np.float32)  # beside the nugget, its digits are enough
-    single = ~known[:, 1:-1] & known[:, :-2] & known[:, 2:]
-    row, at = np.nonzero(single)
-    bridged[row, at + 1] = (u[row, at] + u[row, at + 2]) / 2
+    inner = (where.at > 0) & (where.at < t - 1)
+    row, at = where.row[inner], where.at[inner]
+    single = where.known[row, at - 1] & where.known[row, at + 1]
+    row, at = row[single], at[single]
+    bridged[row, at] = (u[row, at - 1] + u[row, at + 1]) / 2
     size = fft.next_fast_len(t + lags, real=True)
     spectrum = fft.rfft(bridged, size, axis=1)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
@@ -60,25 +86,47 @@ def autocovariance(u: Floats, known: Bools, lags: int) -> Floats:
     return np.asarray(gamma)
 
 
-def fill_holes(u: Floats, known: Bools, gamma: Floats, day: int) -> Holes:
-    """Estimate every hole of (n, T) series; ``day``: intervals in a day; ``gamma``: see ``autocovariance``."""
-    row, at = np.nonzero(~known)
-    near = _around(row, at, known, day)
-    value = np.where(near.there, u[row[:, None], near.at], 0.0)
-    weight, variance = weights(gamma, row, at, near)
-    estimate = np.sum(weight * value, axis=1)
-    return Holes(row=row, at=at, near=near, value=value, estimate=estimate, variance=variance)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Complete:
+    """The estimate of a value of n series around which all are known. q values around."""
+
+    step: Ints
+    """(q,) distance of each."""
+    there: Bools
+    """(q,) whether the series are long enough for it."""
+    weight: Floats
+    """(n, q)."""
+    variance: Floats
+    """(n,) s."""
+    power: Floats
+    """(n,) γ_0."""
 
 
-def complete(n: int, t: int, day: int) -> tuple[Near, Ints, Ints]:
-    """The values around the middle interval of n series without holes; their (q,) distances, and (n,) the middle."""
-    steps = np.concatenate([-np.arange(1, NEAR + 1), np.arange(1, NEAR + 1), [-day, day]])
-    place = t // 2 + steps
+def complete(gamma: Floats, t: int, day: int) -> Complete:
+    """Of n series of T values; ``day``: intervals in a day; ``gamma``: see ``autocovariance``."""
+    n = gamma.shape[0]
+    step = np.concatenate([-np.arange(1, NEAR + 1), np.arange(1, NEAR + 1), [-day, day]])
+    place = t // 2 + step
     usable = (place >= 0) & (place < t)
     if day <= NEAR:
         usable[-2:] = False
     near = Near(at=np.tile(np.clip(place, 0, t - 1), (n, 1)), there=np.tile(usable, (n, 1)))
-    return near, steps, np.full(n, t // 2)
+    weight, variance = weights(gamma, np.arange(n), np.full(n, t // 2), near)
+    return Complete(step=step, there=usable, weight=weight, variance=variance, power=gamma[:, 0])
+
+
+def fill_holes(u: Floats, where: Places, gamma: Floats, usual: Complete) -> Holes:
+    """Estimate every hole of (n, T) series; ``usual``, ``gamma``: see above."""
+    row, at = where.row, where.at
+    near = _around(where, int(usual.step[-1]))
+    value = np.where(near.there, u[row[:, None], near.at], 0.0)
+    weight, variance = usual.weight[row], usual.variance[row]
+    alike = (near.there == usual.there) & ((near.at - at[:, None] == usual.step) | ~near.there)
+    others = np.flatnonzero(~alike.all(axis=1))
+    some = Near(at=near.at[others], there=near.there[others])
+    weight[others], variance[others] = weights(gamma, row[others], at[others], some)
+    estimate = np.sum(weight * value, axis=1)
+    return Holes(row=row, at=at, near=near, value=value, estimate=estimate, variance=variance)
 
 
 def weights(gamma: Floats, row: Ints, at: Ints, near: Near) -> tuple[Floats, Floats]:
@@ -95,11 +143,11 @@ def weights(gamma: Floats, row: Ints, at: Ints, near: Near) -> tuple[Floats, Flo
     return weight, np.maximum(gamma[row, 0] - np.sum(weight * c, axis=1), NUGGET * gamma[row, 0])
 
 
-def _around(row: Ints, at: Ints, known: Bools, day: int) -> Near:
+def _around(where: Places, day: int) -> Near:
     """NEAR known intervals on either side, up to a quarter of a day away, and the same time a day before and after."""
+    known, good, row, at = where.known, where.good, where.row, where.at
     t = known.shape[1]
-    good = np.flatnonzero(known)  # of all series, one after the other
-    rank = np.searchsorted(good, row * t + at)[:, None] + np.concatenate([-np.arange(1, NEAR + 1), np.arange(NEAR)])
+    rank = where.rank[:, None] + np.concatenate([-np.arange(1, NEAR + 1), np.arange(NEAR)])
     beside = good[np.clip(rank, 0, good.size - 1)] - row[:, None] * t
     beside = np.where((rank >= 0) & (rank < good.size), beside, -1)
     place = np.concatenate([beside, at[:, None] - day, at[:, None] + day], axis=1)

@@ -7,7 +7,7 @@ import pytest
 
 from reconciliation import Cause, analyse
 from reconciliation.filling import UNKNOWN, fill
-from reconciliation.kriging import autocovariance
+from reconciliation.kriging import Places, autocovariance
 from reconciliation.prepare import prepare
 from reconciliation.whole_gaps import LONGEST
 
@@ -124,7 +124,7 @@ def test_an_autocovariance_with_holes_is_one():
     true = households(2)
     holes = gaps(true.shape, 0.3, outages=1)
     u = np.where(holes, 0.0, true - true.mean())
-    gamma = autocovariance(u, ~holes, 60)
+    gamma = autocovariance(u, Places.of(~holes), 60)
     for row in gamma:
         lags = np.abs(np.arange(61)[:, None] - np.arange(61)[None])
         assert np.linalg.eigvalsh(row[lags]).min() > 0
