@@ -40,6 +40,8 @@ class Statistics:
     """(N, D, S, S)."""
     blurred: Floats
     """(N, S, S) XᵀR⁻¹Z A⁻¹ ZᵀR⁻¹X over all days."""
+    held: Bools
+    """(N, S) columns that say anything on any day."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +68,12 @@ def statistics(
     """Day-level statistics of (N, S, T) columns, placed on the streams by ``share`` (N, K)."""
     which = np.arange(columns.shape[0]) if meters is None else meters
     size, s, days, m = which.size, columns.shape[1], area.n_days, fit.effects.size
-    out = Statistics(b=np.zeros((size, days, s)), h=np.zeros((size, days, s, s)), blurred=np.zeros((size, s, s)))
+    out = Statistics(
+        b=np.zeros((size, days, s)),
+        h=np.zeros((size, days, s, s)),
+        blurred=np.zeros((size, s, s)),
+        held=np.zeros((size, s), bool),
+    )
     innovation = fit.innovation.astype(np.float32)
     courses = [fit.courses(k) for k in range(area.n_streams)] if size > FEW else [None] * area.n_streams
     for batch in _batches(columns.where[which]):
@@ -82,7 +89,7 @@ def statistics(
             weight = np.concatenate(
                 [np.repeat(share[which[g.meters[o]], k], g.kept.shape[1]) for g, o in zip(batch, on, strict=True)]
             )
-            x = fit.whiten_singles(k, columns.courses[rows])
+            x = fit.whiten_singles(k, columns.courses, rows)
             if (weight != 1.0).any():
                 x *= weight[:, None].astype(np.float32)
             cross = fit.cross(k, x, courses[k])
@@ -105,6 +112,7 @@ def statistics(
             out.b[i[..., 0], d[..., 0], at] = b[:, :, source]
             out.h[i, d, at[:, None], at] = h[:, :, source[:, None], source]
             out.blurred[i[..., 0], at[:, None], at] = blurred[:, source[:, None], source]
+            out.held[g.meters[:, None], at] = np.einsum("ndqq->nq", h)[:, source] > 0
     return out
 
 
@@ -196,8 +204,7 @@ def prior_of(family: Family, load: float) -> tuple[Floats, Floats]:
 def evidence_of(families: Sequence[Family], stats: Statistics, load: float) -> list[DayEvidence]:
     """Evidence of each family for every meter; all have as many coefficients."""
     n, days = stats.b.shape[:2]
-    held = np.asarray(np.diagonal(stats.h, axis1=2, axis2=3).max(axis=1) > 0)
-    some = [np.flatnonzero(held[:, list(family.columns)].any(axis=1)) for family in families]
+    some = [np.flatnonzero(stats.held[:, list(family.columns)].any(axis=1)) for family in families]
     of_family = np.repeat(np.arange(len(families)), [meters.size for meters in some])
     i = np.concatenate(some)
     c = np.array([family.columns for family in families])[of_family]

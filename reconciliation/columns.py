@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
+from reconciliation.by_slot import sums_by_slot
 from reconciliation.levels import long_runs, plateaus, still_registers
 from reconciliation.prepare import Prepared, dequantised, moving_mean
 from reconciliation.shapes import (
@@ -170,16 +171,21 @@ class _Seen:
             return np.asarray(np.abs(np.rint(self.raw[meters] / step) - self.level[meters, None]) <= 1)
         acts = (self.idle if column == IDLE_OWN else self.still)[meters]
         least = 1 if column == IDLE_OWN else max(round(86400 / self.area.window.interval_s), 1)
-        own = np.stack([self._own_profile(i, ~a, least) for i, a in zip(meters, acts, strict=True)])
+        own = self._own_profile(meters, ~acts, least)
         if column == STUCK_OWN:
             own = moving_mean(own, _two_hours(self.area) // 2 * 2 + 1)
         return np.asarray(own * acts)
 
-    def _own_profile(self, meter: int, use: Bools, least: int) -> Floats:
-        """(T,) a meter's mean by time of day over the intervals in use; zero where they are fewer than ``least``."""
-        if use.sum() < least:
-            return np.zeros(use.size)
-        return _profile(self.y[meter], use, self.area.slot, int(self.area.slot.max()) + 1)
+    def _own_profile(self, meters: Ints, use: Bools, least: int) -> Floats:
+        """(n, T) meters' means by time of day over the intervals in use; zero where those are fewer than ``least``, the
+        mean of all of them at times of day without any."""
+        slot = self.area.slot
+        n_slots = int(slot.max()) + 1
+        total, count = sums_by_slot(np.where(use, self.y[meters], 0.0), slot, n_slots), sums_by_slot(use, slot, n_slots)
+        number = count.sum(axis=1, keepdims=True)
+        of_all = total.sum(axis=1, keepdims=True) / np.maximum(number, 1)
+        mean = np.where(count > 0, total / np.maximum(count, 1), of_all)
+        return np.asarray(np.where(number >= least, mean, 0.0)[:, slot])
 
 
 def _told(level: Ints, coarse: Bools) -> Ints:
@@ -205,13 +211,6 @@ def _often(x: Bools, measured: Bools) -> tuple[Bools, Bools]:
 def _two_hours(area: Prepared) -> int:
     """Two hours, at least two intervals."""
     return max(round(7200 / area.window.interval_s), 2)
-
-
-def _profile(y: Floats, use: Bools, slot: Ints, n_slots: int) -> Floats:
-    count = np.bincount(slot[use], minlength=n_slots)
-    mean = np.bincount(slot[use], weights=y[use], minlength=n_slots) / np.maximum(count, 1)
-    fallback = float(y[use].mean()) if use.any() else 0.0
-    return np.asarray(np.where(count > 0, mean, fallback)[slot])
 
 
 def _backwards(day: Ints, slot: Ints) -> Ints:

@@ -77,11 +77,9 @@ class NoiseFit:
         out *= self.root_weight[stream]
         return out
 
-    def whiten_singles(self, stream: int, x: Numbers) -> Singles:
-        """The same in float32, for many columns."""
-        out = filtered_singles(self.filters[stream], x)
-        out *= self.root_weight[stream].astype(np.float32)
-        return out
+    def whiten_singles(self, stream: int, x: Numbers, rows: Ints | None = None) -> Singles:
+        """The same in float32, for many columns, or for some ``rows`` of them."""
+        return filtered_singles(self.filters[stream], x, self.root_weight[stream], rows)
 
     def against_innovation(self, stream: int, x: Floats) -> Floats:
         """(n,) xᵀR⁻¹(r − Zη̂) of (n, T) columns of one stream [Wh], without whitening them."""

@@ -20,6 +20,8 @@ from reconciliation.window import Floats, Ints, Numbers, Singles
 Some = TypeVar("Some", Floats, Singles)
 BLOCK = 16
 """Intervals that one product with a band matrix filters: long enough for the processor, few zeros in the band."""
+AT_ONCE = 1 << 16
+"""Values filtered at a time: a quarter of a megabyte."""
 
 
 def filtered(taps: Floats, x: Floats) -> Floats:
@@ -29,22 +31,34 @@ def filtered(taps: Floats, x: Floats) -> Floats:
     return np.asarray(ndimage.convolve1d(x, taps, axis=-1, mode="constant", cval=0.0, origin=-(taps.size // 2)))
 
 
-def filtered_singles(taps: Floats, x: Numbers) -> Singles:
-    """The same of (n, T) columns in float32, at most BLOCK taps: blocks of each column times the band of taps that
-    falls on them, and on the end of the block before."""
-    n, t = x.shape
+def filtered_singles(taps: Floats, x: Numbers, weight: Floats | None = None, rows: Ints | None = None) -> Singles:
+    """The same of (n, T) columns in float32, at most BLOCK taps; times the (T,) ``weight``; of some ``rows`` only.
+
+    Blocks of each column times the band of taps that falls on them, and on the end of the block before; a few columns
+    at a time, which stay in the processor's cache.
+    """
+    n, t = x.shape[0] if rows is None else rows.size, x.shape[1]
     order = taps.size - 1
     lag = BLOCK + np.arange(BLOCK) - np.arange(BLOCK - order, 2 * BLOCK)[:, None]
     band = np.where((lag >= 0) & (lag <= order), taps[np.clip(lag, 0, order)], 0.0).astype(np.float32)
-    padded = np.zeros((n, (-(-t // BLOCK) + 1) * BLOCK), np.float32)
-    padded[:, BLOCK : BLOCK + t] = x
-    blocks = padded.reshape(-1, BLOCK)
-    out = np.empty_like(padded)
-    own = out.reshape(-1, BLOCK)[1:]
-    np.matmul(blocks[1:], band[order:], out=own)
-    if order:
-        own += blocks[:-1, BLOCK - order :] @ band[:order]
-    return out[:, BLOCK : BLOCK + t]
+    width = (-(-t // BLOCK) + 1) * BLOCK
+    some = min(max(AT_ONCE // width, 1), n)
+    padded, found = np.zeros((some, width), np.float32), np.empty((some, width), np.float32)
+    factor = None if weight is None else weight.astype(np.float32)
+    out = np.empty((n, t), np.float32)
+    for first in range(0, n, max(some, 1)):
+        here = slice(first, min(first + some, n))
+        k = here.stop - first
+        padded[:k, BLOCK : BLOCK + t] = x[here] if rows is None else x[rows[here]]
+        blocks, own = padded[:k].reshape(-1, BLOCK), found[:k].reshape(-1, BLOCK)[1:]
+        np.matmul(blocks[1:], band[order:], out=own)
+        if order:
+            own += blocks[:-1, BLOCK - order :] @ band[:order]
+        if factor is None:
+            out[here] = found[:k, BLOCK : BLOCK + t]
+        else:
+            np.multiply(found[:k, BLOCK : BLOCK + t], factor, out=out[here])
+    return out
 
 
 def filtered_back(taps: Floats, x: Floats) -> Floats:
