@@ -15,7 +15,7 @@ from scipy import linalg
 from reconciliation.colour import QUANTILE, QUANTILE_SD, ar_filter, excess_covariance, filtered_variance, ma_covariance
 from reconciliation.design import CURVE, GAIN, SKEW, Design, Faults, build_design
 from reconciliation.noise_floor import Floor, floor_innovation, floor_of, unbalance_of
-from reconciliation.normal_equations import factor_of, inverse_diagonal, normal_equations, score
+from reconciliation.normal_equations import factor_of, inverse_diagonal, normal_equations, score, whitened_courses
 from reconciliation.prepare import Prepared
 from reconciliation.streams import Stream, filtered, filtered_back, filtered_singles
 from reconciliation.window import Bools, Floats, Ints, Numbers, Singles
@@ -48,6 +48,8 @@ class NoiseFit:
     """(K, T) square root of each row's weight [1/Wh]; 0 where the row is not usable."""
     streams: tuple[Stream, ...]
     """(K,) the random effects on each stream."""
+    whitened: tuple[Singles, ...] | None
+    """(K,) their courses, filtered and weighted; None where faults are among them."""
     factor: tuple[Floats, bool]
     """Cholesky factor of A (m, m)."""
     effects: Floats
@@ -87,6 +89,8 @@ class NoiseFit:
 
     def courses(self, stream: int) -> Singles:
         """(courses, T) of one stream, whitened and weighted, in float32; see ``cross``."""
+        if self.whitened is not None:
+            return self.whitened[stream]
         return self.streams[stream].whitened_singles(self.filters[stream], self.root_weight[stream])
 
     def cross(self, stream: int, x: Numbers, courses: Singles | None = None) -> Floats:
@@ -165,7 +169,7 @@ def honest(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bo
     filters = np.stack([ar_filter(w, g, order, none) for w, g in zip(white, floor.register, strict=True)])
     base = floor_innovation(filters, floor, 0.0)
     root = np.where(valid, np.sqrt(1.0 / base), 0.0)
-    gram, cross = normal_equations(design, filters, root, exact=False)
+    gram, cross = normal_equations(design, filters, root, whitened_courses(design, filters, root))
     return Honest(
         design=design,
         floor=floor,
@@ -195,6 +199,7 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
     gram, cross = _bordered(start, design)
     unbalance, level = 0.0, float(floor.three_phase.mean())
     weights = np.ones((k_streams, t))
+    courses: tuple[Singles, ...] | None = None
     settled = False
     for turn in range(ROUNDS + 1):
         last = settled or turn == ROUNDS
@@ -208,7 +213,9 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
             surplus = filtered_variance(filters, excess)
             base = floor_innovation(filters, floor, unbalance)
             root = np.where(valid, np.sqrt(weights / (base + surplus[:, None])), 0.0)
-            gram, cross = normal_equations(design, filters, root, exact=last and faults is not None)
+            exact = last and faults is not None
+            courses = None if exact else whitened_courses(design, filters, root)
+            gram, cross = normal_equations(design, filters, root, courses)
         for _ in range(1 if last else 2):
             sd = design.sd(tau)
             factor = factor_of(gram, 1.0 / np.square(sd))
@@ -244,6 +251,7 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
         filters=filters,
         root_weight=root,
         streams=design.streams,
+        whitened=None if faults is not None else courses,
         factor=factor,
         effects=effects,
         group=design.group,

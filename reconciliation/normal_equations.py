@@ -5,22 +5,33 @@ they give are refined in float64 afterwards; in float64 where hypothesised fault
 may be nearly the same as others. A is factorised in float64, because it is ill-conditioned.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import linalg
 
 from reconciliation.design import Design
 from reconciliation.streams import filtered
-from reconciliation.window import Floats
+from reconciliation.window import Floats, Singles
 
 
-def normal_equations(design: Design, filters: Floats, root: Floats, *, exact: bool) -> tuple[Floats, Floats]:
-    """ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,); in float32 unless ``exact``."""
+def whitened_courses(design: Design, filters: Floats, root: Floats) -> tuple[Singles, ...]:
+    """(K,) each stream's (courses, T), filtered and weighted."""
+    return tuple(s.whitened_singles(filters[k], root[k]) for k, s in enumerate(design.streams))
+
+
+def normal_equations(
+    design: Design, filters: Floats, root: Floats, courses: Sequence[Singles] | None = None
+) -> tuple[Floats, Floats]:
+    """ZᵀR⁻¹Z (m, m) and ZᵀR⁻¹r (m,); in float32 where the whitened ``courses`` are given so."""
     m = design.group.size
     gram, cross = np.zeros((m, m)), np.zeros(m)
     for k, s in enumerate(design.streams):
         r = filtered(filters[k], design.balance[k]) * root[k]
-        w = s.whitened(filters[k], root[k]) if exact else s.whitened_singles(filters[k], root[k])
-        gram[s.effects[:, None], s.effects] += s.gram(w)
+        w = s.whitened(filters[k], root[k]) if courses is None else courses[k]
+        rows = np.zeros((s.effects.size, m))  # into columns, then into rows: a quarter of the time of both at once
+        rows[:, s.effects] = s.gram(w)
+        gram[s.effects] += rows
         cross[s.effects] += s.spread(w @ r.astype(w.dtype))
     return gram, cross
 
