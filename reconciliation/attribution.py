@@ -36,8 +36,8 @@ class Statistics:
 
     b: Floats
     """(N, D, S)."""
-    h: Floats
-    """(N, D, S, S)."""
+    h: Singles
+    """(N, D, S, S): products of float32."""
     blurred: Floats
     """(N, S, S) XᵀR⁻¹Z A⁻¹ ZᵀR⁻¹X over all days."""
     held: Bools
@@ -70,7 +70,7 @@ def statistics(
     size, s, days, m = which.size, columns.shape[1], area.n_days, fit.effects.size
     out = Statistics(
         b=np.zeros((size, days, s)),
-        h=np.zeros((size, days, s, s)),
+        h=np.zeros((size, days, s, s), np.float32),
         blurred=np.zeros((size, s, s)),
         held=np.zeros((size, s), bool),
     )
@@ -219,7 +219,7 @@ def evidence_of(families: Sequence[Family], stats: Statistics, load: float) -> l
 
     all_days = np.arange(days)
     b = stats.b[i[:, None, None], all_days[:, None], c[:, None]]
-    h = stats.h[i[:, None, None, None], all_days[:, None, None], c[:, None, :, None], c[:, None, None, :]]
+    h = stats.h[i[:, None, None, None], all_days[:, None, None], c[:, None, :, None], c[:, None, None, :]].astype(float)
     whole, blur = h.sum(axis=1), stats.blurred[i[:, None, None], c[:, :, None], c[:, None]]
     one = np.eye(c.shape[1])
     tiny = (1e-9 * np.einsum("nqq->n", whole) + 1e-30)[:, None, None] * one
@@ -280,6 +280,6 @@ def unmetered_evidence(area: Prepared, fit: NoiseFit, profile: Floats) -> tuple[
     columns = np.repeat(np.stack([np.ones_like(profile), profile])[None], area.n_streams, axis=0)
     stats = statistics(area, np.eye(area.n_streams), fit, MeterColumns.all_of(columns))
     mean, var = prior_of(LOAD, load)
-    bf, theta = bayes_factor(stats.b.sum(axis=1), stats.h.sum(axis=1) - stats.blurred, mean, var)
+    bf, theta = bayes_factor(stats.b.sum(axis=1), stats.h.sum(axis=1, dtype=np.float64) - stats.blurred, mean, var)
     energy = theta.sum(axis=1)
     return np.where(energy > 0, bf, 0.0), energy

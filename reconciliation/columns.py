@@ -33,7 +33,7 @@ from reconciliation.shapes import (
     Family,
     area_profile,
 )
-from reconciliation.window import Bools, Floats, Ints, Singles
+from reconciliation.window import Bools, Floats, Ints, Numbers, Singles
 
 NEAR = 4
 """Intervals on either side within which a slow register's next tick is looked for: as far as its rounding is averaged
@@ -116,7 +116,7 @@ class _Seen:
     area: Prepared
     raw: Floats
     """Energy taken [Wh]."""
-    y: Floats
+    y: Singles
     """The same with the register's rounding averaged away [Wh]."""
     profile: Floats
     """(T,) of the area, mean 1."""
@@ -141,7 +141,7 @@ class _Seen:
         return cls(
             area=area,
             raw=raw,
-            y=np.maximum(dequantised(raw, area.step), 0.0),
+            y=dequantised(raw, area.step),
             profile=area_profile(area),
             on=on,
             off=off,
@@ -150,7 +150,7 @@ class _Seen:
             level=_told(plateaus(raw, area.step), area.coarse),
         )
 
-    def common(self, column: int) -> Floats | float:
+    def common(self, column: int) -> Numbers | float:
         """A course that every meter has; for all meters."""
         if column == SMOOTH:
             return moving_mean(self.y, SMOOTH_WIDTH)

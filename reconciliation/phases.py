@@ -49,11 +49,13 @@ def energy_log_likelihood(area: Prepared) -> Floats:
     single = dx.astype(np.float32)  # of readings with fewer digits
     gram, cross = (single @ single.T).astype(np.float64), dx @ dy.T
     found, spread = np.zeros((n, 3)), np.zeros((n, 3))
-    for _ in range(3):
+    for last in (False, False, True):
         for k in range(3):
             factor = factor_of(gram / noise[k], np.full(n, 1.0 / SHARE_SD**2))
             found[:, k] = linalg.cho_solve(factor, cross[:, k] / noise[k] + (1.0 / 3.0) / SHARE_SD**2)
-            spread[:, k] = inverse_diagonal(factor[0])
+            if last:
+                spread[:, k] = inverse_diagonal(factor[0])
+                continue
             rest = dy[k] - found[:, k] @ dx
             noise[k] = (1.4826 * float(np.median(np.abs(rest)))) ** 2 + 1e-6
     miss = np.square(found[:, None, :] - np.eye(3)[None]) / (spread + SHARE_ERROR**2)[:, None, :]

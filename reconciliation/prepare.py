@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reconciliation.filling import fill, filled
-from reconciliation.window import AreaWindow, Bools, Floats, Ints
+from reconciliation.window import AreaWindow, Bools, Floats, Ints, Numbers, Singles
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,7 +160,7 @@ def prepare(window: AreaWindow) -> Prepared:
     )
 
 
-def dequantised(values: Floats, step: Floats) -> Floats:
+def dequantised(values: Floats, step: Floats) -> Singles:
     """(n, T) readings with the register's rounding averaged away where the reading is few steps.
 
     Centred mean whose width w ∈ {1, 3, 5, 9} grows until the mean of w intervals spans at least ten register steps: the
@@ -183,21 +183,24 @@ def dequantised(values: Floats, step: Floats) -> Floats:
             take = todo
         else:
             there = np.minimum(np.arange(t) + half, t - 1) - np.maximum(np.arange(t) - half, 0) + 1
-            take = todo & (np.abs(total) * ((2 * half + 1) / there).astype(np.float32) >= enough)
+            ends = np.flatnonzero(there <= 2 * half)
+            size = np.abs(total)
+            size[:, ends] *= ((2 * half + 1) / there[ends]).astype(np.float32)
+            take = todo & (size >= enough)
             todo &= ~take
         np.divide(total, count, out=result, where=take)
-    return result.astype(np.float64)
+    return result
 
 
-def moving_mean(values: Floats, width: int) -> Floats:
+def moving_mean(values: Numbers, width: int) -> Floats:
     """(n, T) centred mean over ``width`` (odd) intervals, shorter at the ends."""
     return _mean_of_sums(_running_sum(values), width)
 
 
-def _running_sum(values: Floats) -> Floats:
+def _running_sum(values: Numbers) -> Floats:
     """(n, T + 1) sums of the first 0, 1, … T values."""
     total = np.zeros((values.shape[0], values.shape[1] + 1))
-    np.cumsum(values, axis=1, out=total[:, 1:])
+    np.cumsum(values, axis=1, dtype=np.float64, out=total[:, 1:])
     return total
 
 

@@ -17,7 +17,7 @@ from scipy import linalg
 from reconciliation.prepare import Prepared
 from reconciliation.reactive import COMMON_PATH, loss_ratio
 from reconciliation.report import TechnicalLossModel
-from reconciliation.window import Bools, Floats, Ints
+from reconciliation.window import Bools, Floats, Ints, Singles
 
 OFFSET_SD_V = 0.6
 """Prior of a_i [V]: class-0.2 to 0.5 voltage channels at 230 V, household and busbar instrument together."""
@@ -126,9 +126,9 @@ def _ridge_with_offset(z: Floats, filled: Floats, row: Ints, at: Ints, known: in
     """
     m, n = z.shape[0], filled.shape[0]
     noise = 0.35**2
-    z_missing = z[:, at].T
     some, first = np.unique(row, return_index=True)
     single = z.astype(np.float32)  # a load's part in a drop is known to far fewer digits
+    z_missing = np.ascontiguousarray(single[:, at].T)
     gram = (single @ single.T).astype(np.float64)
     one = z.sum(axis=1)
     best: tuple[float, Floats] | None = None
@@ -150,16 +150,21 @@ def _ridge_with_offset(z: Floats, filled: Floats, row: Ints, at: Ints, known: in
             break
         best = (evidence, coef)
         if row.size:
-            fit = np.einsum("hm,hm->h", z_missing, coef[:m].T[row]) + coef[m, row]
+            fit = _fitted(z_missing, coef, row)
             old = filled[row, at]
             filled[row, at] = fit
-            rhs[:m, some] += np.add.reduceat(z_missing * (fit - old)[:, None], first, axis=0).T
+            rhs[:m, some] += np.add.reduceat(z_missing * (fit - old)[:, None].astype(np.float32), first, axis=0).T
             rhs[m] += np.bincount(row, weights=fit - old, minlength=n)
             square = square + np.bincount(row, weights=np.square(fit) - np.square(old), minlength=n)
     assert best is not None
-    offset = best[1][m]
-    filled[row, at] = np.einsum("hm,hm->h", z_missing, best[1][:m].T[row]) + offset[row]
-    return np.asarray(offset)
+    filled[row, at] = _fitted(z_missing, best[1], row)
+    return np.asarray(best[1][m])
+
+
+def _fitted(z: Singles, coef: Floats, row: Ints) -> Floats:
+    """(h,) fits of some targets ``row`` from their loads (h, m), with (m + 1, N) coefficients, the last of 1."""
+    of_loads = np.ascontiguousarray(coef[:-1].T, dtype=np.float32)
+    return np.asarray(np.einsum("hm,hm->h", z, of_loads[row]) + coef[-1, row])
 
 
 def _load_model(area: Prepared, loss: Floats) -> TechnicalLossModel:
