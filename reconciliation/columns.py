@@ -132,7 +132,7 @@ class _Seen:
 
     @classmethod
     def of(cls, area: Prepared) -> "_Seen":
-        raw = np.maximum(area.imported, 0.0)
+        raw = area.imported
         taken: Bools = np.asarray(raw > 0)
         own: Bools = np.asarray(area.imported <= area.net)
         zero = ~taken & own

@@ -163,5 +163,5 @@ def build_design(area: Prepared, share: Floats, loss: Floats, loss_sd: float) ->
 def _rounding(area: Prepared) -> tuple[Ints, Floats]:
     """Meters whose register is coarse, and (2, c, T) by how much their energy may differ from their readings [Wh]."""
     some = np.flatnonzero(area.coarse)
-    raw, step = np.maximum(area.imported[some], 0.0), area.step[some]
+    raw, step = area.imported[some], area.step[some]
     return some, np.stack([dequantised(raw, step) - raw, dequantised(spread(raw), step) - raw])

@@ -37,7 +37,7 @@ def fill(values: Floats, slot: Ints, gap_wh: Floats | None = None) -> tuple[Floa
     some = np.flatnonzero(read & holes.any(axis=1))
     if some.size == 0:
         return out, var
-    deviation = _Deviation.of(values[some], slot)
+    deviation = _Deviation.of(values if some.size == values.shape[0] else values[some], slot)
     v = variance(learn(deviation.u, deviation.where, slot, deviation.usual), deviation.missing, slot)
     row, at = deviation.missing.row, deviation.missing.at
     gaps = None if gap_wh is None else gap_wh[some]

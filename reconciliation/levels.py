@@ -77,7 +77,7 @@ def still_registers(area: Prepared) -> Bools:
     """
     out = _standing(area, np.arange(area.net.shape[0]), np.abs(area.net), zero=True)
     exporters = np.flatnonzero((area.imported > area.net).any(axis=1))
-    out[exporters] |= _standing(area, exporters, np.maximum(area.imported[exporters], 0.0), zero=False)
+    out[exporters] |= _standing(area, exporters, area.imported[exporters], zero=False)
     return out
 
 

@@ -69,10 +69,7 @@ def removal(model: AreaModel, least: float) -> Floats:
     some: Ints = np.flatnonzero(-b > least)  # h is never negative
     if not some.size:
         return out
-    unit = np.zeros((fit.effects.size, some.size))
-    unit[gains[some], np.arange(some.size)] = 1.0
-    spread = fit.solve(unit)[gains[some], np.arange(some.size)]
-    value = -(b[some] + (1.0 - spread / var) / var / 2)
+    value = -(b[some] + fit.informed(gains[some]) / 2)
     some, value = some[value > least], value[value > least]
     if area.n_streams > 1 and some.size:
         value = value - _on_another_phase(model, some)

@@ -71,11 +71,12 @@ def moved_phases(area: Prepared, share: Floats, posterior: Floats, fit: NoiseFit
     b = np.stack([fit.against_innovation(k, area.net) for k in range(3)], axis=1)[one]
     d = np.eye(3)[None] - share[one][:, None, :]
     gain = np.einsum("ilk,ik->il", d, b) + odds
-    least = np.zeros(area.net.shape[0])  # −½ d²h only lowers it; that of the phase a meter is on is known already
+    maybe = np.flatnonzero(gain.max(axis=1) > MOVE_PHASE)  # −½ d²h only lowers it
+    sure = share[one[maybe]].max(axis=1) == 1.0  # then h of the phase a meter is on is known already
     gains = np.flatnonzero(fit.group == GAIN)
-    sure = share.max(axis=1) == 1.0
-    least[sure] = (fit.informed(gains) / 2)[sure]
-    maybe = np.flatnonzero((gain - least[one, None] * (d.min(axis=2) < 0)).max(axis=1) > MOVE_PHASE)
+    least = np.zeros(maybe.size)
+    least[sure] = fit.informed(gains[one[maybe[sure]]]) / 2
+    maybe = maybe[(gain[maybe] - least[:, None] * (d[maybe].min(axis=2) < 0)).max(axis=1) > MOVE_PHASE]
     if maybe.size == 0:
         return None
     one, d, b, odds = one[maybe], d[maybe], b[maybe], odds[maybe]

@@ -31,6 +31,8 @@ ORDER = 10
 """Order of the whitening filter; a rounded register's MA(1) is nearly non-invertible and needs about ten lags."""
 ROUNDS = 2
 """Rounds of re-estimating variances and weights."""
+FEW = 4
+"""From a quarter of all effects on, the whole diagonal of A⁻¹ is cheaper than some of it."""
 ENOUGH = 1.1
 """Ratio of the innovations' SD to the floor's up to which an honest fit needs one round only: the floor is known to 5 %
 (1 SD), and there is no excess that the second round could tell from it."""
@@ -98,6 +100,8 @@ class NoiseFit:
         ``courses``."""
         here = self.streams[stream]
         out = np.zeros((x.shape[0], self.effects.size))
+        if courses is None and self.whitened is not None:
+            courses, x = self.whitened[stream], x.astype(np.float32)
         if courses is not None:
             products = here.spread(x @ courses.T)
         elif 3 * x.shape[0] > here.n_courses:
@@ -114,8 +118,12 @@ class NoiseFit:
 
     def informed(self, effects: Ints) -> Floats:
         """(n,) xᵀV⁻¹x of some effects' own columns [1/unit²]: (1 − C/τ²)/τ², C the diagonal of A⁻¹."""
-        var = np.square(self.tau[self.group[effects]])
-        return np.asarray((1.0 - inverse_diagonal(self.factor[0])[effects] / var) / var)
+        var, m = np.square(self.tau[self.group[effects]]), self.effects.size
+        if FEW * effects.size > m:
+            return np.asarray((1.0 - inverse_diagonal(self.factor[0])[effects] / var) / var)
+        unit = np.zeros((m, effects.size))
+        unit[effects, np.arange(effects.size)] = 1.0
+        return np.asarray((1.0 - np.square(self.half_solve(unit)).sum(axis=0) / var) / var)
 
     def half_solve(self, cross: Floats) -> Floats:
         """(m, n) G⁻¹ · cross, where A = G·Gᵀ: products of its columns are those of cross with A⁻¹ between."""

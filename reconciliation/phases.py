@@ -44,10 +44,10 @@ def energy_log_likelihood(area: Prepared) -> Floats:
     together = np.abs(np.diff(area.net.sum(axis=0)))
     scale = np.median(together[use]) * 8 + 1e-9  # leave out the few steps of a load switched at the busbar
     keep = use & (together <= scale)
-    dx, dy = np.diff(area.net, axis=1)[:, keep], np.diff(area.supplied, axis=1)[:, keep]
+    dx = np.diff(area.net, axis=1).astype(np.float32)[:, keep]  # readings have fewer digits
+    dy = np.diff(area.supplied, axis=1)[:, keep]
     noise = np.full(3, float(np.var(dy)) + 1e-9)
-    single = dx.astype(np.float32)  # of readings with fewer digits
-    gram, cross = (single @ single.T).astype(np.float64), dx @ dy.T
+    gram, cross = (dx @ dx.T).astype(np.float64), (dx @ dy.T.astype(np.float32)).astype(np.float64)
     found, spread = np.zeros((n, 3)), np.zeros((n, 3))
     for last in (False, False, True):
         for k in range(3):
@@ -56,7 +56,7 @@ def energy_log_likelihood(area: Prepared) -> Floats:
             if last:
                 spread[:, k] = inverse_diagonal(factor[0])
                 continue
-            rest = dy[k] - found[:, k] @ dx
+            rest = dy[k] - found[:, k].astype(np.float32) @ dx
             noise[k] = (1.4826 * float(np.median(np.abs(rest)))) ** 2 + 1e-6
     miss = np.square(found[:, None, :] - np.eye(3)[None]) / (spread + SHARE_ERROR**2)[:, None, :]
     return np.asarray(-0.25 * miss.sum(axis=2))  # halved: differences of a rounded register are not white
@@ -81,12 +81,12 @@ def voltage_log_likelihood(area: Prepared) -> Floats:
     own *= use
     t = ok.sum(axis=1)
     g, c = np.zeros((one.size, 3, 3, 3)), np.zeros((one.size, 3, 3))  # meter, phase, regressors ΔV_k, ΔE_k, Δp_i
-    parts = [dav, de]
-    for i, left in enumerate(parts):
-        for j, right in enumerate(parts):
-            g[:, :, i, j] = use @ (left * right).T
-        g[:, :, i, 2] = g[:, :, 2, i] = own @ left.T
-        c[:, :, i] = y @ left.T
+    both = np.concatenate([dav, de])
+    products = np.concatenate([left * right for left in (dav, de) for right in (dav, de)])
+    g[:, :, :2, :2] = (use @ products.T).reshape(-1, 2, 2, 3).transpose(0, 3, 1, 2)
+    g[:, :, :2, 2] = (own @ both.T).reshape(-1, 2, 3).transpose(0, 2, 1)
+    g[:, :, 2, :2] = g[:, :, :2, 2]
+    c[:, :, :2] = (y @ both.T).reshape(-1, 2, 3).transpose(0, 2, 1)
     g[:, :, 2, 2] = np.einsum("it,it->i", own, own)[:, None]
     c[:, :, 2] = np.einsum("it,it->i", y, own)[:, None]
     diagonal = np.arange(3)

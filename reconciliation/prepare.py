@@ -20,7 +20,7 @@ class Prepared:
     net: Floats
     """(N, T) import − export, holes filled [Wh]."""
     imported: Floats
-    """(N, T) import, holes filled [Wh]."""
+    """(N, T) import, holes filled, never below zero [Wh]."""
     measured: Bools
     """(N, T) whether the meter was read."""
     fill_var: Floats
@@ -120,26 +120,24 @@ def prepare(window: AreaWindow) -> Prepared:
     raw_net = imp - np.where(np.isnan(exp) & np.isfinite(imp), 0.0, exp)
     measured = np.isfinite(raw_net)
     net, var = fill(raw_net, slot, window.household_gap_wh)
-    imported = np.maximum(net, 0.0)
     feeding: Bools = np.asarray((exp > 0).any(axis=1))  # not NaN
-    if feeding.any():
-        imported[feeding] = filled(np.where(measured[feeding], imp[feeding], np.nan), slot)
+    raw_total = window.area_import_wh - np.where(np.isnan(window.area_export_wh), 0.0, window.area_export_wh)
+    phases = np.zeros((0, raw_total.size)) if window.area_phase_wh is None else window.area_phase_wh
+    others = filled(np.concatenate([phases, raw_total[None], np.where(measured[feeding], imp[feeding], np.nan)]), slot)
+    imported = np.maximum(net, 0.0)
+    imported[feeding] = np.maximum(others[len(phases) + 1 :], 0.0)
     if window.meter_step_wh is not None:
         step = np.where(np.isfinite(window.meter_step_wh), window.meter_step_wh, 1.0)
     else:
         both = [np.append(a, b) if gives else a for a, b, gives in zip(imp, exp, feeding.tolist(), strict=True)]
         step = np.array([register_step(values, 0.0) for values in both])
         step[step == 0] = np.median(step[step > 0]) if (step > 0).any() else 1.0
-    raw_total = window.area_import_wh - np.where(np.isnan(window.area_export_wh), 0.0, window.area_export_wh)
     area_step = window.area_step_wh or register_step(window.area_import_wh, 1.0)
-    if window.area_gap_wh is None:
-        total = filled(raw_total[None, :], slot)
-    else:
+    total = others[len(phases) : len(phases) + 1]
+    if window.area_gap_wh is not None:
         total, _ = fill(raw_total[None, :], slot, window.area_gap_wh[None, :])
-    phases = window.area_phase_wh
-    if phases is not None and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5 and not coarse_phases(window):
-        supplied = filled(phases, slot)
-        ok = np.asarray(np.isfinite(phases).all(axis=0))
+    if len(phases) and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5 and not coarse_phases(window):
+        supplied, ok = others[: len(phases)], np.asarray(np.isfinite(phases).all(axis=0))
     else:
         supplied, ok = total.copy(), np.asarray(np.isfinite(raw_total))
     return Prepared(

@@ -73,8 +73,9 @@ def voltage_drop(area: Prepared, share: Floats) -> tuple[Floats, Floats] | None:
     if ok_t.mean() < 0.3 or weight[carried].sum() < 0.8 * weight.sum() or t < 96:
         return None
     ref = reference_voltage(area, share)
-    z = np.concatenate([area.net, area.supplied], axis=0) if area.n_streams == 3 else area.net.copy()
-    z /= (np.sqrt(np.einsum("it,it->i", z, z) / t) + 1e-9)[:, None]
+    loads = (area.net, area.supplied) if area.n_streams == 3 else (area.net,)
+    z = np.concatenate(loads, axis=0, dtype=np.float32)  # a load's part in a drop is known to far fewer digits
+    z /= (np.sqrt(np.einsum("it,it->i", z, z) / t) + 1e-9)[:, None].astype(np.float32)
     # without the busbar's voltage an interval is no equation at all
     known, blind = int(ok_t.sum()), np.flatnonzero(~ok_t)
     z[:, blind] = 0.0
@@ -116,7 +117,7 @@ def _reference_without_phases(v: Floats, av: Floats, have: Bools, three: Bools) 
     return ref
 
 
-def _ridge_with_offset(z: Floats, filled: Floats, row: Ints, at: Ints, known: int) -> Floats:
+def _ridge_with_offset(z: Singles, filled: Floats, row: Ints, at: Ints, known: int) -> Floats:
     """Ridge of (N, T) targets on (m, T) un-centred standardised loads plus an offset with prior N(0, OFFSET_SD_V²).
 
     The ridge scale (prior SD of a drop caused by one standardised load [V]) maximises the marginal likelihood over all
@@ -127,12 +128,11 @@ def _ridge_with_offset(z: Floats, filled: Floats, row: Ints, at: Ints, known: in
     m, n = z.shape[0], filled.shape[0]
     noise = 0.35**2
     some, first = np.unique(row, return_index=True)
-    single = z.astype(np.float32)  # a load's part in a drop is known to far fewer digits
-    z_missing = np.ascontiguousarray(single[:, at].T)
-    gram = (single @ single.T).astype(np.float64)
-    one = z.sum(axis=1)
+    z_missing = np.ascontiguousarray(z[:, at].T)
+    gram = (z @ z.T).astype(np.float64)
+    one = z.sum(axis=1, dtype=np.float64)
     best: tuple[float, Floats] | None = None
-    rhs = np.concatenate([single @ filled.astype(np.float32).T, filled.sum(axis=1)[None]], axis=0)
+    rhs = np.concatenate([z @ filled.astype(np.float32).T, filled.sum(axis=1)[None]], axis=0)
     square = np.einsum("it,it->i", filled, filled)
     for scale in (0.03, 0.1, 0.3, 1.0):
         a = np.zeros((m + 1, m + 1))
