@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from reconciliation.by_slot import sums_by_slot
+from reconciliation.by_slot import known_by_slot, sums_by_slot
 from reconciliation.filling import fill, filled
+from reconciliation.kriging import Places, autocovariance, complete, fill_holes, weights
 from reconciliation.prepare import dequantised
 from reconciliation.technical_loss import OFFSET_SD_V, _ridge_with_offset
 
@@ -15,6 +16,35 @@ def test_a_day_may_be_shorter_or_longer_than_the_others() -> None:
     np.testing.assert_allclose(sums_by_slot(x, slot, 9), expected)
     np.testing.assert_array_equal(sums_by_slot(x > 0, slot, 9)[0], np.bincount(slot, weights=x[0] > 0, minlength=9))
     assert sums_by_slot(x[:, :0], slot[:0], 9).shape == (3, 9)
+
+
+def test_what_is_known_of_each_time_of_day_is_what_is_no_hole() -> None:
+    slot = np.concatenate([np.arange(2, 6), np.arange(8), np.arange(7)])
+    known = np.random.default_rng(6).random((4, slot.size)) < 0.7
+    known[1], known[2] = True, False
+    np.testing.assert_array_equal(known_by_slot(Places.of(known), slot, 9), sums_by_slot(known, slot, 9))
+
+
+def test_places_of_holes_and_what_lies_before_them() -> None:
+    known = np.array([[True, False, True, False], [False, False, True, True]])
+    where = Places.of(known)
+    assert (where.row.tolist(), where.at.tolist()) == ([0, 0, 1, 1], [1, 3, 0, 1])
+    assert where.good.tolist() == [0, 2, 6, 7]
+    assert where.rank.tolist() == [1, 2, 2, 2]
+
+
+def test_a_hole_between_known_values_is_estimated_as_if_alone() -> None:
+    """The weights that are made once per series are those that each hole would get of its own."""
+    rng = np.random.default_rng(7)
+    u = np.cumsum(rng.normal(size=(3, 300)), axis=1)
+    known = rng.random(u.shape) > 0.1
+    where = Places.of(known)
+    u[where.row, where.at] = 0.0
+    gamma = autocovariance(u, where, 60)
+    found = fill_holes(u, where, gamma, complete(gamma, 300, 24))
+    weight, variance = weights(gamma, found.row, found.at, found.near)
+    np.testing.assert_allclose(found.estimate, np.sum(weight * found.value, axis=1), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.variance, variance, rtol=1e-9)
 
 
 def test_filled_is_what_fill_fills_where_no_register_tells_a_gap() -> None:
@@ -52,7 +82,7 @@ def test_offset_of_the_ridge_is_that_of_the_written_out_equations_with_blind_int
     drop = rng.uniform(0.0, 0.1, (3, 5)) @ load + np.array([[0.4], [-0.3], [0.0]]) + rng.normal(0.0, 0.05, (3, 400))
     drop[:, blind] = 0.0
     none = np.zeros(0, np.int64)
-    found = _ridge_with_offset(load, drop.copy(), none, none, 390)
+    found = _ridge_with_offset(load.astype(np.float32), drop.copy(), none, none, 390)
     z = np.concatenate([load, (~blind).astype(float)[None]])
     near = []
     for scale in (0.03, 0.1, 0.3, 1.0):

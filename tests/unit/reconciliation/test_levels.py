@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reconciliation.columns import meter_columns
-from reconciliation.levels import plateaus, still_registers
+from reconciliation.levels import _may_stand_still, plateaus, still_registers
 from reconciliation.prepare import prepare
 from reconciliation.shapes import CONSTANT, IDLE, OFF, ON
 
@@ -119,3 +119,16 @@ def test_a_household_that_switches_off_is_off_at_once(street):
     read = np.isfinite(s.window().household_import_wh[4])
     assert np.array_equal(on[read] > 0, (s.window().household_import_wh[4] > 0)[read])
     assert np.array_equal(off[read] > 0, (s.window().household_import_wh[4] == 0)[read])
+
+
+@pytest.mark.parametrize("per_day", [24, 48, 96, 288])
+def test_no_stretch_is_missed_for_looking_at_a_few_intervals_first(per_day):
+    rng = np.random.default_rng(per_day)
+    n, t = 200, 9 * per_day
+    x = rng.integers(2, 60, (n, t)) * 10.0
+    begin = rng.integers(0, t - per_day + 1, n)
+    for i, at in enumerate(begin):
+        x[i, at : at + per_day] = 0.0 if i % 2 else rng.integers(20, 22, per_day) * 10.0
+    measured = rng.random((n, t)) > 0.05
+    x[~measured] = 555.0
+    assert _may_stand_still(x, measured, np.full(n, 10.0), per_day).all()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
+from reconciliation import streams
 from reconciliation.small_systems import solve_and_log_det
 from reconciliation.streams import Stream, filtered, filtered_back, filtered_singles
 
@@ -76,6 +77,16 @@ def test_filter_of_many_columns_in_float32(order: int, t: int) -> None:
     found = filtered_singles(taps, x)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, signal.lfilter(taps, [1.0], x, axis=1), atol=1e-5)
+
+
+def test_many_columns_are_filtered_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "AT_ONCE", 700)
+    rng = np.random.default_rng(5)
+    taps, x, weight, rows = rng.normal(size=4), rng.normal(size=(11, 95)), rng.random(95), np.array([3, 3, 10, 0, 7])
+    expected = signal.lfilter(taps, [1.0], x, axis=1)
+    np.testing.assert_allclose(filtered_singles(taps, x), expected, atol=1e-5)
+    np.testing.assert_allclose(filtered_singles(taps, x, weight, rows), expected[rows] * weight, atol=1e-5)
+    assert filtered_singles(taps, x, weight, rows[:0]).shape == (0, 95)
 
 
 def test_whitened_in_float32(parts: tuple[Stream, np.ndarray, np.ndarray, np.ndarray]) -> None:
