@@ -49,3 +49,22 @@ def test_growth_with_meters_and_days(report: Any, kit: Any) -> None:
         kind = "alarm" if one["alarm"] else "no_alarm"
         name = f"engine_{kind}_{one['meters']}_meters_{one['days']}_days_cpu_per_100_meters"
         report(name, 100 * one["cpu_s"] / one["meters"], "CPU-s", n=one["meters"])
+
+
+def test_what_a_gram_a_day_would_save(report: Any, kit: Any) -> None:
+    """A window that moves on by a day would have to drop one day's products and add another's, at the same weights."""
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "engine_days.py"), str(kit.SEED), "100"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    told = json.loads(done.stdout)
+    n, screening = told["meters"], told["screening_s"]
+    report("engine_first_products_of_screening", told["all_days_s"] / screening, "", n=n)
+    report("engine_saved_by_a_gram_a_day_at_most", (told["all_days_s"] - 2 * told["one_day_s"]) / screening, "", n=n)
+    report("engine_rank_of_a_day_of_all_effects", told["rank_of_day"] / told["effects"], "", n=n)
+    report("engine_factor_updated_by_a_day_of_made_anew", told["factor_update_s"] / told["factor_s"], "", n=n)
+    report("engine_bytes_of_a_gram_of_a_days_readings", told["gram_bytes"] / told["day_bytes"], "", n=n)
