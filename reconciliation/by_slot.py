@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reconciliation.kriging import Places
+from reconciliation.places import Places
 from reconciliation.window import Bools, Floats, Ints, Numbers
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from scipy import optimize
 
 from reconciliation.by_slot import known_by_slot, sums_by_slot
-from reconciliation.kriging import NEAR, Complete, Holes, Places
+from reconciliation.kriging import NEAR, Complete, Holes
+from reconciliation.places import Places
 from reconciliation.window import Floats, Ints, Singles
 
 ENOUGH = 200

@@ -15,7 +15,8 @@ import numpy as np
 
 from reconciliation.by_slot import known_by_slot, sums_by_slot
 from reconciliation.fill_variance import learn, variance
-from reconciliation.kriging import Complete, Holes, Places, autocovariance, complete, fill_holes
+from reconciliation.kriging import Complete, Holes, autocovariance, complete, fill_holes
+from reconciliation.places import Places
 from reconciliation.still import unchanged_across
 from reconciliation.whole_gaps import relate
 from reconciliation.window import Floats, Ints

@@ -9,36 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from reconciliation.places import Places
 from reconciliation.window import Bools, Floats, Ints
 
 NEAR = 2
 """Known values used on either side of a hole."""
 NUGGET = 1e-3
 """Of γ_0: keeps Γ invertible for a reading that is the same for hours."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Places:
-    """Where n series of T values have their h holes, and where they are known; places are counted through all of them,
-    one series after the other."""
-
-    known: Bools
-    """(n, T)."""
-    good: Ints
-    """Places of the known values."""
-    row: Ints
-    """(h,) series of each hole."""
-    at: Ints
-    """(h,) its interval."""
-    rank: Ints
-    """(h,) how many known values lie before it: the index in ``good`` of the next one."""
-
-    @classmethod
-    def of(cls, known: Bools) -> "Places":
-        """Of series of which these are known."""
-        hole = np.flatnonzero(~known)
-        row, at = np.divmod(hole, known.shape[1])
-        return cls(known=known, good=np.flatnonzero(known), row=row, at=at, rank=hole - np.arange(hole.size))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,7 +4,8 @@ import numpy as np
 
 from reconciliation.by_slot import known_by_slot, sums_by_slot
 from reconciliation.filling import fill, filled
-from reconciliation.kriging import Places, autocovariance, complete, fill_holes, weights
+from reconciliation.kriging import autocovariance, complete, fill_holes, weights
+from reconciliation.places import Places
 from reconciliation.prepare import dequantised
 from reconciliation.technical_loss import OFFSET_SD_V, _ridge_with_offset
 

@@ -7,7 +7,8 @@ import pytest
 
 from reconciliation import Cause, analyse
 from reconciliation.filling import UNKNOWN, fill
-from reconciliation.kriging import Places, autocovariance
+from reconciliation.kriging import autocovariance
+from reconciliation.places import Places
 from reconciliation.prepare import prepare
 from reconciliation.whole_gaps import LONGEST
 
