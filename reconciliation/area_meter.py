@@ -209,7 +209,8 @@ def _reversed(model: AreaModel, stream: int | None, onset: int, evidence: float,
             area_import_wh=np.where(late, out, into),
             area_export_wh=np.where(late, into, out),
             area_phase_wh=phases if phases is None or area.n_streams != 3 else phases * sign,
-        )
+        ),
+        coarse=area.n_streams == 3,
     )
     return AreaMeterFault(
         kind=FindingKind.REVERSED_POLARITY,

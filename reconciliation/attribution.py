@@ -16,7 +16,7 @@ from reconciliation.evidence_of_days import ALWAYS, DayEvidence, bayes_factor, e
 from reconciliation.noise import NoiseFit
 from reconciliation.prepare import Prepared
 from reconciliation.shapes import FAMILIES, LOAD, Family, typical_load
-from reconciliation.window import Bools, Floats, Ints, Singles
+from reconciliation.window import Bools, Floats, Ints, Numbers
 
 AT_ONCE = 64
 """Meters whose columns are whitened together: enough for long products, few enough to bound memory."""
@@ -36,8 +36,8 @@ class Statistics:
 
     b: Floats
     """(N, D, S)."""
-    h: Singles
-    """(N, D, S, S): products of float32."""
+    h: Numbers
+    """(N, D, S, S)."""
     blurred: Floats
     """(N, S, S) XᵀR⁻¹Z A⁻¹ ZᵀR⁻¹X over all days."""
     held: Bools
@@ -68,13 +68,13 @@ def statistics(
     """Day-level statistics of (N, S, T) columns, placed on the streams by ``share`` (N, K)."""
     which = np.arange(columns.shape[0]) if meters is None else meters
     size, s, days, m = which.size, columns.shape[1], area.n_days, fit.effects.size
+    innovation: Numbers = fit.innovation if fit.honest.fine else fit.innovation.astype(np.float32)
     out = Statistics(
         b=np.zeros((size, days, s)),
-        h=np.zeros((size, days, s, s), np.float32),
+        h=np.zeros((size, days, s, s), innovation.dtype),
         blurred=np.zeros((size, s, s)),
         held=np.zeros((size, s), bool),
     )
-    innovation = fit.innovation.astype(np.float32)
     courses = [fit.courses(k) for k in range(area.n_streams)] if size > FEW else [None] * area.n_streams
     for batch in _batches(columns.where[which]):
         found = []
@@ -89,9 +89,9 @@ def statistics(
             weight = np.concatenate(
                 [np.repeat(share[which[g.meters[o]], k], g.kept.shape[1]) for g, o in zip(batch, on, strict=True)]
             )
-            x = fit.whiten_singles(k, columns.courses, rows)
+            x = fit.whiten_many(k, columns.courses, rows)
             if (weight != 1.0).any():
-                x *= weight[:, None].astype(np.float32)
+                x *= weight[:, None].astype(innovation.dtype)
             cross = fit.cross(k, x, courses[k])
             first = 0
             for g, o, (h, b, c) in zip(batch, on, found, strict=True):
@@ -153,13 +153,13 @@ def _batches(where: Ints) -> Iterator[list[_Alike]]:
         yield batch
 
 
-def _products_by_day(x: Singles, innovation: Singles, day: Ints, days: int) -> tuple[Singles, Singles]:
+def _products_by_day(x: Numbers, innovation: Numbers, day: Ints, days: int) -> tuple[Numbers, Numbers]:
     """(n, D, q, q) and (n, D, q) products of whitened (n, q, T) columns with each other and with the (T,) innovation,
     day by day; days of equal length at once."""
     n, q, _ = x.shape
     starts = np.searchsorted(day, np.arange(days + 1))
     length = np.diff(starts)
-    h, b = np.empty((n, days, q, q), np.float32), np.empty((n, days, q), np.float32)
+    h, b = np.empty((n, days, q, q), x.dtype), np.empty((n, days, q), x.dtype)
     bounds = np.concatenate([[0], np.flatnonzero(np.diff(length)) + 1, [days]])
     for first, last in pairwise(bounds):
         shape = (last - first, length[first])

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reconciliation.area_rounding import coarse_phases
 from reconciliation.decide import FEW_DAYS, LONG_INTERVAL_S
-from reconciliation.prepare import coarse_phases
+from reconciliation.prepare import area_step_wh, phase_step_wh
 from reconciliation.report import Limit, LimitCode
 from reconciliation.window import AreaWindow
 
@@ -102,7 +103,7 @@ def _voltage(window: AreaWindow) -> Limit:
 def _phases(window: AreaWindow) -> Limit:
     if window.area_phase_wh is None:
         return Limit(code=LimitCode.NO_PHASE_ENERGY)
-    if coarse_phases(window):
+    if coarse_phases(window, phase_step_wh(window, area_step_wh(window))):
         return Limit(code=LimitCode.COARSE_PHASE_ENERGY)
     read = np.isfinite(window.area_phase_wh).mean(axis=1)
     return Limit(

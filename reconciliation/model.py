@@ -39,9 +39,10 @@ class AreaModel:
         return AreaModel(area=area, share=self.share, loss=loss, fit=fit, rows=rows)
 
 
-def build(window: AreaWindow) -> AreaModel:
-    """Prepare and fit one area; needs at least one meter and enough intervals (see ``decide.computable``)."""
-    area = prepare(window)
+def build(window: AreaWindow, *, coarse: bool = False) -> AreaModel:
+    """Prepare and fit one area; needs at least one meter and enough intervals (see ``decide.computable``). ``coarse``:
+    see ``prepare``."""
+    area = prepare(window, coarse=coarse)
     share, posterior = shares(area)
     loss = technical_loss(area, share)
     rows = np.ones(area.supplied.shape, bool)
@@ -82,7 +83,7 @@ def moved_phases(area: Prepared, share: Floats, posterior: Floats, fit: NoiseFit
     one, d, b, odds = one[maybe], d[maybe], b[maybe], odds[maybe]
     h = np.zeros((one.size, 3))
     for k in range(3):
-        x = fit.whiten_singles(k, area.net[one])
+        x = fit.whiten_many(k, area.net[one])
         half = fit.half_solve(fit.cross(k, x).T)
         h[:, k] = np.einsum("it,it->i", x, x) - np.einsum("mi,mi->i", half, half)
     gain = np.einsum("ilk,ik->il", d, b) - 0.5 * np.einsum("ilk,ik->il", np.square(d), h) + odds

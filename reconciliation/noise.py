@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg
 
 from reconciliation.colour import QUANTILE, QUANTILE_SD, ar_filter, excess_covariance, filtered_variance, ma_covariance
-from reconciliation.design import CURVE, GAIN, SKEW, Design, Faults, build_design
+from reconciliation.design import CURVE, GAIN, SKEW, SPLIT, Design, Faults, build_design
 from reconciliation.noise_floor import Floor, floor_innovation, floor_of, unbalance_of
 from reconciliation.normal_equations import factor_of, inverse_diagonal, normal_equations, score, whitened_courses
 from reconciliation.prepare import Prepared
@@ -33,6 +33,9 @@ ROUNDS = 2
 """Rounds of re-estimating variances and weights."""
 FEW = 4
 """From a quarter of all effects on, the whole diagonal of A⁻¹ is cheaper than some of it."""
+SINGLE = 1e4
+"""Information of an effect over that of its prior from which float32 is too coarse: products err by 1e-6 of themselves,
+and what is left of a column once the effects have taken their part is that much smaller than the column."""
 ENOUGH = 1.1
 """Ratio of the innovations' SD to the floor's up to which an honest fit needs one round only: the floor is known to 5 %
 (1 SD), and there is no excess that the second round could tell from it."""
@@ -51,7 +54,8 @@ class NoiseFit:
     streams: tuple[Stream, ...]
     """(K,) the random effects on each stream."""
     whitened: tuple[Singles, ...] | None
-    """(K,) their courses, filtered and weighted; None where faults are among them."""
+    """(K,) their courses, filtered and weighted, in float32; None where faults are among them, or that is too
+    coarse."""
     factor: tuple[Floats, bool]
     """Cholesky factor of A (m, m)."""
     effects: Floats
@@ -81,27 +85,30 @@ class NoiseFit:
         out *= self.root_weight[stream]
         return out
 
-    def whiten_singles(self, stream: int, x: Numbers, rows: Ints | None = None) -> Singles:
-        """The same in float32, for many columns, or for some ``rows`` of them."""
+    def whiten_many(self, stream: int, x: Numbers, rows: Ints | None = None) -> Numbers:
+        """The same for many columns, or for some ``rows`` of them, in float32 where that is enough."""
+        if self.honest.fine:
+            return self.whiten(stream, (x if rows is None else x[rows]).astype(np.float64))
         return filtered_singles(self.filters[stream], x, self.root_weight[stream], rows)
 
     def against_innovation(self, stream: int, x: Floats) -> Floats:
         """(n,) xᵀR⁻¹(r − Zη̂) of (n, T) columns of one stream [Wh], without whitening them."""
         return np.asarray(x @ filtered_back(self.filters[stream], self.innovation[stream] * self.root_weight[stream]))
 
-    def courses(self, stream: int) -> Singles:
-        """(courses, T) of one stream, whitened and weighted, in float32; see ``cross``."""
+    def courses(self, stream: int) -> Numbers:
+        """(courses, T) of one stream, whitened and weighted, in float32 where that is enough; see ``cross``."""
         if self.whitened is not None:
             return self.whitened[stream]
-        return self.streams[stream].whitened_singles(self.filters[stream], self.root_weight[stream])
+        s, taps, root = self.streams[stream], self.filters[stream], self.root_weight[stream]
+        return s.whitened(taps, root) if self.honest.fine else s.whitened_singles(taps, root)
 
-    def cross(self, stream: int, x: Numbers, courses: Singles | None = None) -> Floats:
+    def cross(self, stream: int, x: Numbers, courses: Numbers | None = None) -> Floats:
         """(q, m) ZᵀR⁻¹x of (q, T) whitened columns of one stream; for many columns in several calls give the whitened
         ``courses``."""
         here = self.streams[stream]
         out = np.zeros((x.shape[0], self.effects.size))
-        if courses is None and self.whitened is not None:
-            courses, x = self.whitened[stream], x.astype(np.float32)
+        if courses is None and self.whitened is not None and x.dtype == np.float32:
+            courses = self.whitened[stream]
         if courses is not None:
             products = here.spread(x @ courses.T)
         elif 3 * x.shape[0] > here.n_courses:
@@ -150,6 +157,8 @@ class Honest:
     """(K, T) variance of the innovations that the floor alone gives [Wh²]."""
     root: Floats
     """(K, T) root weights of the first round [1/Wh]."""
+    fine: bool
+    """Whether so much is known of an effect that float32 is too coarse for products; see SINGLE."""
     gram: Floats
     """(m, m) ZᵀR⁻¹Z of the first round."""
     cross: Floats
@@ -178,6 +187,10 @@ def honest(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bo
     base = floor_innovation(filters, floor, 0.0)
     root = np.where(valid, np.sqrt(1.0 / base), 0.0)
     gram, cross = normal_equations(design, filters, root, whitened_courses(design, filters, root))
+    known = np.diagonal(gram) * np.square(design.sd(design.tau))
+    fine = bool((known[design.group != SPLIT] > SINGLE).any())  # no other effect is like a split
+    if fine:
+        gram, cross = normal_equations(design, filters, root)
     return Honest(
         design=design,
         floor=floor,
@@ -188,6 +201,7 @@ def honest(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bo
         filters=filters,
         base=base,
         root=root,
+        fine=fine,
         gram=gram,
         cross=cross,
     )
@@ -221,7 +235,7 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
             surplus = filtered_variance(filters, excess)
             base = floor_innovation(filters, floor, unbalance)
             root = np.where(valid, np.sqrt(weights / (base + surplus[:, None])), 0.0)
-            exact = last and faults is not None
+            exact = start.fine or (last and faults is not None)
             courses = None if exact else whitened_courses(design, filters, root)
             gram, cross = normal_equations(design, filters, root, courses)
         for _ in range(1 if last else 2):
@@ -259,7 +273,7 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
         filters=filters,
         root_weight=root,
         streams=design.streams,
-        whitened=None if faults is not None else courses,
+        whitened=courses if faults is None else None,
         factor=factor,
         effects=effects,
         group=design.group,

@@ -42,10 +42,10 @@ def floor_of(area: Prepared, share: Floats, loss: Floats, loss_sd: float) -> Flo
     error = LOSS_ERROR * np.sqrt(hours) if loss_sd <= FROM_VOLTAGE else LOSS_ERROR_MODEL
     rows = np.square(share).T @ area.fill_var + np.square(error * loss)
     meters = (np.square(share) * np.square(area.step)[:, None]).sum(axis=0) / 12.0
+    if area.n_streams == 3:
+        three, phases = np.square(area.net[area.window.three_phase]).sum(axis=0), area.phase_rounding
+        return Floor(white=np.full(3, phases.value), register=meters + phases.register, rows=rows, three_phase=three)
     own = area.area_step**2 / 12.0
-    if area.n_streams == 3:  # phase energies are rounded values of 15 min at most: a longer interval sums several
-        three = np.square(area.net[area.window.three_phase]).sum(axis=0)
-        return Floor(white=np.full(3, own * max(hours, 1.0)), register=meters, rows=rows, three_phase=three)
     white = np.full(1, 1e-3 * own + 1e-6)
     return Floor(white=white, register=meters + own, rows=rows, three_phase=np.zeros(area.n_intervals))
 

@@ -20,9 +20,6 @@ MIN_EVIDENCE = 30.0
 """Log evidence over the order as wired [nat]: a clear case, as for a wrong ratio."""
 MIN_METERS = 6
 """Single-phase meters with voltages below which nothing is said."""
-SOME = 672
-"""Intervals of the end of a window, a week of quarter-hours, that are looked at before all of it: voltages that follow
-the right phases do so in any part."""
 AGREE = 0.8
 """Share of meters whose voltage follows the phase they were put on, from which the order is not questioned."""
 
@@ -38,13 +35,10 @@ def phase_order(model: AreaModel) -> tuple[tuple[int, int, int], float] | None:
         return None
     if np.any(np.diff(area.supplied, axis=1) @ np.diff(area.net.sum(axis=0)) < 0):
         return None  # a reversed current, which the test of the ratio tells
-    on = model.share[one].argmax(axis=1)
-    calm = float(model.fit.ratio.max()) < 1.0 / AGREE
-    late = slice(-SOME, None)
-    if calm and np.mean(_voltage(v[one, late], av[:, late]).argmax(axis=1) == on) >= AGREE:
-        return None
     voltage = _voltage(v[one], av)
-    if calm and np.mean(voltage.argmax(axis=1) == on) >= AGREE:
+    told = voltage.any(axis=1)  # of the others nothing is known
+    agrees = np.mean((voltage.argmax(axis=1) == model.share[one].argmax(axis=1))[told]) if told.any() else 1.0
+    if agrees >= AGREE and float(model.fit.ratio.max()) < 1.0 / AGREE:
         return None
     energy = energy_log_likelihood(area)[one]
     scores = {

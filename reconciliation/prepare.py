@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reconciliation.area_rounding import Rounding, coarse_phases, rounding, silent_phases
 from reconciliation.filling import fill, filled
 from reconciliation.window import AreaWindow, Bools, Floats, Ints, Numbers, Singles
 
@@ -29,6 +30,8 @@ class Prepared:
     """(N,) register resolution [Wh]."""
     area_step: float
     """Register resolution of the area meter [Wh]."""
+    phase_rounding: Rounding
+    """Of the area meter's phase energies."""
     supplied: Floats
     """(K, T) net energy into the area per stream, holes filled [Wh]."""
     supplied_ok: Bools
@@ -83,6 +86,16 @@ def register_step(values: Floats, default: float) -> float:
     return step if step < np.median(positive) * 4 else default
 
 
+def area_step_wh(window: AreaWindow) -> float:
+    """Resolution of the area meter's total registers [Wh]."""
+    return float(window.area_step_wh or register_step(window.area_import_wh, 1.0))
+
+
+def phase_step_wh(window: AreaWindow, area_step_wh: float) -> float:
+    """Step of the area meter's phase energies [Wh]: no finer than its total's, of which it is the same device."""
+    return area_step_wh if window.area_phase_wh is None else max(register_step(window.area_phase_wh, 0.0), area_step_wh)
+
+
 def slots(window: AreaWindow) -> tuple[Ints, Ints, int]:
     """Day and time-of-day slot of each interval, and the number of days."""
     day = window.day_index()
@@ -94,27 +107,11 @@ def slots(window: AreaWindow) -> tuple[Ints, Ints, int]:
     return day, slot.astype(np.int64), int(day[-1]) + 1
 
 
-def coarse_phases(window: AreaWindow) -> bool:
-    """Whether a phase carries less than the step its energy is rounded to, on every day.
+def prepare(window: AreaWindow, *, coarse: bool = False) -> Prepared:
+    """Fill the holes and split the area meter into streams. Needs n_meters ≥ 1 and n_intervals ≥ 1.
 
-    Only a value that varies over more than a step has a rounding error that is noise (Widrow's quantising theorem); of
-    a smaller one it follows the value itself, and with it the reading of whoever is on that phase. A phase that never
-    moves is another matter: it may be dead.
+    ``coarse``: by phase, too, where the phases' rounding follows their households (area_rounding.py).
     """
-    phases = window.area_phase_wh
-    if phases is None:
-        return False
-    step, day = register_step(phases, 0.0), window.day_index()
-    known = np.isfinite(phases)
-    read = np.maximum(np.bincount(day, weights=known.all(axis=0)), 1.0)
-    busiest = [
-        float((np.bincount(day, weights=np.where(known.all(axis=0), np.abs(x), 0.0)) / read).max()) for x in phases
-    ]
-    return any(0.0 < carried < step for carried in busiest)
-
-
-def prepare(window: AreaWindow) -> Prepared:
-    """Fill the holes and split the area meter into streams. Needs n_meters ≥ 1 and n_intervals ≥ 1."""
     day, slot, n_days = slots(window)
     imp, exp = window.household_import_wh, window.household_export_wh
     raw_net = imp - np.where(np.isnan(exp) & np.isfinite(imp), 0.0, exp)
@@ -132,11 +129,13 @@ def prepare(window: AreaWindow) -> Prepared:
         both = [np.append(a, b) if gives else a for a, b, gives in zip(imp, exp, feeding.tolist(), strict=True)]
         step = np.array([register_step(values, 0.0) for values in both])
         step[step == 0] = np.median(step[step > 0]) if (step > 0).any() else 1.0
-    area_step = window.area_step_wh or register_step(window.area_import_wh, 1.0)
+    area_step = area_step_wh(window)
     total = others[len(phases) : len(phases) + 1]
     if window.area_gap_wh is not None:
         total, _ = fill(raw_total[None, :], slot, window.area_gap_wh[None, :])
-    if len(phases) and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5 and not coarse_phases(window):
+    phase_step = phase_step_wh(window, area_step)
+    told = len(phases) > 0 and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5
+    if told and not (silent_phases(window, phase_step) or (not coarse and coarse_phases(window, phase_step))):
         supplied, ok = others[: len(phases)], np.asarray(np.isfinite(phases).all(axis=0))
     else:
         supplied, ok = total.copy(), np.asarray(np.isfinite(raw_total))
@@ -149,6 +148,7 @@ def prepare(window: AreaWindow) -> Prepared:
         fill_var=var,
         step=step,
         area_step=float(area_step),
+        phase_rounding=rounding(window, phase_step, area_step),
         supplied=supplied,
         supplied_ok=ok,
         total=total[0],

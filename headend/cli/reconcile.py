@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +46,8 @@ bare meters' names with `--wide import_kwh`.
 **NPZ**: arrays by name as `reconciliation.AreaWindow` has them, `AREA/` before the names where there are several areas.
 
 Areas of one run are taken for neighbours: a meter listed on the wrong one is looked for on the others. \
-Layouts in full: headend/workbench/README.md. Exit status: 0 done, whatever was found; 2 wrong input.
+Layouts in full: headend/workbench/README.md. Exit status: 0 done, whatever was found; 1 the report could not be \
+written, an older one is as it was; 2 wrong input.
 """
 
 
@@ -72,7 +74,7 @@ def reconcile(
     ] = "start",
     interval: Annotated[
         float | None,
-        typer.Option(help="Length of an interval [min]; read off the rows where absent.", show_default=False),
+        typer.Option(help="Length of tables’ intervals [min]; read off the rows where absent.", show_default=False),
     ] = None,
     first: Annotated[
         datetime | None, typer.Option("--from", help="First local day.", formats=["%Y-%m-%d"], show_default=False)
@@ -114,18 +116,17 @@ def reconcile(
 
     directory = out or (None if as_json else REPORT_DIR)
     given = list(files or [])
-    if example:
-        from headend.cli.reconcile_example import write_example
-
-        given = [*write_example(directory or REPORT_DIR), *given]
-        typer.echo(f"example data: {', '.join(map(str, given))}", err=True)
-    if not given:
+    if not given and not example:
         refuse("name at least one file, or --example; --help shows the layouts")
     try:
         options = _options(
             zone=zone, label=label, interval=interval, first=first, last=last, area_meter=area_meter or [],
             wide=wide, ignore=ignore or [], encoding=encoding, decimal=decimal,
         )  # fmt: skip
+        if price is not None and not math.isfinite(price):
+            raise WrongInput("--price", "an amount of money", found=f"{price:g}")
+        if example:
+            given = [*_example(directory or REPORT_DIR), *given]
         document = run(given, options, price=price, currency=currency)
     except WrongInput as wrong:
         refuse(str(wrong))
@@ -149,6 +150,18 @@ def refuse(message: str) -> NoReturn:
     raise typer.Exit(WRONG_INPUT)
 
 
+def _example(directory: Path) -> list[Path]:
+    """Files of the example, written and told."""
+    from headend.cli.reconcile_example import write_example
+
+    try:
+        made = write_example(directory)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    typer.echo(f"example data: {', '.join(map(str, made))}", err=True)
+    return made
+
+
 def _options(
     *,
     zone: str,
@@ -164,7 +177,7 @@ def _options(
 ) -> Options:
     from headend.workbench.errors import WrongInput
     from headend.workbench.load import Options
-    from headend.workbench.windows import Choices
+    from headend.workbench.windows import Choices, interval_of
 
     try:
         local = ZoneInfo(zone)
@@ -180,7 +193,7 @@ def _options(
         choices=Choices(
             zone=local,
             label=_LABELS[label],
-            interval_s=None if interval is None else round(interval * 60),
+            interval_s=None if interval is None else interval_of(interval),
             first=_day(first),
             last=_day(last),
             area_meters=frozenset(area_meter),
@@ -249,14 +262,16 @@ def _written(document: Mapping[str, Any], directory: Path) -> Path:
     import json
 
     from headend.workbench.html import html
+    from headend.workbench.results import write_together
 
-    page = html(document)
+    texts = {
+        directory / "report.json": json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        + "\n",
+        directory / "report.html": html(document),
+    }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "report.json").write_text(
-            json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n", encoding="utf-8"
-        )
-        (directory / "report.html").write_text(page, encoding="utf-8")
+        write_together(texts)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
     return directory / "report.html"

@@ -4,6 +4,7 @@ decimal commas, gzip.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -39,14 +40,16 @@ def read_csv(
         source: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
         if not packed and start.startswith((b"PK\x03\x04", b"PAR1")):
             raise WrongInput(name, "a CSV file as its name says", found="a ZIP or Parquet file")
-        chosen = encoding or ("utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        chosen = encoding or ("utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8")
         try:
+            if codecs.lookup(chosen).name == "utf-8":
+                chosen = "utf-8-sig"  # with or without a byte order mark
             text = io.TextIOWrapper(source, encoding=chosen, newline="")
         except LookupError:
-            raise WrongInput(name, "an encoding such as utf-8 or gb18030", found=encoding) from None
+            raise WrongInput("--encoding", "an encoding such as utf-8 or gb18030", found=encoding) from None
         try:
             yield _table(name, text, decimal, lambda: seen(raw.tell()))
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:  # UTF-16 and -32 without their mark are no UnicodeDecodeError
             raise WrongInput(
                 name, f"text in {chosen}; another one is named with --encoding, such as gb18030", found=str(error)
             ) from None

@@ -59,6 +59,7 @@ def document(
                 "count": n.count,
                 "area": n.area,
                 "meters": list(n.meters),
+                "numbers": plain(n.numbers),
                 "en": n.english,
                 "zh": n.chinese,
             }

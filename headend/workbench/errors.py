@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class WrongInput(Exception):
     """A file that cannot be used as it is: file, row, column, what was expected and what was found."""
@@ -17,6 +19,11 @@ class WrongInput(Exception):
             where.append(f"column {column}")
         shown = "" if found is None else f", found {_short(found)}"
         super().__init__(f"{', '.join(where)}: expected {expected}{shown}")
+
+
+def written_name(path: Path) -> str:
+    """A file's name as a report can hold it: bytes of it that are no UTF-8 are question marks."""
+    return path.name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _short(found: object) -> str:

@@ -11,7 +11,8 @@ from typing import Final
 from headend.workbench.cells import Instants
 from headend.workbench.columns import ENERGIES, Quantity, quantity_of
 from headend.workbench.csv_table import Decimal, read_csv
-from headend.workbench.errors import WrongInput
+from headend.workbench.errors import WrongInput, written_name
+from headend.workbench.magnitudes import of_window
 from headend.workbench.meters import Listed, read_meters
 from headend.workbench.notes import Note
 from headend.workbench.npz import read_npz
@@ -106,7 +107,7 @@ class _Load:
         with path.open("rb") as opened:
             while piece := opened.read(1 << 20):
                 digest.update(piece)
-        self.read.append(Read(path.name, kind, rows, digest.hexdigest()))
+        self.read.append(Read(written_name(path), kind, rows, digest.hexdigest()))
 
 
 def load(
@@ -114,17 +115,19 @@ def load(
 ) -> Loaded:
     """Read all files together; `told` hears how far each is. Raises WrongInput, OSError."""
     loading = _Load(options, told)
-    for path in with_meters_files(paths):
+    for path in paths:
         if path.is_dir():
             raise WrongInput(str(path), "a file", found="a directory")
+    for path in with_meters_files(paths):
         loading.file(path)
     windows = [cut(window, options.choices) for window in loading.windows]
-    notes: list[Note] = []
+    notes = [note for window in windows for note in of_window(window)]
     readings = loading.reader.readings
     if readings.blocks:
         first = next(one.file for one in loading.read if one.kind == "readings")
-        made, notes = windows_of(readings, loading.listed, options.choices, default_area=first.split(".")[0])
+        made, told_of_made = windows_of(readings, loading.listed, options.choices, default_area=first.split(".")[0])
         windows += made
+        notes += told_of_made
     elif loading.listed and not windows:
         raise WrongInput(loading.listed[0].file, "a file of readings beside the meters’ file", found="none")
     if loading.local:

@@ -49,7 +49,9 @@ class Source:
 
 
 def build(source: Source) -> Matrices:
-    """Raises WrongInput where an energy's instant is not on the grid, or a meter has both energies and registers."""
+    """What the files hold, impossible values too. Raises WrongInput where an energy's instant is not on the grid, or a
+    meter has both energies and registers.
+    """
     made = Matrices()
     for name in (*ENERGIES, *VOLTAGES):
         _of_intervals(source, name, made)
@@ -60,11 +62,10 @@ def build(source: Source) -> Matrices:
         _of_registers(source, name, made)
     for name in VOLTAGES:
         _instant_voltages(source, name, made)
-    _without_what_cannot_be(source.grid, made)
     return made
 
 
-def _without_what_cannot_be(grid: Grid, made: Matrices) -> None:
+def without_what_cannot_be(grid: Grid, made: Matrices) -> None:
     """Energies above MOST_W, and 0 V, which is what an unused or failed input shows, are no measurements; in place."""
     most_wh = MOST_W * np.diff(grid.edges_us) / (3600 * US_PER_S)
     for name, values in made.values.items():

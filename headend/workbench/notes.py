@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Note:
     area: str | None = None
     meters: tuple[str, ...] = ()
     """Whose, the first few."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What was measured beside the count, units in the names: keys of NUMBERS."""
 
     @property
     def english(self) -> str:
@@ -28,9 +31,16 @@ class Note:
 
     def _said(self, language: int) -> str:
         text = TEXTS[self.code][language].format(n=f"{self.count:,}")
-        if not self.meters:
-            return text
-        return f"{text} ({', '.join(self.meters)}{' …' if self.count > len(self.meters) else ''})"
+        besides = [NUMBERS[name][language].format(_rounded(value, name)) for name, value in self.numbers.items()]
+        if self.meters:
+            besides.append(f"{', '.join(self.meters)}{' …' if self.count > len(self.meters) else ''}")
+        return f"{text} ({', '.join(besides)})" if besides else text
+
+
+def _rounded(value: float, name: str) -> str:
+    """Three significant digits; energies and powers in thousands."""
+    shown = value / 1000 if name.endswith(("_wh", "_w")) else value
+    return f"{shown:,.0f}" if abs(shown) >= 100 else f"{shown:.3g}"
 
 
 TEXTS = {
@@ -87,5 +97,24 @@ TEXTS = {
     "no_area_meter": (
         "no area meter is given (role `area`, or --area-meter): nothing can be balanced", "没有台区总表：无法平衡",
     ),
+    "units_apart": (
+        "suspicious: the households’ energy and the area’s are hundreds of times apart, most likely by the factor of "
+        "1,000 between Wh and kWh (else by a multiplier); intervals compared: {n}",
+        "可疑：各户电量之和与台区电量相差数百倍以上，很可能是 Wh 与 kWh 之间的 1,000 倍（否则为倍率）；"
+        "所比较的间隔：{n}",
+    ),
+    "households_too_large": (
+        "suspicious: the typical household takes more than 30 kW on average, most likely by the factor of 1,000 "
+        "between Wh and kWh; households: {n}",
+        "可疑：典型用户平均功率超过 30 kW，很可能是 Wh 与 kWh 之间的 1,000 倍；户数：{n}",
+    ),
 }  # fmt: skip
 """Code → English, Chinese."""
+
+NUMBERS = {
+    "households_wh": ("households {} kWh", "各户 {} kWh"),
+    "area_wh": ("area {} kWh", "台区 {} kWh"),
+    "factor": ("factor {}", "倍数 {}"),
+    "typical_household_w": ("typical household {} kW", "典型用户 {} kW"),
+}
+"""Name → English, Chinese."""

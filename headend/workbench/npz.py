@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -15,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.domain.calendar import EARLIEST, LATEST, from_us
-from headend.workbench.errors import WrongInput
+from headend.workbench.errors import WrongInput, written_name
 from reconciliation import AreaWindow
 from reconciliation.window import field_names
 
 OPTIONAL: Final = frozenset(f.name for f in fields(AreaWindow) if f.default is None or "None" in str(f.type))
 _SCALARS: Final = ("start", "interval_s", "area_step_wh")
 _LARGEST_BYTES: Final = 8 << 30
+_DAY_S: Final = 86_400
 
 
 def read_npz(path: Path, zone: ZoneInfo) -> list[AreaWindow]:
@@ -55,21 +57,48 @@ def _window(path: Path, prefix: str, held: dict[str, npt.NDArray[Any]], zone: Zo
         if name not in held and name not in OPTIONAL and name != "area":
             raise WrongInput(path.name, "an array of that name", column=f"{shown}{name}")
     values: dict[str, Any] = {name: held.get(name) for name in field_names()}
-    area = str(values["area"]) if values["area"] is not None else prefix or path.name.split(".")[0]
+    area = str(values["area"]) if values["area"] is not None else prefix or written_name(path).split(".")[0]
     try:
         for name in _SCALARS:
             if values[name] is not None:
-                values[name] = (
-                    values[name].item() if values[name].dtype.kind != "M" else values[name].astype("datetime64[us]")
-                )
+                values[name] = _scalar(path, f"{shown}{name}", values[name])
         return AreaWindow(**values | {
             "area": area,
             "start": _start(path, f"{shown}start", values["start"], zone),
-            "interval_s": int(values["interval_s"]),
+            "interval_s": _interval_s(path, f"{shown}interval_s", values["interval_s"]),
+            "area_step_wh": _step_wh(path, f"{shown}area_step_wh", values["area_step_wh"]),
             "meters": tuple(str(name) for name in values["meters"].tolist()),
         })  # fmt: skip
     except (ValueError, TypeError, AttributeError) as error:
-        raise WrongInput(path.name, "a window’s arrays", column=prefix or None, found=str(error)) from None
+        raise WrongInput(
+            path.name, "a window’s arrays", column=prefix or None, found=str(error).removeprefix(f"{area}: ")
+        ) from None
+
+
+def _scalar(path: Path, name: str, value: npt.NDArray[Any]) -> Any:
+    if value.size != 1:
+        raise WrongInput(path.name, "a single value", column=name, found=f"an array of shape {value.shape}")
+    return value.item() if value.dtype.kind != "M" else value.astype("datetime64[us]")
+
+
+def _interval_s(path: Path, name: str, value: Any) -> int:
+    if not _is_number(value) or not 1 <= value <= _DAY_S or value != int(value):
+        raise WrongInput(path.name, f"a whole number of seconds from 1 to {_DAY_S:,}", column=name, found=str(value))
+    return int(value)
+
+
+def _step_wh(path: Path, name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if not _is_number(value) or not 0 <= value < math.inf:
+        raise WrongInput(
+            path.name, "a register’s step [Wh]: area_step_wh must not be negative or NaN", column=name, found=str(value)
+        )
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _start(path: Path, name: str, value: Any, zone: ZoneInfo) -> datetime:

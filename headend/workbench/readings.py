@@ -12,6 +12,7 @@ import numpy.typing as npt
 from headend.workbench.cells import Cells, Floats, Instants, Ints, numbers
 from headend.workbench.columns import (
     NAMES,
+    OF_METERS,
     REGISTERS,
     ROLES,
     TIMES,
@@ -228,7 +229,7 @@ class Reader:
             return column, self.wide
         said = f"METER:QUANTITY, such as {column}:import_kwh, or --wide QUANTITY for bare names"
         if any(quantity_of(name) or name in NAMES for name in names):
-            raise _unknown(table.file, column, names)
+            raise _without_meter(table.file, column, names)
         raise WrongInput(
             table.file, f"a column `meter` (long layout), or wide columns named {said}", row=1, column=column
         )
@@ -284,7 +285,23 @@ def _quantities(table: Table, columns: Sequence[tuple[int, str]]) -> list[tuple[
     return list(found.values())
 
 
-def _unknown(file: str, column: str, names: Iterable[str]) -> WrongInput:
+def _without_meter(file: str, column: str, names: Sequence[str]) -> WrongInput:
+    """For a table that has columns of the long layout but not all it needs, or bare ones among METER:QUANTITY."""
+    unknown = [name for name in names if name not in NAMES and quantity_of(name) is None and ":" not in name]
+    if not unknown or any(":" in name for name in names):
+        said = "METER:QUANTITY in every column (wide layout), or a column `meter` (long layout)"
+        return WrongInput(file, said, row=1, column=unknown[0] if unknown else column)
+    besides = f"{_lacking_meter(unknown)}, unless all rows are the area meter’s; "
+    return _unknown(file, unknown[0], unknown, besides=besides)
+
+
+def _lacking_meter(unknown: Sequence[str]) -> str:
+    """That a column `meter` lacks, and which of the others may be it."""
+    meant = unknown[0] if len(unknown) == 1 else nearest("meter", unknown)
+    return "a column `meter`, which lacks" + (f" (is it {meant}?)" if meant else "")
+
+
+def _unknown(file: str, column: str, names: Iterable[str], *, besides: str = "") -> WrongInput:
     if (units := unit_expected(column)) is not None:
         return WrongInput(file, f"a unit in the name ({units})", row=1, column=column)
     unknown = [n for n in names if quantity_of(n) is None and n not in (*NAMES, *TIMES)]
@@ -294,12 +311,14 @@ def _unknown(file: str, column: str, names: Iterable[str]) -> WrongInput:
     hint = f"; {meant}?" if meant else ""
     return WrongInput(
         file,
-        f"columns of the layout (--help lists them){hint}; what is not needed is left out with --ignore",
+        f"{besides}columns of the layout (--help lists them){hint}; what is not needed is left out with --ignore",
         row=1, found=f"unknown: {', '.join(unknown) or column}",
     )  # fmt: skip
 
 
 def _no_time(lower: Sequence[str]) -> str:
+    if "meter" not in lower and set(lower) & set(OF_METERS[3:]):
+        return f"{_lacking_meter([name for name in lower if name not in OF_METERS])}, in a list of meters"
     meant = next((found for name in lower if (found := nearest(name, TIMES))), None)
     return f"one of the time columns {', '.join(TIMES)}" + (f" ({meant}?)" if meant else "")
 

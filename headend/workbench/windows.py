@@ -23,7 +23,8 @@ from headend.workbench.grid import (
     midnight_us,
     own_interval,
 )
-from headend.workbench.matrices import Matrices, Source, build
+from headend.workbench.magnitudes import doubts
+from headend.workbench.matrices import Matrices, Source, build, without_what_cannot_be
 from headend.workbench.meters import Listed
 from headend.workbench.notes import Note
 from headend.workbench.readings import Block, Label, Readings
@@ -64,16 +65,13 @@ def windows_of(
             found=f"{len(units.units)} meters, none of them the area’s",
         )
     own_s = _own(readings, units)
-    interval_s = choices.interval_s or _interval(units, own_s)
+    interval_s = _interval(units, own_s) if choices.interval_s is None else interval_of(choices.interval_s / 60)
     if not interval_s:
         raise WrongInput(readings.blocks[0].file, "at least two instants of a meter", found="one row each")
-    if interval_s not in LENGTHS_S:
-        raise WrongInput(
-            "--interval", f"minutes that divide the day: {', '.join(f'{s // 60}' for s in LENGTHS_S)}",
-            found=f"{interval_s / 60:g}",
-        )  # fmt: skip
     grid = _grid(readings, units, own_s, choices, interval_s)
     made = build(Source(readings, units, own_s, grid, choices.label))
+    suspicious = [note for area in units.areas() for note in _doubts(area, units, made, grid)]
+    without_what_cannot_be(grid, made)
     notes = [*units.notes, *_of_lengths(units, own_s, interval_s)]
     notes += [Note(code, count) for code, count in sorted(made.counts.items()) if count]
     windows = []
@@ -85,7 +83,31 @@ def windows_of(
             notes.append(Note("phases_apart", apart, area))
         if not any(units.units[k].is_area for k in members):
             notes.append(Note("no_area_meter", 1, area))
-    return windows, notes
+    return windows, notes + suspicious
+
+
+def interval_of(minutes: float) -> int:
+    """An interval's length in seconds. Raises WrongInput where it is none of LENGTHS_S (as 0 and NaN are not)."""
+    found = next((length for length in LENGTHS_S if length == minutes * 60), None)
+    if found is None:
+        raise WrongInput(
+            "--interval", f"minutes that divide the day: {', '.join(f'{s // 60}' for s in LENGTHS_S)}",
+            found=f"{minutes:g}",
+        )  # fmt: skip
+    return found
+
+
+def _doubts(area: str, units: Units, made: Matrices, grid: Grid) -> list[Note]:
+    """Before anything is left out: Wh read as kWh may go beyond what can be, and then nothing would be left to tell."""
+    members = [k for k, unit in enumerate(units.units) if unit.area == area]
+    houses = [k for k in members if not units.units[k].is_area]
+    tops = [k for k in members if units.units[k].is_area]
+    if not tops:
+        tops_wh = [np.full(grid.intervals, np.nan)] * 2
+    else:
+        tops_wh = [_of(made, name, tops, grid).sum(axis=0) for name in ("import", "export")]
+    houses_wh = [_of(made, name, houses, grid) for name in ("import", "export")]
+    return doubts(area, grid.interval_s, *houses_wh, *tops_wh)
 
 
 def _own(readings: Readings, units: Units) -> Ints:

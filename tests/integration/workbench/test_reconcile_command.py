@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -119,9 +120,16 @@ def test_json_goes_to_stdout_alone_and_nothing_is_written(example: tuple[Path, R
         (("{data}", "--decimal", ";"), "--decimal: expected auto, . or ,"),
         (("{data}", "--from", "2026-03-04", "--to", "2026-03-02"), "--to: expected a day not before 2026-03-04"),
         (("{data}", "--area-meter", "nobody"), "--area-meter: expected the name of a meter that has rows"),
+        *[(("{data}", "--interval", given), "--interval: expected minutes that divide the day: 1, 5, 10, 15, ")
+          for given in ("nan", "inf", "0", "-15", "15.001")],
+        (("{data}", "--interval", "long"), "Invalid value for '--interval'"),
+        (("{data}", "--price", "inf"), "--price: expected an amount of money, found 'inf'"),
+        (("{data}", "--encoding", "utf-16"), "data.csv: expected text in utf-16; another one is named with --encoding"),
+        (("{data}", "--encoding", "klingon"), "--encoding: expected an encoding such as utf-8 or gb18030"),
+        ((".",), ".: expected a file, found 'a directory'"),
         (("{bad}",), "bad.csv, row 2, column import_kwh: expected a number, found 'x'"),
     ],
-)
+)  # fmt: skip
 def test_wrong_input_ends_with_2_and_says_where(tmp_path: Path, words: Sequence[str], message: str) -> None:
     data = written(tmp_path, long_csv(simple_rows()))
     bad = written(tmp_path, "meter,timestamp,import_kwh\nm1,2026-03-02,x\n", "bad.csv")
@@ -129,6 +137,65 @@ def test_wrong_input_ends_with_2_and_says_where(tmp_path: Path, words: Sequence[
     assert found.exit_code == 2
     assert message in found.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+    data, out = written(tmp_path, long_csv(simple_rows())), tmp_path / "out"
+    (out / "report.html").mkdir(parents=True)
+    for old in (None, "of yesterday"):
+        if old is not None:
+            (out / "report.json").write_text(old)
+        found = run(data, "--out", out)
+        assert found.exit_code == 1
+        assert found.stderr == f"headend: {out / 'report.html'}: Is a directory\n"
+        assert sorted(one.name for one in out.iterdir()) == ["report.html"] + ["report.json"] * (old is not None)
+    assert (out / "report.json").read_text() == "of yesterday"
+
+
+def test_what_the_engine_cannot_do_is_seen_and_leaves_the_old_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_windows: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("reconciliation.analyse", broken)
+    written(tmp_path, "of yesterday", "report.json")
+    found = run(written(tmp_path, long_csv(simple_rows())), "--out", tmp_path)
+    assert found.exit_code == 1
+    assert isinstance(found.exception, ZeroDivisionError)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["data.csv", "report.json"]
+    assert (tmp_path / "report.json").read_text() == "of yesterday"
+
+
+def test_an_example_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    found = run("--example", "--out", written(tmp_path, "a file", "taken"))
+    assert (found.exit_code, found.stderr) == (1, f"headend: {tmp_path / 'taken' / 'example'}: Not a directory\n")
+
+
+def test_a_file_may_have_a_name_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode("表.csv".encode("gb18030"))
+    path.write_text(long_csv(simple_rows()), encoding="utf-8")
+    found = run(path, "--out", tmp_path / "out")
+    assert found.exit_code == 0, found.output
+    (one,) = checked(json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8")))["files"]
+    assert one["file"].endswith(".csv")
+
+
+def test_units_off_by_a_thousand_are_told_everywhere(tmp_path: Path) -> None:
+    rows = [(m, role, at, "0.1" if role == "area" else "60") for m, role, at, _ in simple_rows(96)]
+    found = run(written(tmp_path, long_csv(rows)), "--out", tmp_path / "out")
+    assert found.exit_code == 0, found.output
+    (note,) = (
+        one
+        for one in checked(json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8")))["notes"]
+        if one["code"] == "units_apart"
+    )
+    assert note["area"] == "data"
+    assert note["numbers"] == {"households_wh": 2 * 96 * 60_000, "area_wh": 96 * 100, "factor": 1200}
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert note["en"] in page
+    assert note["zh"] in page
+    assert "1,000 between Wh and kWh" in found.stdout
 
 
 def test_too_little_data_is_an_answer_and_not_an_error(tmp_path: Path) -> None:

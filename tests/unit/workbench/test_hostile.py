@@ -67,6 +67,13 @@ def _refused(*paths: Path, **options: object) -> str:
         ("timestamp,m1:power_kw\n2026-03-02 00:00,1\n", "expected a quantity after the colon, such as m1:import_kwh"),
         ("timestamp,m1:import_wh,M1:import_wh\n", "every column once"),
         ("meter;timestamp;import_kwh\nm1;2026-03-02 00:00;1.234,5\n", "a number without thousands separators"),
+        (GOOD.replace("meter,", "device,"), "data.csv, row 1: expected a column `meter`, which lacks (is it device?)"),
+        ("area,device,timestamp,import_kwh\n", "a column `meter`, which lacks (is it device?)"),
+        ("area,metre,timestamp,import_kwh,remark\n", "a column `meter`, which lacks (is it metre?)"),
+        ("area,serial,timestamp,import_kwh,remark\n", "`meter`, which lacks, unless all rows are the area meter’s"),
+        ("timestamp,import_kwh,note\n", "left out with --ignore, found 'unknown: note'"),
+        ("timestamp,import_kwh,m1:import_kwh\n", "column import_kwh: expected METER:QUANTITY in every column"),
+        ("device,phases\nm1,1\n", "expected a column `meter`, which lacks (is it device?), in a list of meters"),
     ],
 )  # fmt: skip
 def test_a_table_is_refused_where_it_is_wrong(tmp_path: Path, text: str, message: str) -> None:
@@ -97,13 +104,16 @@ def test_so_is_the_list_of_meters(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_files_that_are_no_tables(tmp_path: Path) -> None:
-    assert "expected a file, found 'a directory'" in _refused(tmp_path)
+    for directory in (tmp_path, Path(), Path("/")):
+        assert f"{directory}: expected a file, found 'a directory'" in _refused(directory)
     assert "a name that ends in .csv" in _refused(written(tmp_path, GOOD, "data.xlsx"))
     assert "a ZIP or Parquet file" in _refused(written(tmp_path, "PK\x03\x04" + GOOD))
     assert "--encoding, such as gb18030" in _refused(written(tmp_path, GOOD.replace("m1", "表"), encoding="gb18030"))
     late = written(tmp_path, GOOD + ROW * 60_000 + "表,,2026-03-02 05:00,0.1\n", "late.csv", "gb18030")
     assert "--encoding, such as gb18030" in _refused(late), "found far below the header"
-    assert "an encoding such as utf-8" in _refused(written(tmp_path, GOOD), encoding="klingon")
+    assert "--encoding: expected an encoding such as utf-8" in _refused(written(tmp_path, GOOD), encoding="klingon")
+    for wider in ("utf-16", "utf-32"):
+        assert f"data.csv: expected text in {wider}; another" in _refused(written(tmp_path, GOOD), encoding=wider)
     path = tmp_path / "cut.csv.gz"
     path.write_bytes(gzip.compress(GOOD.encode())[:-20])
     assert "a whole gzip file" in _refused(path)
@@ -129,6 +139,14 @@ def test_arrays_that_are_no_window(tmp_path: Path) -> None:
     assert "expected arrays of numbers and text" in refused(meters=np.array([{"a": 1}], dtype=object))
     assert "area_step_wh must not be negative or NaN" in refused(area_step_wh=-5.0)
     assert "area_step_wh must not be negative or NaN" in refused(area_step_wh=np.nan)
+    for step in (-5.0, np.nan, np.inf, "ten"):
+        assert "x.npz, column area_step_wh: expected a register’s step" in refused(area_step_wh=step)
+    assert "column area_step_wh: expected a single value" in refused(area_step_wh=[10.0, 10.0])
+    for wrong in (900.7, np.nan, np.inf, 0, -900, 1e18, "900 s", True):
+        told = refused(interval_s=wrong)
+        assert "x.npz, column interval_s: expected a whole number of seconds from 1 to 86,400, found" in told
+    long = "A" * 70
+    assert "meter_step_wh must not be negative" in refused(area=long, meter_step_wh=-np.ones(len(window.meters)))
     assert "meter_step_wh must not be negative" in refused(meter_step_wh=np.full(len(window.meters), -1.0))
     assert "column start: expected an instant such as" in refused(start=np.datetime64("NaT"))
     assert "column start: expected an instant such as" in refused(start=np.datetime64("20000-03-02"))
@@ -141,6 +159,20 @@ def test_arrays_that_are_no_window(tmp_path: Path) -> None:
     assert "expected an NPZ file" in _refused(path)
     np.savez(path, nothing=1)
     assert "column nothing" in _refused(path)
+
+
+def test_whole_seconds_may_be_written_as_floats(tmp_path: Path) -> None:
+    window = random_window("A", 1)
+    held = {name: getattr(window, name) for name in window.__dataclass_fields__} | {"start": window.start.isoformat()}
+    held |= {"interval_s": 900.0, "area_step_wh": 0}
+    np.savez(tmp_path / "x.npz", **{k: np.asarray(v) for k, v in held.items() if v is not None})
+    (found,) = read(tmp_path / "x.npz").windows
+    assert (found.interval_s, found.area_step_wh) == (900, 0.0)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (window,) = read(written(tmp_path, GOOD, encoding="utf-8-sig"), encoding="UTF8").windows
+    assert window.meters == ("m1", "m2")
 
 
 def test_what_does_not_fit_together(tmp_path: Path) -> None:
@@ -157,7 +189,8 @@ def test_what_does_not_fit_together(tmp_path: Path) -> None:
     assert "expected the name of a meter that has rows, found 'nobody'" in _refused(
         good, area_meters=frozenset({"nobody"})
     )
-    assert "--interval: expected minutes that divide the day" in _refused(good, interval_s=1000)
+    for seconds in (1000, 0, -900):
+        assert "--interval: expected minutes that divide the day" in _refused(good, interval_s=seconds)
     assert "in the days asked for, found 'rows from 2026-03-02 00:00" in _refused(good, first=date(2026, 4, 1))
     assert "--wide: expected a quantity" in _refused(good, wide="power_kw")
     npz = tmp_path / "data.npz"
