@@ -29,6 +29,9 @@ DEAD_S = 21600
 """A phase is called dead when it stands still this long [s]; a blown fuse shows in its households too."""
 REVERSED = -0.5
 """Factor below which a current transformer is the wrong way round: nearer to −1 than to none."""
+BUSY, SHOWN = 0.75, 0.75
+"""Share of a run's intervals, and register steps, above which households must use energy that a living phase would
+have shown: half a step is rounded up to one."""
 ALIVE = 0.1
 """Share of intervals with energy below which a phase is silent nearly always."""
 SURE_NATS = 6.0
@@ -82,8 +85,10 @@ def dead_phase(model: AreaModel) -> AreaMeterFault | None:
     for k in range(3):
         for dead in silent_runs(phases[k], eps, shortest):
             others = float(np.abs(np.delete(area.supplied, k, axis=0)[:, dead]).mean())
-            households = float(np.abs(expected[k, dead]).mean())
-            if others < area.area_step or households < max(area.area_step, 0.02 * others):
+            used = np.abs(expected[k, dead])
+            if others < area.area_step or float(used.mean()) < 0.02 * others:
+                continue
+            if float(np.quantile(used, BUSY)) < SHOWN * area.area_step:
                 continue
             found.append((k, dead.start))
             rows[k, dead] = False

@@ -124,7 +124,8 @@ def judge(
     frozen = _frozen(model, still)
     accused: list[int] = []
     too_much = found.hidden_wh.sum(axis=1) < 0  # no unmetered load looks like that
-    crowded = sum(bool(over) and log_odds(s) > 0 for s, over in zip(found.suspects, too_much, strict=True)) >= CROWD
+    over_all = sum(bool(over) and log_odds(s) > 0 for s, over in zip(found.suspects, too_much, strict=True))
+    crowded = over_all >= _crowd_of_a_phase(model)
     for k, suspect in enumerate(found.suspects):
         over = bool(too_much[k])
         if suspect.meter in dead or (over and crowded):
@@ -152,6 +153,12 @@ def judge(
         or _meter_like(found, explained),
         held={i: odds for i, odds in held.items() if i not in dead},
     )
+
+
+def _crowd_of_a_phase(model: AreaModel) -> int:
+    """Meters that seem to count too much together as a phase's do that the area meter lost: CROWD, and where no phase's
+    balance is drawn up, as few as half of what hangs on one."""
+    return CROWD if model.area.n_streams > 1 else min(CROWD, max(len(model.area.meters) // 6, 1))
 
 
 def days_of(hidden: Floats, day: Ints) -> float:
