@@ -116,3 +116,19 @@ def test_a_dead_phase_that_nobody_sees_alone_accuses_nobody(street, seed):
     report = only(s.window(area_phase_wh=None))
     assert report.alarm
     assert report.accused == ()
+
+
+def test_voltages_on_the_wrong_phases_are_told_though_they_were_put_right_at_the_end(street):
+    s = street(days=28)
+    volts = s.window().area_voltage_v.copy()
+    volts[:, : 20 * PER_DAY] = volts[[1, 0, 2], : 20 * PER_DAY]
+    assert only(s.window(area_voltage_v=volts)).cause is Cause.AREA_METER
+
+
+def test_meters_whose_voltages_say_nothing_do_not_speak_for_the_wiring(street):
+    """Nine meters on one phase, the last week without voltages: no voltage is no sign that all is well."""
+    s = street(n=24, days=28)
+    s.volt[:, -7 * PER_DAY :] = np.nan
+    volts = s.window().area_voltage_v[[1, 0, 2]]
+    finding = area_meter(only(s.window(area_voltage_v=volts)))
+    assert finding.kind is FindingKind.AREA_METER_PHASE
