@@ -1,7 +1,7 @@
 """What must hold whatever the readings: order, units, neighbours, honest company, missing inputs, broken inputs."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -83,6 +83,39 @@ def test_an_honest_meter_more_does_not_take_the_blame(street):
         household_voltage_v=np.concatenate([more.household_voltage_v, np.full((1, more.n_intervals), np.nan)]),
     )
     assert only(more).accused == only(quiet).accused == ("A-4",)
+
+
+def part(window, first, last):
+    """Days ``first`` to ``last`` of a window of quarter-hours."""
+    t = slice(first * 96, last * 96)
+    of_time = (
+        f.name for f in fields(window) if getattr(getattr(window, f.name), "shape", (0,))[-1] == window.n_intervals
+    )
+    changes = {name: getattr(window, name)[..., t] for name in of_time}
+    return replace(window, start=window.start + timedelta(days=first), **changes)
+
+
+def test_a_window_cut_in_two_says_the_same_of_each_half(street):
+    s = street(days=42)
+    window = s.window()
+    assert [only(part(window, *days)).cause for days in ((0, 42), (0, 21), (21, 42))] == [Cause.CLEAN] * 3
+    s.read[4] *= 0.5
+    whole, *halves = (only(part(s.window(), *days)) for days in ((0, 42), (0, 21), (21, 42)))
+    assert [report.accused for report in (whole, *halves)] == [("A-4",)] * 3
+    assert sum(r.findings[0].energy_wh for r in halves) == pytest.approx(whole.findings[0].energy_wh, rel=0.02)
+    assert sum(r.technical_loss_wh for r in halves) == pytest.approx(whole.technical_loss_wh, rel=0.02)
+
+
+def test_an_honest_household_more_leaves_the_thief(street):
+    """One that uses energy, and its own of the area meter's, too."""
+    s = street(n=25)
+    s.read[4] *= 0.5
+    all_of_them = s.window()
+    s.supplied[s.phase[24]] -= s.true[24]
+    without = only(s.window(keep=np.arange(24)))
+    together = only(all_of_them)
+    assert without.accused == together.accused == ("A-4",)
+    assert together.findings[0].energy_wh == pytest.approx(without.findings[0].energy_wh, rel=0.05)
 
 
 def test_loss_is_split_without_remainder(street):
