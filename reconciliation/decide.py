@@ -21,7 +21,7 @@ from scipy import special
 from reconciliation.attribution import variance_evidence
 from reconciliation.localise import STUCK, UNKNOWN_COURSE, Localisation, explained_share
 from reconciliation.model import AreaModel
-from reconciliation.prepare import dequantised
+from reconciliation.prepare import Prepared, dequantised
 from reconciliation.shapes import FAMILIES
 from reconciliation.silence import missing_beside, of_silence, silence
 from reconciliation.suspects import Suspect
@@ -136,6 +136,7 @@ def judge(
             and suspect.rival_margin >= MARGIN
             and (model.loss.from_voltage or suspect.evidence >= ALARM_MODEL)
             and not suspect.elsewhere
+            and not _hardly_ticks(model.area, suspect.meter)
             and not _twin(model, suspect.meter)
             and days_of(found.hidden_wh[k], model.area.day) >= min(MIN_DAYS, MIN_DAYS_SHARE * model.area.n_days)
             and not _away(model, suspect.meter, found.hidden_wh[k], still)
@@ -171,6 +172,12 @@ def _away(model: AreaModel, meter: int, hidden: Floats, still: Bools) -> bool:
     """Whether a suspect may just be away: it is one because it reads nothing, and energy is missing before or after."""
     silent = silence(model, meter, still)
     return of_silence(hidden, silent) and missing_beside(model, meter, silent)
+
+
+def _hardly_ticks(area: Prepared, meter: int) -> bool:
+    """Whether a register coarse beside its neighbours moves less than a step an interval: how much was used over some
+    days is known, and not when."""
+    return bool(area.coarse[meter] and area.imported[meter].mean() < area.step[meter])
 
 
 def _twin(model: AreaModel, meter: int) -> bool:

@@ -203,3 +203,20 @@ def test_what_a_late_clock_leaves_hides_nothing() -> None:
     random = next(family for family in FAMILIES if family.name == "random")
     theta = np.array([[-0.6, 0.65], [-0.6, 0.75], [0.3, 0.2], [0.05, 0.02]])
     assert plausible(random, theta).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("step_wh", [500.0, 1000.0])
+def test_registers_that_hardly_tick_accuse_nobody(step_wh: float) -> None:
+    """Five or fifteen of thirty meters whose register moves every few hours; seeds that had an accusation before."""
+    for seed, some in ((1, 5), (3, 5), (3, 15)):
+        street = Street("A", 30, 28, seed)
+        window, rng = street.window(), np.random.default_rng(seed + 7)
+        fine, coarse = (
+            registers(street.read * (1 + rng.normal(0, 0.003, (30, 1))), step, rng) for step in (1.0, step_wh)
+        )
+        who = rng.permutation(30)[:some]
+        fine[who] = coarse[who]
+        fine[:, 0] = 0.0
+        imported = np.where(np.isnan(window.household_import_wh), np.nan, fine)
+        report = analyse([replace(window, household_import_wh=imported)])["A"]
+        assert report.accused == (), f"seed {seed}"
