@@ -14,12 +14,14 @@ from scipy import special
 
 from reconciliation.model import AreaModel
 from reconciliation.phases import energy_log_likelihood
-from reconciliation.window import Floats
+from reconciliation.window import Floats, Ints
 
 MIN_EVIDENCE = 30.0
 """Log evidence over the order as wired [nat]: a clear case, as for a wrong ratio."""
 MIN_METERS = 6
 """Single-phase meters with voltages below which nothing is said."""
+SOME = 4
+"""Each fourth change of the voltages is looked at before all of them."""
 AGREE = 0.8
 """Share of meters whose voltage follows the phase they were put on, from which the order is not questioned."""
 
@@ -35,10 +37,14 @@ def phase_order(model: AreaModel) -> tuple[tuple[int, int, int], float] | None:
         return None
     if np.any(np.diff(area.supplied, axis=1) @ np.diff(area.net.sum(axis=0)) < 0):
         return None  # a reversed current, which the test of the ratio tells
+    on = model.share[one].argmax(axis=1)
+    calm = float(model.fit.ratio.max()) < 1.0 / AGREE
+    if calm:  # some changes of all of the window are enough to see that all is well
+        told, agree = _agreement(_voltage(v[one], av, every=SOME), on)
+        if told >= MIN_METERS and agree >= AGREE:
+            return None
     voltage = _voltage(v[one], av)
-    told = voltage.any(axis=1)  # of the others nothing is known
-    agrees = np.mean((voltage.argmax(axis=1) == model.share[one].argmax(axis=1))[told]) if told.any() else 1.0
-    if agrees >= AGREE and float(model.fit.ratio.max()) < 1.0 / AGREE:
+    if calm and _agreement(voltage, on)[1] >= AGREE:
         return None
     energy = energy_log_likelihood(area)[one]
     scores = {
@@ -50,9 +56,17 @@ def phase_order(model: AreaModel) -> tuple[tuple[int, int, int], float] | None:
     return ((best[0], best[1], best[2]), evidence) if evidence >= MIN_EVIDENCE else None
 
 
-def _voltage(v: Floats, av: Floats) -> Floats:
-    """(n, 3) log-likelihood of each busbar voltage [nat]; 0 where too little is known."""
-    dv, dav = np.diff(v, axis=1), np.diff(av, axis=1)
+def _agreement(voltage: Floats, on: Ints) -> tuple[int, float]:
+    """Of how many meters (n, 3) voltages tell anything, and the share of those that follow the phase they are ``on``; 1
+    where there are none."""
+    told = voltage.any(axis=1)
+    return int(told.sum()), float(np.mean((voltage.argmax(axis=1) == on)[told])) if told.any() else 1.0
+
+
+def _voltage(v: Floats, av: Floats, every: int = 1) -> Floats:
+    """(n, 3) log-likelihood of each busbar voltage [nat], from each ``every``-th change; 0 where too little is
+    known."""
+    dv, dav = v[:, 1::every] - v[:, :-1:every], av[:, 1::every] - av[:, :-1:every]
     ok = np.isfinite(dv) & np.isfinite(dav).all(axis=0)
     x, y, use = np.nan_to_num(dav), np.where(ok, dv, 0.0), ok.astype(np.float64)
     n = use.sum(axis=1)[:, None]
