@@ -5,6 +5,7 @@ The rule it keeps: no part outlives this process, however it ends, and nothing i
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,11 +72,10 @@ class House:
 
     def __enter__(self) -> Self:
         self._lock.acquire()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.__exit__, None, None, None)
             self._start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            undo.pop_all()
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +173,8 @@ class Ledger:
     def _transaction(self) -> Iterator[None]:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with ExitStack() as undo:
+                undo.callback(self._connection.execute, "ROLLBACK")
                 yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
+                undo.pop_all()
             self._connection.execute("COMMIT")

@@ -128,14 +128,13 @@ class EmbeddedPostgres:
         if self.running:
             return
         self._lock.acquire()
-        try:
-            self._start()
-        except OSError as error:
-            self.stop()
-            raise EmbeddedError(f"cannot start PostgreSQL in {self.data_dir}: {error}") from error
-        except BaseException:
-            self.stop()
-            raise
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
+            try:
+                self._start()
+            except OSError as error:
+                raise EmbeddedError(f"cannot start PostgreSQL in {self.data_dir}: {error}") from error
+            undo.pop_all()
 
     def stop(self) -> None:
         """Stop the server: fast shutdown (sessions end, work is checkpointed); immediate after 30 s."""
@@ -234,14 +233,14 @@ class EmbeddedPostgres:
         if not self._durable:
             command.append("--no-sync")
         process = self._run(command, identity, signal.SIGKILL)
-        try:
-            status = process.wait(INITDB_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            end(process, [])
-            raise EmbeddedError(f"initdb did not finish within {INITDB_TIMEOUT_S:.0f} s; see {self.log_path}") from None
-        except BaseException:
-            end(process, [])
-            raise
+        with contextlib.ExitStack() as undo:
+            undo.callback(end, process, [])
+            try:
+                status = process.wait(INITDB_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                late = f"initdb did not finish within {INITDB_TIMEOUT_S:.0f} s; see {self.log_path}"
+                raise EmbeddedError(late) from None
+            undo.pop_all()
         if status != 0:
             raise EmbeddedError(f"initdb failed with status {status} in {self.data_dir}:\n{tail(self.log_path)}")
         scratch.rename(self.cluster_dir)

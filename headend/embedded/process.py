@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,7 +85,8 @@ class ChildProcess:
         except OSError as error:
             raise EmbeddedError(f"cannot start {self.name}: {error}") from error
         self._process = process
-        try:
+        with ExitStack() as undo:
+            undo.callback(end, process, [(signal.SIGTERM, 2.0)])
             await_ready(
                 process,
                 lambda: self._is_ready(process.pid),
@@ -92,9 +94,7 @@ class ChildProcess:
                 log_path=self.log_path,
                 timeout_s=self._ready_timeout_s,
             )
-        except BaseException:
-            end(process, [(signal.SIGTERM, 2.0)])
-            raise
+            undo.pop_all()
         _log.info("child_started", child=self.name, pid=process.pid)
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence, Sized
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -206,11 +206,10 @@ class Outbox(Generic[Item]):
             return False
         if portion is None:
             return False
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._spool.returned, portion)
             await self._write(portion.items)
-        except BaseException:
-            self._spool.returned(portion)
-            raise
+            undo.pop_all()
         with suppress(SpoolFailed):  # written twice at the worst, after a restart
             await self._spool.done(portion)
         self._count()

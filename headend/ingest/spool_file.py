@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -256,13 +256,11 @@ class SpoolFile:
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def within(connection: sqlite3.Connection) -> T:
             connection.execute("begin immediate")
-            try:
+            with ExitStack() as undo:
+                undo.callback(_roll_back, connection)
                 result = work(connection)
                 connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
-                raise
+                undo.pop_all()
             return result
 
         return self._do(within)
@@ -300,7 +298,8 @@ class SpoolFile:
             raise SpoolFailed(str(error), "in_use") from None
         # Each call comes from the same worker thread in turn, but not from the one that opened the file.
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0)
-        try:
+        with ExitStack() as undo:
+            undo.callback(connection.close)
             # No other process may look in: the log's index stays in memory, and no reader keeps the log from shrinking.
             connection.execute("pragma locking_mode = exclusive")
             connection.execute(f"pragma page_size = {_PAGE_BYTES}")
@@ -317,9 +316,7 @@ class SpoolFile:
                 raise _NoGood(f"written by another version of this program (layout {layout}, this one's is {_LAYOUT})")
             count = connection.execute("select coalesce(sum(readings), 0), count(*) from round").fetchone()
             last_id = _last_id(connection)
-        except BaseException:
-            connection.close()
-            raise
+            undo.pop_all()
         self._connection, self._counts, self._last_id = connection, (count[0], count[1]), last_id
 
     def _disconnect(self) -> None:
@@ -375,6 +372,12 @@ def used_bytes(connection: sqlite3.Connection) -> int:
         connection.execute(f"pragma {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages - free) * size)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Where the file did not do so by itself."""
+    if connection.in_transaction:
+        connection.execute("rollback")
 
 
 def _last_id(connection: sqlite3.Connection) -> int:
