@@ -35,25 +35,24 @@ class Rounding:
     """Variance of a register's error; the values have twice this, with lag-1 covariance −this."""
 
 
-def rounding(window: AreaWindow, step_wh: float, area_step_wh: float) -> Rounding:
-    """Of the phases' energies of ``step_wh`` beside a total register of ``area_step_wh``; both forms where they cannot
-    be told apart. A longer interval than a quarter of an hour sums several rounded values."""
+def rounding(window: AreaWindow, total_wh: Floats, step_wh: float, area_step_wh: float) -> Rounding:
+    """Of the phases' energies of ``step_wh`` beside a (T,) total whose register shows ``area_step_wh``; both forms
+    where they cannot be told apart. A longer interval than a quarter of an hour sums several rounded values."""
     hours = max(window.interval_s / 900.0, 1.0)
     variance = step_wh**2 / 12.0
-    registers = _are_registers(window, step_wh * np.sqrt(hours), area_step_wh)
+    registers = _are_registers(window.area_phase_wh, total_wh, step_wh * np.sqrt(hours), area_step_wh)
     least = 1e-3 * variance + 1e-6
     return Rounding(
         value=least if registers is True else variance * hours, register=0.0 if registers is False else variance
     )
 
 
-def _are_registers(window: AreaWindow, step_wh: float, area_step_wh: float) -> bool | None:
-    """Whether they are differences of registers; None where it cannot be told. ``step_wh`` as if each were one rounded
-    value."""
-    if window.area_phase_wh is None:
+def _are_registers(phases: Floats | None, total_wh: Floats, step_wh: float, area_step_wh: float) -> bool | None:
+    """Whether (3, T) phases are differences of registers; None where it cannot be told. ``step_wh`` as if each were one
+    rounded value."""
+    if phases is None:
         return None
-    total = window.area_import_wh - np.where(np.isnan(window.area_export_wh), 0.0, window.area_export_wh)
-    error = window.area_phase_wh.sum(axis=0) - total
+    error = phases.sum(axis=0) - total_wh
     error = error - np.nanmean(error) if np.isfinite(error).any() else error
     both = np.isfinite(error[1:]) & np.isfinite(error[:-1])
     power = float(np.sum(np.square(error[np.isfinite(error)])))

@@ -30,6 +30,8 @@ class Prepared:
     """(N,) register resolution [Wh]."""
     area_step: float
     """Register resolution of the area meter [Wh]."""
+    coarse_phases: bool
+    """Whether phase energies were left out because they are too coarse to be used for more than the area meter."""
     phase_rounding: Rounding
     """Of the area meter's phase energies."""
     supplied: Floats
@@ -135,7 +137,9 @@ def prepare(window: AreaWindow, *, coarse: bool = False) -> Prepared:
         total, _ = fill(raw_total[None, :], slot, window.area_gap_wh[None, :])
     phase_step = phase_step_wh(window, area_step)
     told = len(phases) > 0 and float(np.isfinite(phases).all(axis=0).mean()) >= 0.5
-    if told and not (silent_phases(window, phase_step) or (not coarse and coarse_phases(window, phase_step))):
+    told = told and not silent_phases(window, phase_step)
+    too_coarse = told and not coarse and coarse_phases(window, phase_step)
+    if told and not too_coarse:
         supplied, ok = others[: len(phases)], np.asarray(np.isfinite(phases).all(axis=0))
     else:
         supplied, ok = total.copy(), np.asarray(np.isfinite(raw_total))
@@ -148,7 +152,8 @@ def prepare(window: AreaWindow, *, coarse: bool = False) -> Prepared:
         fill_var=var,
         step=step,
         area_step=float(area_step),
-        phase_rounding=rounding(window, phase_step, area_step),
+        coarse_phases=too_coarse,
+        phase_rounding=rounding(window, raw_total, phase_step, area_step),
         supplied=supplied,
         supplied_ok=ok,
         total=total[0],

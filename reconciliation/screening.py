@@ -107,9 +107,9 @@ def screen(window: AreaWindow) -> Screening:
 def correct(window: AreaWindow) -> Corrected:
     """Fit one area; where its area meter is wrong, put right."""
     read = build(window)
-    if read.area.n_streams == 1 and window.area_phase_wh is not None:  # coarse phases tell a fault as large as these
+    if read.area.coarse_phases:
         by_phase = build(window, coarse=True)
-        fault = area_meter_fault(by_phase) if by_phase.area.n_streams == 3 else None
+        fault = area_meter_fault(by_phase)
         if fault is not None:
             return Corrected(read=by_phase, fault=fault)
     order = phase_order(read)

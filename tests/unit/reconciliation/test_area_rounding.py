@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reconciliation import AreaWindow, Cause, LimitCode, analyse
-from reconciliation.area_rounding import coarse_phases, rounding, silent_phases
+from reconciliation.area_rounding import Rounding, coarse_phases, rounding, silent_phases
 from reconciliation.model import build
 from reconciliation.prepare import prepare
 from support.streets import Street, registers
@@ -22,13 +22,18 @@ def from_registers(street: Street, step_wh: float) -> AreaWindow:
     return street.window(area_phase_wh=registers(street.supplied, step_wh, np.random.default_rng(street.seed)))
 
 
+def told(window: AreaWindow, area_step_wh: float = 100.0) -> Rounding:
+    """Of phases in steps of 100 Wh; no street feeds back."""
+    return rounding(window, window.area_import_wh, 100.0, area_step_wh)
+
+
 def test_values_and_registers_are_told_apart() -> None:
     s = Street("A", 40, 14, 3)
     values, read = s.window(), from_registers(s, 100.0)
-    assert rounding(values, 100.0, 100.0).value == pytest.approx(PHASE)
-    assert rounding(values, 100.0, 100.0).register == 0.0
-    assert rounding(read, 100.0, 100.0).register == pytest.approx(PHASE)
-    assert rounding(read, 100.0, 100.0).value < 0.01 * PHASE
+    assert told(values).value == pytest.approx(PHASE)
+    assert told(values).register == 0.0
+    assert told(read).register == pytest.approx(PHASE)
+    assert told(read).value < 0.01 * PHASE
 
 
 @pytest.mark.parametrize("per", [2, 4])
@@ -37,10 +42,8 @@ def test_long_intervals_sum_several_rounded_values(per: int) -> None:
     for window, value, register in ((s.window(), PHASE * per, 0.0), (from_registers(s, 100.0), 0.0, PHASE)):
         phases, total = window.area_phase_wh, window.area_import_wh
         assert phases is not None
-        found = rounding(
-            replace_area(window, phases.reshape(3, -1, per).sum(axis=2), total.reshape(-1, per).sum(axis=1), per),
-            100.0,
-            100.0,
+        found = told(
+            replace_area(window, phases.reshape(3, -1, per).sum(axis=2), total.reshape(-1, per).sum(axis=1), per)
         )
         assert found.value == pytest.approx(value, abs=0.01 * PHASE)
         assert found.register == pytest.approx(register)
@@ -70,8 +73,8 @@ def test_what_cannot_be_told_is_taken_for_both() -> None:
     window = s.window()
     assert window.area_phase_wh is not None
     of_sums = replace(window, area_import_wh=window.area_phase_wh.sum(axis=0))  # the sum of the phases says nothing
-    assert (rounding(of_sums, 100.0, 100.0).value, rounding(of_sums, 100.0, 100.0).register) == (PHASE, PHASE)
-    coarse_total = rounding(window, 100.0, 2_000.0)  # of which nearly all of the difference would be
+    assert (told(of_sums).value, told(of_sums).register) == (PHASE, PHASE)
+    coarse_total = told(window, 2_000.0)  # of which nearly all of the difference would be
     assert (coarse_total.value, coarse_total.register) == (PHASE, PHASE)
 
 
@@ -133,14 +136,14 @@ def test_energies_without_noise_end_no_run(step_wh: float | None, theft: bool, s
     if theft:
         read[1] *= 0.5
 
-    def told(x: np.ndarray) -> np.ndarray:
+    def shown(x: np.ndarray) -> np.ndarray:
         return x if step_wh is None else np.round(x / step_wh) * step_wh
 
     window = s.window(
-        household_import_wh=told(read),
+        household_import_wh=shown(read),
         household_export_wh=np.zeros_like(read),
-        area_import_wh=told(supplied.sum(axis=0)),
-        area_phase_wh=told(supplied),
+        area_import_wh=shown(supplied.sum(axis=0)),
+        area_phase_wh=shown(supplied),
     )
     assert build(window).fit.honest.fine
     report = analyse([window])["A"]
