@@ -14,7 +14,7 @@ from scipy import linalg
 
 from reconciliation.colour import QUANTILE, QUANTILE_SD, ar_filter, excess_covariance, filtered_variance, ma_covariance
 from reconciliation.design import CURVE, GAIN, SKEW, SPLIT, Design, Faults, build_design
-from reconciliation.noise_floor import Floor, floor_innovation, floor_of, unbalance_of
+from reconciliation.noise_floor import Floor, floor_innovation, floor_of, unbalance_of, white_share
 from reconciliation.normal_equations import factor_of, inverse_diagonal, normal_equations, score, whitened_courses
 from reconciliation.prepare import Prepared
 from reconciliation.streams import Stream, filtered, filtered_back, filtered_singles
@@ -180,10 +180,7 @@ def honest(area: Prepared, share: Floats, loss: Floats, loss_sd: float, rows: Bo
     floor = floor_of(area, share, loss, loss_sd)
     order = ORDER if _valid(usable[0], ORDER).mean() > 0.7 * usable[0].mean() else 1
     valid = np.stack([_valid(u, order) for u in usable])
-    # what most rows have in them of filled readings is no rounding: its errors do not cancel in the next row
-    white = floor.white + np.median(floor.rows, axis=1)
-    none = np.zeros(order + 1)
-    filters = np.stack([ar_filter(w, g, order, none) for w, g in zip(white, floor.register, strict=True)])
+    white, filters = white_share(floor, order, valid)
     base = floor_innovation(filters, floor, 0.0)
     root = np.where(valid, np.sqrt(1.0 / base), 0.0)
     gram, cross = normal_equations(design, filters, root, whitened_courses(design, filters, root))
