@@ -4,12 +4,13 @@ Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused
 reading is wrong exceeds ACCUSE_PROBABILITY, given all other suspects: prior odds PRIOR_WRONG, evidence of its days
 (replication.py: the honest hypothesis may have unmetered loads with habits, and days of any scale; the choice of
 activity and coefficients is paid for), spread over the families, and what the voltages say of its place
-(suspicion.py; by more where they say nothing for it); if the voltages do not place what it hides elsewhere; if it
-explains the balance better than the meter it takes most evidence from would in its place, by MARGIN; if it does not
-count too much where energy is missing; and if no load of unknown course beside it could lend it its days. Nothing is
-asked of the excess that is left: thieves who leave gaps and noise leave a good part of it, and so do the others. Where
-an input is lacking, evidence shrinks by itself, because days are fewer or less alike. A register that stands still is
-accused by rule if it is the only one on its streams and an unmetered load is clearly missing there.
+(suspicion.py; by more where they say nothing for it and its days are not explained to within the noise); if the
+voltages do not place what it hides elsewhere and not there; if it explains the balance better than the meter it takes
+most evidence from would in its place, by MARGIN; if it does not count too much where energy is missing; and if no load
+of unknown course beside it could lend it its days. Nothing is asked of the excess that is left: thieves who leave gaps
+and noise leave a good part of it, and so do the others. Where an input is lacking, evidence shrinks by itself, because
+days are fewer or less alike. A register that stands still is accused by rule if it is the only one on its streams and
+an unmetered load is clearly missing there.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import numpy as np
 from scipy import special
 
 from reconciliation.attribution import variance_evidence
+from reconciliation.levels import AT_VALUE, STILL_DAYS, standing_at_a_value
 from reconciliation.localise import STUCK, UNKNOWN_COURSE, Localisation, explained_share
 from reconciliation.model import AreaModel
 from reconciliation.prepare import Prepared, dequantised
@@ -48,12 +50,15 @@ MARGIN = 8.0
 """[nat] odds of 3,000 : 1 over the next explanation."""
 VOLTAGE_MOST = 6.0
 """[nat] most that voltages may add: they place a load among meters at one joint, and do not tell those apart. Where
-they do not speak for the suspect (VOTE), so much more evidence of its days is asked: nothing else is against it."""
+they do not speak for the suspect (VOTE), and nothing else is against it (``_alone``), so much more evidence of its days
+is asked."""
 VOTE = 0.5
 """[nat] from which voltages speak for a meter at all."""
 OVER = 7.0
 """[nat] prior odds against a meter that counts too much where energy is missing: one fault in twenty counts too much,
 and another meter in fifty would have to be wrong, too."""
+MOVED = 0.1
+"""Share of what a reading is wrong by, to either side, up to which it counts neither too much nor too little."""
 MIN_DAYS, MIN_DAYS_SHARE = 4.0, 0.75
 """Days on which a fault must hide energy: two count no more than the next (TRIM in replication.py), and two more must
 agree; as share of all where there are fewer than six."""
@@ -62,6 +67,8 @@ TWIN = 0.9
 OWN_COURSE = 2.0
 """Scale up to which a meter's days count as explained to within noise: it is exceeded by one true fault in a hundred
 over two weeks or more."""
+WITHIN_NOISE = 1.15
+"""Scale that days which leave nothing but noise seldom exceed: one in forty over four weeks, in twelve over two."""
 CROWD = 3
 """Other suspects on the same streams beside which no register is called dead where an input is lacking; and meters that
 seem to count too much together: that is the area meter counting too little, such as a dead phase nobody sees alone."""
@@ -72,12 +79,6 @@ FEW_DAYS, LONG_INTERVAL_S = 14, 1800
 """Fewer days than two of each weekday, and intervals longer than this, count as a poor input."""
 HALT_MARGIN = MARGIN
 """[nat] over a plain load that begins on some other day: the odds that any other accusation needs."""
-AT_VALUE = 7.0
-"""[nat] a register that stands still at a value: the rule where one is stuck; one household in a thousand draws the
-same to a register step for days (a router and nothing else)."""
-STILL_DAYS = 2.0
-"""A register must have stood still this long to be called dead, and, where it stands at another value than zero, have
-moved as long before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,14 @@ def log_odds(suspect: Suspect) -> float:
     return float(suspect.replicated + min(voted(suspect), VOLTAGE_MOST) + prior)
 
 
+def _alone(suspect: Suspect, over: bool, field: Field | None) -> bool:
+    """Whether nothing but the evidence of its days is against a suspect: no voltages speak for it; nor is a load that
+    voltages could have placed elsewhere explained to within the noise, which an honest reading somewhat like it does
+    not do."""
+    explained = field is not None and not over and suspect.scale <= WITHIN_NOISE
+    return voted(suspect) < VOTE and not explained
+
+
 def judge(
     model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None, field: Field | None = None
 ) -> Verdict:
@@ -121,9 +130,9 @@ def judge(
         dead = tuple(i for i in dead if i in held or not placed(model, found, i, field, silent).elsewhere)
     if poor(model):
         dead = tuple(i for i in dead if crowd(model, found, i) < CROWD)
-    frozen = _frozen(model, still)
+    frozen = standing_at_a_value(model.area, still)
     accused: list[int] = []
-    too_much = found.hidden_wh.sum(axis=1) < 0  # no unmetered load looks like that
+    too_much = counts_too_much(found.hidden_wh)  # no unmetered load looks like that
     over_all = sum(bool(over) and log_odds(s) > 0 for s, over in zip(found.suspects, too_much, strict=True))
     crowded = over_all >= _crowd_of_a_phase(model)
     for k, suspect in enumerate(found.suspects):
@@ -132,15 +141,18 @@ def judge(
             continue
         odds = log_odds(suspect) - OVER * (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
         good = (
-            odds >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * (voted(suspect) < VOTE)
+            odds >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * _alone(suspect, over, field)
             and suspect.rival_margin >= MARGIN
             and (model.loss.from_voltage or suspect.evidence >= ALARM_MODEL)
-            and not suspect.elsewhere
+            and not (suspect.elsewhere and suspect.place < VOTE)
             and not _hardly_ticks(model.area, suspect.meter)
             and not _twin(model, suspect.meter)
             and days_of(found.hidden_wh[k], model.area.day) >= min(MIN_DAYS, MIN_DAYS_SHARE * model.area.n_days)
             and not _away(model, suspect.meter, found.hidden_wh[k], still)
-            and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))
+            and not (
+                suspect.scale > OWN_COURSE
+                and (_resembles(suspect) or unknown_course_beside(model, found, suspect, frozen))
+            )
         )
         if good:
             accused.append(k)
@@ -162,9 +174,15 @@ def _crowd_of_a_phase(model: AreaModel) -> int:
     return CROWD if model.area.n_streams > 1 else min(CROWD, max(len(model.area.meters) // 6, 1))
 
 
+def counts_too_much(hidden: Floats) -> Bools:
+    """(n,) whether readings that hide (n, T) count too much: not a day stored backwards, which moves energy only."""
+    return np.asarray(hidden.sum(axis=1) < -MOVED * np.abs(hidden).sum(axis=1))
+
+
 def days_of(hidden: Floats, day: Ints) -> float:
-    """(Σ e_d)²/Σ e_d² of the energy e_d that (T,) ``hidden`` is on each day: their number, if on all as much."""
-    energy = np.abs(np.bincount(day, weights=hidden))
+    """(Σ e_d)²/Σ e_d² of the energy e_d that (T,) ``hidden`` is or moves on each day: their number, if on all as
+    much."""
+    energy = np.bincount(day, weights=np.abs(hidden))
     return float(np.square(energy.sum()) / max(float(np.square(energy).sum()), 1e-300))
 
 
@@ -190,6 +208,12 @@ def _twin(model: AreaModel, meter: int) -> bool:
     size = np.sqrt(np.einsum("it,it->i", x, x) * float(own @ own))
     alike = (x @ own)[same != meter] > TWIN * np.maximum(size[same != meter], 1e-9)
     return bool(alike.any())
+
+
+def _resembles(suspect: Suspect) -> bool:
+    """Whether a suspect may just be somewhat like what nobody measured: an intermittent bypass is given a share of the
+    reading and of what is usual then, which suits the habits of many, and no voltages speak for this one."""
+    return suspect.family.name == "random" and voted(suspect) < VOTE
 
 
 def unknown_course_beside(model: AreaModel, found: Localisation, suspect: Suspect, frozen: Bools) -> bool:
@@ -253,16 +277,10 @@ def _meter_like(found: Localisation, explained: float) -> bool:
     return margin >= max(MARGIN, 0.15 * first.evidence) and (explained >= 0.1 or margin >= 0.75 * first.evidence)
 
 
-def _frozen(model: AreaModel, still: Bools) -> Bools:
-    """(N,) registers that stand still at a value other than zero, as no household's does."""
-    long = STILL_DAYS * 86400 / model.area.window.interval_s
-    return np.asarray((still & (np.abs(model.area.net) > 0)).sum(axis=1) >= long)
-
-
 def held_registers(model: AreaModel, found: Localisation, still: Bools, field: Field) -> dict[int, float]:
     """Registers that stand still at a value, and are not placed elsewhere: posterior log odds [nat] that they are
     stuck. Other meters whose own voltage follows their reading are no rivals: they hide no load of any course."""
-    frozen = np.flatnonzero(_frozen(model, still))
+    frozen = np.flatnonzero(standing_at_a_value(model.area, still))
     silent = ~follows(field) if frozen.size else np.zeros(0, bool)
     out = {}
     for i in frozen:

@@ -15,6 +15,12 @@ PEAK_SHARE = 0.01
 """Of the readings that a level must hold to matter."""
 FEW = 16
 """Intervals of a stretch that are looked at before all of them."""
+STILL_DAYS = 2.0
+"""A register must have stood still this long to be called dead, and, where it stands at another value than zero, have
+moved as long before."""
+AT_VALUE = 7.0
+"""[nat] a register that stands still at a value: the rule where one is stuck; one household in a thousand draws the
+same to a register step for days (a router and nothing else)."""
 AT_ONCE = 1 << 14
 """Levels of several meters looked at together: 128 KiB each time, which stays in the cache."""
 
@@ -79,6 +85,13 @@ def still_registers(area: Prepared) -> Bools:
     exporters = np.flatnonzero((area.imported > area.net).any(axis=1))
     out[exporters] |= _standing(area, exporters, area.imported[exporters], zero=False)
     return out
+
+
+def standing_at_a_value(area: Prepared, still: Bools) -> Bools:
+    """(N,) registers that stand ``still`` (N, T) at a value other than zero for STILL_DAYS, as hardly any household's
+    does."""
+    long = STILL_DAYS * 86400 / area.window.interval_s
+    return np.asarray((still & (np.abs(area.net) > 0)).sum(axis=1) >= long)
 
 
 def _standing(area: Prepared, meters: Ints, energy: Floats, *, zero: bool) -> Bools:

@@ -19,7 +19,15 @@ from reconciliation.columns import MeterColumns
 from reconciliation.evidence_of_days import ALWAYS
 from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
-from reconciliation.replication import DayScores, DayTests, best_days, cost_of_choice, left_scale, replicated_evidence
+from reconciliation.replication import (
+    DayScores,
+    DayTests,
+    best_days,
+    cost_of_choice,
+    left_scale,
+    replicated_evidence,
+    roughly,
+)
 from reconciliation.shapes import FAMILIES
 from reconciliation.shapes import STUCK as STUCK_COLUMN
 from reconciliation.suspects import Suspect, coefficients, faults_of, own_evidence, suspect_of
@@ -45,11 +53,9 @@ MOST, MOST_SHARE = 24, 0.2
 """Suspects at most, and as share of the meters: where more are wrong, it is not the meters."""
 AT_LEAST = 3
 """So many are tried even if none repeats itself: the largest hides the others' days."""
-CANDIDATES = 8
-"""Of the meters with most evidence, so many are looked at day by day; the one that repeats itself most is next."""
 TRIED = 3
 """Of these, so many are put into the fit before nobody is found."""
-ROUNDS = 2
+ROUNDS = 4
 """Of choosing and sending away."""
 UNREPEATED = -20.0
 """Rank of a meter with no evidence at all [nat]: the days of one that has some, but does not repeat itself, pay for
@@ -97,6 +103,7 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
     state = _State(suspects=(), fit=_refit(model, columns, ()), present=first)
     state = replace(state, present=_evidence(model, columns, state.fit))
     gone: set[int] = set()
+    tried: set[int] = set()
     for _ in range(ROUNDS):
         before = len(state.suspects)
         state = _forward(model, columns, state, gone)
@@ -105,11 +112,10 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
         kept, left = _settled(model, columns, state)
         if not left and all(a.days.tolist() == b.days.tolist() for a, b in zip(kept, state.suspects, strict=True)):
             break
-        gone |= {m for m, evidence in left.items() if evidence < HOPELESS}
+        gone |= {m for m, evidence in left.items() if evidence < HOPELESS or m in tried}
+        tried |= left.keys()
         fit = _refit(model, columns, kept)
         state = _State(suspects=kept, fit=fit, present=_evidence(model, columns, fit))
-        if not left:
-            break
     suspects = _scored(model, columns, state)
     fit = model.refit(faults_of(model, columns, suspects)) if suspects else model.fit
     own, hidden, sd = own_evidence(model, columns, suspects, fit)
@@ -148,19 +154,24 @@ def _forward(model: AreaModel, columns: MeterColumns, state: _State, gone: set[i
     """Adds meters while one has evidence and its whole fit gains."""
     suspects, fit, present = list(state.suspects), state.fit, state.present
     total, load = present.total.copy(), present.load.copy()
-    n = total.size
+    n, fresh = total.size, True
     while len(suspects) < max(3, min(MOST, int(MOST_SHARE * n))):
         taken = {s.meter for s in suspects} | gone
         order = [int(i) for i in np.argsort(-total, kind="stable") if int(i) not in taken]
-        candidates = [i for i in order[:CANDIDATES] if total[i] >= MIN_EVIDENCE]
+        candidates = [i for i in order if total[i] >= MIN_EVIDENCE]
         now = _State(suspects=tuple(suspects), fit=fit, present=present)
         repeated = _repeated(model, columns, now, candidates)
-        if not candidates or (len(suspects) >= AT_LEAST and repeated.max() < UNREPEATED + MIN_EVIDENCE):
+        best = None
+        if candidates and (len(suspects) < AT_LEAST or repeated.max() >= UNREPEATED + MIN_EVIDENCE):
+            best = _best_next(model, columns, now, _in_turn(candidates, repeated, total))
+        if best is None and fresh:
             break
-        best = _best_next(model, columns, now, _in_turn(candidates, repeated, total))
         if best is None:
-            break
+            present, fresh = _evidence(model, columns, fit), True
+            total, load = present.total.copy(), present.load.copy()
+            continue
         chosen, fit = best
+        fresh = False
         i = chosen.meter
         order.remove(i)
         trial = replace(chosen, evidence=float(total[i]), load_evidence=float(load[i]))
@@ -191,28 +202,37 @@ def _in_turn(candidates: Sequence[int], repeated: Floats, total: Floats) -> list
 def _best_next(
     model: AreaModel, columns: MeterColumns, state: _State, candidates: Sequence[int]
 ) -> tuple[Suspect, NoiseFit] | None:
-    """The first of TRIED candidates by whom the whole fit gains, and that fit; None: nobody."""
+    """Of TRIED candidates by whom the whole fit gains, the first that repeats itself in it, or else the first; and that
+    fit. None: nobody."""
+    first = None
     for i in candidates[:TRIED]:
-        chosen, refitted = _best_family(model, columns, state.suspects, state.present, i)
+        chosen, refitted, repeated = _best_family(model, columns, state, i)
         if refitted.log_likelihood - state.fit.log_likelihood >= MIN_GAIN:
-            return chosen, refitted
-    return None
+            if repeated > 0:
+                return chosen, refitted
+            first = first or (chosen, refitted)
+    return first
 
 
 def _repeated(model: AreaModel, columns: MeterColumns, state: _State, meters: Sequence[int]) -> Floats:
     """(len(meters),) replicated evidence, less its cost, of meters that are not in the fit, by one step from it: the
     best of the FAMILIES_TRIED ways with most evidence."""
-    tests, present = DayTests(model, state.fit), state.present
-    never = np.zeros(model.area.n_days, bool)
-    out = np.full(len(meters), -np.inf)
+    present = state.present
+    which, ways = [], []
     for n, i in enumerate(meters):
-        for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED]:
+        for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED].tolist():
             if present.by_family[i, j] < MIN_EVIDENCE:
                 break
-            family = FAMILIES[j]
-            hidden = present.detail[j].theta[i] @ columns[i, family.columns]
-            _, _, value = best_days(tests.scores(i, hidden, never), never, len(family.columns))
-            out[n] = max(out[n], value)
+            which.append(n)
+            ways.append(j)
+    out = np.full(len(meters), -np.inf)
+    if which:
+        of = np.array(meters)[which]
+        hidden = np.array(
+            [present.detail[j].theta[i] @ columns[i, FAMILIES[j].columns] for i, j in zip(of, ways, strict=True)]
+        )
+        scores = DayTests(model, state.fit).scores_of_many(of, hidden)
+        np.maximum.at(out, which, roughly(scores, np.array([len(FAMILIES[j].columns) for j in ways])))
     return out
 
 
@@ -277,7 +297,6 @@ def _ranking(model: AreaModel, columns: MeterColumns, state: _State, suspects: S
     out = UNREPEATED + np.minimum(total, MIN_EVIDENCE)
     taken = {s.meter: s.replicated for s in suspects}
     others = [int(i) for i in np.argsort(-total, kind="stable") if int(i) not in taken and total[i] >= MIN_EVIDENCE]
-    others = others[:REFRESH]
     if others:
         repeated = _repeated(model, columns, state, others)
         out[others] = np.maximum(repeated, UNREPEATED + MIN_EVIDENCE)
@@ -286,10 +305,14 @@ def _ranking(model: AreaModel, columns: MeterColumns, state: _State, suspects: S
     return np.asarray(out)
 
 
-def _all_scores(model: AreaModel, columns: MeterColumns, state: _State) -> list[tuple[Suspect, DayScores]]:
-    """The suspects with the scores of their days in the fit with all of them."""
+def _all_scores(
+    model: AreaModel, columns: MeterColumns, state: _State, only: Sequence[Suspect] | None = None
+) -> list[tuple[Suspect, DayScores]]:
+    """The suspects, or ``only`` some, with the scores of their days in the fit with all of them."""
     tests, out = DayTests(model, state.fit), []
     for s, theta in zip(state.suspects, coefficients(model, state.suspects, state.fit), strict=True):
+        if only is not None and s not in only:
+            continue
         hidden = theta @ columns[s.meter, s.family.columns]
         out.append((s, tests.scores(s.meter, hidden, s.days)))
     return out
@@ -311,20 +334,40 @@ def _merge(old: Attribution, part: Attribution, where: Ints) -> Attribution:
     return Attribution(by_family=by_family, total=total, load=load, detail=tuple(details))
 
 
-def _best_family(
-    model: AreaModel, columns: MeterColumns, suspects: Sequence[Suspect], present: Attribution, i: int
-) -> tuple[Suspect, NoiseFit]:
-    """Meter i with the way of being wrong that fits best, of the FAMILIES_TRIED with most evidence, and that fit."""
-    fits = []
-    if present.best(i) == STUCK:  # a reading that stands still makes several families alike; only this one says why
-        trial = suspect_of(present, i, STUCK)
-        return trial, _refit(model, columns, [*suspects, trial])
+def _best_family(model: AreaModel, columns: MeterColumns, state: _State, i: int) -> tuple[Suspect, NoiseFit, float]:
+    """Meter i with the way of being wrong that suits it best, of the FAMILIES_TRIED with most evidence; the fit with
+    it; and its replicated evidence there.
+
+    That is the way which repeats itself most; where none does, the likeliest: a way with a load of its own beside the
+    reading gains by whatever else nobody explains yet. They are compared beside noise of the colour it has without
+    them.
+    """
+    present, others = state.present, state.suspects
     most = present.by_family[i].max()
-    for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED]:
-        if present.by_family[i, j] >= WORTH_TRYING * most:
-            trial = suspect_of(present, i, int(j))
-            fits.append((trial, _refit(model, columns, [*suspects, trial])))
-    return max(fits, key=lambda f: f[1].log_likelihood - PER_COEFFICIENT * len(f[0].family.columns))
+    ways = [int(j) for j in np.argsort(-present.by_family[i], kind="stable")[:FAMILIES_TRIED]]
+    ways = [j for j in ways if present.by_family[i, j] >= WORTH_TRYING * most]
+    if present.best(i) == STUCK:  # a reading that stands still makes several families alike; only this one says why
+        ways = [STUCK]
+    trials = []
+    for j in ways:
+        trial = suspect_of(present, i, j)
+        fit = model.refit(faults_of(model, columns, [*others, trial]), coloured=state.fit.coloured)
+        with_it = _State(suspects=(*others, trial), fit=fit, present=present)
+        ((_, scores),) = _all_scores(model, columns, with_it, only=[trial])
+        q = len(trial.family.columns)
+        repeated = best_days(scores, trial.days, q)[2]
+        trials.append((max(repeated, 0.0), fit.log_likelihood - PER_COEFFICIENT * q, trial, fit))
+    repeated, _, trial, fit = max(trials, key=_worth_of_trial)
+    other = model.refit(faults_of(model, columns, [*others, trial]), coloured=not state.fit.coloured)
+    return trial, max((fit, other), key=_likelihood), repeated
+
+
+def _worth_of_trial(trial: tuple[float, float, Suspect, NoiseFit]) -> tuple[float, float]:
+    return trial[:2]
+
+
+def _likelihood(fit: NoiseFit) -> float:
+    return fit.log_likelihood
 
 
 def explained_share(before: Floats, after: Floats) -> float:

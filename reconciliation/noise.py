@@ -47,6 +47,8 @@ class NoiseFit:
 
     honest: "Honest"
     """What the fit started from, without any fault."""
+    coloured: bool
+    """Whether its excess keeps the autocovariance it shows."""
     filters: Floats
     """(K, p+1) whitening filter per stream."""
     root_weight: Floats
@@ -267,6 +269,7 @@ def fit_from(start: Honest, faults: Faults | None = None, *, coloured: bool = Fa
     density = -0.5 * np.log(total) - 0.5 * (NU + 1) * np.log1p(np.square(inno) / total / NU)
     return NoiseFit(
         honest=start,
+        coloured=coloured,
         filters=filters,
         root_weight=root,
         streams=design.streams,

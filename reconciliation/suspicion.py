@@ -1,7 +1,7 @@
 """What all meters' voltages say of the suspects, and in which order to look at the meters of an area that stands out.
 
 suspicion_i = ln(e^(B_i) + [V_i > PLACED, register says nothing]·e^UNKNOWN) + g(V_i) + STILL·[register stands still]
-[nat]
+(at a value: AT_VALUE) [nat]
 
 - B_i: evidence of the meter's days against honest meters and any unmetered load (replication.py), the suspects' given
   each other, the others' given all suspects; of who is no suspect, ROWS·ln(1 + E_i) besides, E_i the evidence of its
@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
+from reconciliation.levels import AT_VALUE, standing_at_a_value
 from reconciliation.localise import MIN_EVIDENCE, UNKNOWN_COURSE, Localisation
 from reconciliation.model import AreaModel
 from reconciliation.suspects import Suspect
@@ -39,9 +40,9 @@ UNKNOWN = -3.0
 """[nat] one fault in twenty leaves a reading that says nothing of what it hides."""
 ROWS = 2.0
 """Per e-fold of rows' evidence [nat]: ν/2 of their Student-t with ν = 4, whose tails fall as a power."""
-STILL = 5.0
-"""[nat] a register that stands still for a day or more is rare where all is well (an empty flat reads zero), the rule
-where a register is stuck: odds of about 150 : 1."""
+STILL = 2.3
+"""[nat] a register that stands at zero for a day or more is the rule where one is stuck, and one household in ten where
+all is well: nobody lives there, or is away."""
 STILL_SHARE = 0.05
 """Share of the window from which a register counts as standing still: more than a day of 28."""
 PLACED = 3.0
@@ -120,4 +121,6 @@ def ranking(model: AreaModel, found: Localisation, still: Bools, field: Field | 
     for s in found.suspects:
         days[s.meter] = found.ranking[s.meter]
     own = np.logaddexp(days, np.where(silent, UNKNOWN, -np.inf))
-    return np.asarray(own + tempered(place) + STILL * (still.mean(axis=1) > STILL_SHARE))
+    stands = np.where(still.mean(axis=1) > STILL_SHARE, STILL, 0.0)
+    stands[standing_at_a_value(model.area, still)] = AT_VALUE
+    return np.asarray(own + tempered(place) + stands)

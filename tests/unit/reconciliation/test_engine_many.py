@@ -55,3 +55,13 @@ def test_nobody_is_accused_of_an_unmetered_household(street, seed):
     assert report.accused == ()
     assert report.cause is Cause.UNMETERED
     assert report.cause_probability[Cause.UNMETERED] > 0.5
+
+
+def test_who_was_not_looked_at_again_is_not_forgotten(street, monkeypatch):
+    """After each suspect only those with most evidence are looked at again; before the search ends, all are, even in
+    one round."""
+    s = street(n=30, days=21, seed=21)
+    guilty = steal(s)
+    monkeypatch.setattr("reconciliation.localise.REFRESH", 1)
+    monkeypatch.setattr("reconciliation.localise.ROUNDS", 1)
+    assert set(only(s.window()).accused) == guilty

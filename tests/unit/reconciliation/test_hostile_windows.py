@@ -9,7 +9,7 @@ import pytest
 from reconciliation import analyse
 from reconciliation.attribution import plausible
 from reconciliation.believable import believable
-from reconciliation.decide import days_of
+from reconciliation.decide import counts_too_much, days_of
 from reconciliation.levels import still_registers
 from reconciliation.model import build
 from reconciliation.shapes import FAMILIES
@@ -220,3 +220,12 @@ def test_registers_that_hardly_tick_accuse_nobody(step_wh: float) -> None:
         imported = np.where(np.isnan(window.household_import_wh), np.nan, fine)
         report = analyse([replace(window, household_import_wh=imported)])["A"]
         assert report.accused == (), f"seed {seed}"
+
+
+def test_a_day_stored_backwards_moves_energy_and_counts_neither_too_much_nor_too_little() -> None:
+    rng = np.random.default_rng(3)
+    used = rng.gamma(2.0, 100.0, (10, 96))
+    backwards = (used - used[:, ::-1]).ravel()
+    hidden = np.stack([backwards, backwards - 60.0, np.full(960, 50.0)])
+    assert counts_too_much(hidden).tolist() == [False, True, False]
+    assert days_of(backwards, np.arange(960) // 96) > 9.0

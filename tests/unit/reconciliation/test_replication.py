@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from reconciliation.evidence_of_days import ALWAYS, ONSET, SOME_DAYS
-from reconciliation.replication import DayScores, best_days, cost_of_choice, replicated_evidence
+from reconciliation.model import build
+from reconciliation.replication import DayScores, DayTests, best_days, cost_of_choice, replicated_evidence, roughly
 
 DAYS = 28
 ALL = np.ones(DAYS, bool)
@@ -73,3 +74,39 @@ def test_choosing_days_costs_more_than_an_onset_and_that_more_than_always():
     assert costs == sorted(costs)
     assert costs[2] - costs[0] == pytest.approx(np.log(40_116_600) + np.log(29))
     assert cost_of_choice(ALWAYS, ALL, 3) - costs[0] == pytest.approx(np.log(DAYS))
+
+
+def test_many_are_scored_at_once_as_each_alone(street):
+    """Three-phase meters too; faults of nobody in the fit."""
+    s = street(n=12, days=14, seed=8)
+    s.read[4] *= 0.5
+    model = build(s.window(three_phase=np.arange(12) == 7))
+    tests = DayTests(model, model.fit)
+    meters = np.array([4, 4, 7, 1])
+    hidden = np.stack([model.area.net[4], np.sin(np.arange(14.0 * 96)), model.area.net[7], -0.3 * model.area.net[1]])
+    together = tests.scores_of_many(meters, hidden)
+    never = np.zeros(14, bool)
+    for k, (meter, course) in enumerate(zip(meters.tolist(), hidden, strict=True)):
+        alone = tests.scores(meter, course, never)
+        np.testing.assert_allclose(together.rest[k], alone.rest, rtol=2e-3, atol=2e-3 * np.abs(alone.rest).max())
+        np.testing.assert_allclose(
+            together.information[k], alone.information, rtol=2e-3, atol=1e-3 * alone.information.max()
+        )
+
+
+@pytest.mark.parametrize("coefficients", [1, 3])
+def test_a_rough_look_at_many_finds_what_a_close_one_does(coefficients):
+    acts = [ALL, NONE, np.arange(DAYS) >= 11, np.isin(np.arange(DAYS), [0, 2, 3, 7, 8, 9, 12, 15, 16, 20, 21, 23])]
+    each = [
+        scores(a.astype(float) * size, information=h, noise=noise, seed=seed)
+        for seed, a in enumerate(acts)
+        for size, h, noise in ((1.0, 25.0, 1.0), (1.0, 2500.0, 4.0), (0.4, 9.0, 1.5), (1.0, 0.0, 1.0))
+    ]
+    each[2].information[5] = 0.0  # a day on which nothing was read
+    together = DayScores(rest=np.stack([x.rest for x in each]), information=np.stack([x.information for x in each]))
+    found = roughly(together, np.full(len(each), coefficients))
+    for x, rough in zip(each, found, strict=True):
+        if x.information.any():
+            assert rough == pytest.approx(best_days(x, NONE, coefficients)[2], abs=0.4)
+        else:
+            assert rough == -np.inf
