@@ -21,9 +21,10 @@ from scipy import special
 
 from reconciliation.attribution import variance_evidence
 from reconciliation.levels import AT_VALUE, STILL_DAYS, standing_at_a_value
-from reconciliation.localise import STUCK, UNKNOWN_COURSE, Localisation, explained_share
+from reconciliation.localise import UNKNOWN_COURSE, Localisation, explained_share
 from reconciliation.model import AreaModel
 from reconciliation.prepare import Prepared, dequantised
+from reconciliation.search import STUCK
 from reconciliation.shapes import FAMILIES
 from reconciliation.silence import missing_beside, of_silence, silence
 from reconciliation.suspects import Suspect

@@ -24,8 +24,9 @@ import numpy as np
 from scipy import special
 
 from reconciliation.levels import AT_VALUE, standing_at_a_value
-from reconciliation.localise import MIN_EVIDENCE, UNKNOWN_COURSE, Localisation
+from reconciliation.localise import UNKNOWN_COURSE, Localisation
 from reconciliation.model import AreaModel
+from reconciliation.search import MIN_EVIDENCE
 from reconciliation.suspects import Suspect
 from reconciliation.voltage_evidence import Field, follows, location_evidence
 from reconciliation.window import Bools, Floats

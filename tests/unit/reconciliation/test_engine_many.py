@@ -62,6 +62,6 @@ def test_who_was_not_looked_at_again_is_not_forgotten(street, monkeypatch):
     one round."""
     s = street(n=30, days=21, seed=21)
     guilty = steal(s)
-    monkeypatch.setattr("reconciliation.localise.REFRESH", 1)
+    monkeypatch.setattr("reconciliation.search.REFRESH", 1)
     monkeypatch.setattr("reconciliation.localise.ROUNDS", 1)
     assert set(only(s.window()).accused) == guilty
