@@ -65,3 +65,18 @@ def test_who_was_not_looked_at_again_is_not_forgotten(street, monkeypatch):
     monkeypatch.setattr("reconciliation.search.REFRESH", 1)
     monkeypatch.setattr("reconciliation.localise.ROUNDS", 1)
     assert set(only(s.window()).accused) == guilty
+
+
+def test_small_thieves_are_named_beside_large_ones_whose_loads_nobody_knows(street):
+    """Three of the largest invent their readings. Whoever is given a load of his own gains by theirs; the two who
+    bypass half of what they use are recognised by what repeats itself."""
+    s = street(n=40, days=21, seed=7)
+    rng = np.random.default_rng(7)
+    largest = np.argsort(-s.true.mean(axis=1))
+    for i in largest[:3]:
+        s.read[i] = s.true[i].mean() * rng.uniform(0.2, 0.8, s.read.shape[1])
+    small = largest[[20, 26]]
+    s.read[small] *= 0.5
+    report = only(s.window())
+    assert {f"A-{i}" for i in small} <= set(report.accused)
+    assert set(report.accused) <= {f"A-{i}" for i in [*small, *largest[:3]]}
