@@ -39,9 +39,12 @@ ALARM = float(special.logit(ALARM_PROBABILITY) - special.logit(WRONG_AREAS))
 """[nat] evidence that it takes, 7.8."""
 ALARM_MODEL = 30.0
 """[nat] the same where the technical loss comes from a load model, or the noise is mostly three-phase loads' unbalance:
-errors with a shape of their own. Where the loss is a model's, no meter is accused on less either."""
+errors with a shape of their own."""
 ACCUSE_PROBABILITY = 0.99
 """Posterior probability from which a crew is sent: a visit to an honest family costs far more than a month's delay."""
+ACCUSE_MODEL = 2 * ALARM_MODEL
+"""[nat] evidence of its rows, given all other suspects, on less than which no meter is accused where the technical loss
+comes from a load model: what that errs by goes with the load, as most readings do."""
 PRIOR_WRONG = 0.02
 """Share of meters that are wrong in areas that stand out: one in fifty, the order of what inspection campaigns find
 where nothing points to anybody."""
@@ -144,16 +147,14 @@ def judge(
         good = (
             odds >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * _alone(suspect, over, field)
             and suspect.rival_margin >= MARGIN
-            and (model.loss.from_voltage or suspect.evidence >= ALARM_MODEL)
+            and (model.loss.from_voltage or found.own_evidence[k] >= ACCUSE_MODEL)
             and not (suspect.elsewhere and suspect.place < VOTE)
             and not _hardly_ticks(model.area, suspect.meter)
             and not _twin(model, suspect.meter)
             and days_of(found.hidden_wh[k], model.area.day) >= min(MIN_DAYS, MIN_DAYS_SHARE * model.area.n_days)
             and not _away(model, suspect.meter, found.hidden_wh[k], still)
-            and not (
-                suspect.scale > OWN_COURSE
-                and (_resembles(suspect) or unknown_course_beside(model, found, suspect, frozen))
-            )
+            and not (suspect.scale > OWN_COURSE and _resembles(suspect, field))
+            and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))
         )
         if good:
             accused.append(k)
@@ -211,10 +212,10 @@ def _twin(model: AreaModel, meter: int) -> bool:
     return bool(alike.any())
 
 
-def _resembles(suspect: Suspect) -> bool:
+def _resembles(suspect: Suspect, field: Field | None) -> bool:
     """Whether a suspect may just be somewhat like what nobody measured: an intermittent bypass is given a share of the
-    reading and of what is usual then, which suits the habits of many, and no voltages speak for this one."""
-    return suspect.family.name == "random" and voted(suspect) < VOTE
+    reading and of what is usual then, which suits the habits of many, and voltages do not speak for this one."""
+    return field is not None and suspect.family.name == "random" and voted(suspect) < VOTE
 
 
 def unknown_course_beside(model: AreaModel, found: Localisation, suspect: Suspect, frozen: Bools) -> bool:
