@@ -16,7 +16,7 @@ from reconciliation.columns import MeterColumns
 from reconciliation.evidence_of_days import ALWAYS
 from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
-from reconciliation.replication import DayScores, best_days, cost_of_choice, left_scale, replicated_evidence
+from reconciliation.replication import best_days, cost_of_choice, left_scale, replicated_evidence
 from reconciliation.search import (
     MIN_EVIDENCE,
     MIN_GAIN,
@@ -110,22 +110,17 @@ def _settled(model: AreaModel, columns: MeterColumns, state: State) -> tuple[tup
     kept: list[Suspect] = []
     left: dict[int, float] = {}
     for s, scores in all_scores(model, columns, state):
+        if s.family.name == "stuck":  # what it may hide has any course: the others are seen better beside it
+            kept.append(s)
+            continue
         mode, days, evidence = best_days(scores, s.days, len(s.family.columns))
-        if s.family.name == "stuck":  # its days are those on which the register stands still
-            mode, days, evidence = s.mode, s.days, _replicated(s, scores)
-        elif evidence <= 0 and not s.days.all():
+        if evidence <= 0 and not s.days.all():
             mode, days, evidence = max((mode, days, evidence), _of_all_days(model, columns, state, s), key=_worth)
         if evidence > 0:
             kept.append(replace(s, mode=mode, active=days.astype(np.float64)))
         else:
             left[s.meter] = evidence
     return tuple(kept), left
-
-
-def _replicated(suspect: Suspect, scores: DayScores) -> float:
-    """Evidence of a suspect's days, less the cost of their choice [nat]."""
-    cost = cost_of_choice(suspect.mode, suspect.days, len(suspect.family.columns))
-    return replicated_evidence(scores, suspect.days, suspect.days) - cost
 
 
 def _of_all_days(model: AreaModel, columns: MeterColumns, state: State, suspect: Suspect) -> tuple[int, Bools, float]:
@@ -150,7 +145,7 @@ def _scored(model: AreaModel, columns: MeterColumns, state: State) -> list[Suspe
     out = []
     taken = {s.meter for s in state.suspects}
     for s, scores in all_scores(model, columns, state):
-        replicated = _replicated(s, scores)
+        replicated = replicated_evidence(scores, s.days, s.days) - cost_of_choice(s.mode, s.days, len(s.family.columns))
         margin = np.inf
         if s.rival is not None and s.rival.meter not in taken and replicated > 0:
             others = [o for o in state.suspects if o is not s]
