@@ -68,7 +68,8 @@ class Localisation:
 def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Localisation:
     """Search; ``columns`` (N, S, T) from columns.meter_columns; ``first``: evidence with nobody in the fit."""
     state = State(suspects=(), fit=refit(model, columns, ()), present=first)
-    state = replace(state, present=evidence(model, columns, state.fit))
+    if state.fit is not model.fit:
+        state = replace(state, present=evidence(model, columns, state.fit))
     gone: set[int] = set()
     tried: set[int] = set()
     for _ in range(ROUNDS):
@@ -84,14 +85,16 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
         fit = refit(model, columns, kept)
         state = State(suspects=kept, fit=fit, present=evidence(model, columns, fit))
     suspects = _scored(model, columns, state)
-    fit = model.refit(faults_of(model, columns, suspects)) if suspects else model.fit
+    fit = state.fit if suspects else model.fit
+    if suspects and fit.coloured:
+        fit = model.refit(faults_of(model, columns, suspects))
     own, hidden, sd = own_evidence(model, columns, suspects, fit)
     return Localisation(
         columns=columns,
         suspects=tuple(suspects),
         fit=fit,
         first=first,
-        beside_plain=_still(model, columns, fit, first) if suspects else first,
+        beside_plain=_beside(model, columns, state, fit) if suspects and columns.held(STUCK_COLUMN) else first,
         ranking=_ranking(model, columns, state, suspects),
         own_evidence=own,
         hidden_wh=hidden,
@@ -99,9 +102,10 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
     )
 
 
-def _still(model: AreaModel, columns: MeterColumns, fit: NoiseFit, first: Attribution) -> Attribution:
-    """The attribution beside the suspects, which only the rule on registers that stand still asks for."""
-    return evidence(model, columns, fit) if columns.held(STUCK_COLUMN) else first
+def _beside(model: AreaModel, columns: MeterColumns, state: State, fit: NoiseFit) -> Attribution:
+    """Evidence of all meters beside the suspects in ``fit``, which only the rule on registers that stand still asks
+    for."""
+    return state.present if fit is state.fit and state.complete else evidence(model, columns, fit)
 
 
 def _settled(model: AreaModel, columns: MeterColumns, state: State) -> tuple[tuple[Suspect, ...], dict[int, float]]:

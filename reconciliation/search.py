@@ -54,6 +54,8 @@ class State:
     suspects: tuple[Suspect, ...]
     fit: NoiseFit
     present: Attribution
+    complete: bool = True
+    """Whether the evidence of all of them is of this fit."""
 
 
 def refit(model: AreaModel, columns: MeterColumns, suspects: Sequence[Suspect]) -> NoiseFit:
@@ -108,7 +110,7 @@ def forward(model: AreaModel, columns: MeterColumns, state: State, gone: set[int
         total[refresh] = part.total
         load[refresh] = part.load
         present = _merge(present, part, refresh)
-    return State(suspects=tuple(suspects), fit=fit, present=replace(present, total=total))
+    return State(suspects=tuple(suspects), fit=fit, present=replace(present, total=total), complete=fresh)
 
 
 def _in_turn(candidates: Sequence[int], repeated: Floats, total: Floats) -> list[int]:
