@@ -20,6 +20,7 @@ from reconciliation.replication import best_days, cost_of_choice, left_scale, re
 from reconciliation.search import (
     MIN_EVIDENCE,
     MIN_GAIN,
+    NO_EXCESS,
     UNREPEATED,
     State,
     all_scores,
@@ -32,8 +33,6 @@ from reconciliation.shapes import STUCK as STUCK_COLUMN
 from reconciliation.suspects import Suspect, faults_of, own_evidence
 from reconciliation.window import Bools, Floats
 
-NO_EXCESS = 1.05
-"""Ratio up to which there is no excess to explain: the floor is not known better."""
 ROUNDS = 4
 """Of choosing and sending away."""
 UNKNOWN_COURSE = ("replaced", "stuck")

@@ -15,6 +15,7 @@ import numpy as np
 
 from reconciliation.attribution import Attribution, attribute, statistics
 from reconciliation.columns import MeterColumns
+from reconciliation.design import Faults
 from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
 from reconciliation.replication import DayScores, DayTests, best_days, roughly
@@ -34,6 +35,8 @@ WORTH_TRYING = 0.2
 """Evidence of a family as share of the best one from which its whole fit is looked at."""
 PER_COEFFICIENT = 4.0
 """[nat] what a coefficient more may buy by chance: ½ ln(T) for T ≈ 2,700 rows."""
+NO_EXCESS = 1.05
+"""Ratio up to which there is no excess to explain, nor a colour of it to know: the floor is not known better."""
 REFRESH = 24
 """After the first, only this many meters' evidence is recomputed per step."""
 MOST, MOST_SHARE = 24, 0.2
@@ -62,8 +65,15 @@ def refit(model: AreaModel, columns: MeterColumns, suspects: Sequence[Suspect]) 
     """The fit with some suspects, and with the excess as coloured as it is more likely: white where little is left,
     for the colour of little is not known."""
     faults = faults_of(model, columns, suspects) if suspects else None
-    coloured, white = model.refit(faults, coloured=True), model.refit(faults) if suspects else model.fit
-    return coloured if coloured.log_likelihood > white.log_likelihood else white
+    return _likelier(model, faults, model.refit(faults) if suspects else model.fit)
+
+
+def _likelier(model: AreaModel, faults: Faults | None, fit: NoiseFit) -> NoiseFit:
+    """A fit with ``faults``, or the other one, with white or with coloured noise, if that is likelier."""
+    if not fit.coloured and float(fit.ratio.max()) <= NO_EXCESS:
+        return fit
+    other = model.refit(faults, coloured=not fit.coloured)
+    return other if other.log_likelihood > fit.log_likelihood else fit
 
 
 def evidence(model: AreaModel, columns: MeterColumns, fit: NoiseFit, meters: Ints | None = None) -> Attribution:
@@ -174,23 +184,29 @@ def _best_family(model: AreaModel, columns: MeterColumns, state: State, i: int) 
     trials = []
     for j in ways:
         trial = suspect_of(present, i, j)
-        fit = model.refit(faults_of(model, columns, [*others, trial]), coloured=state.fit.coloured)
+        faults = faults_of(model, columns, [*others, trial])
+        fit = model.refit(faults, coloured=state.fit.coloured)
         with_it = State(suspects=(*others, trial), fit=fit, present=present)
         ((_, scores),) = all_scores(model, columns, with_it, only=[trial])
         q = len(trial.family.columns)
         repeated = best_days(scores, trial.days, q)[2]
-        trials.append((max(repeated, 0.0), fit.log_likelihood - PER_COEFFICIENT * q, trial, fit))
-    repeated, _, trial, fit = max(trials, key=_worth_of_trial)
-    other = model.refit(faults_of(model, columns, [*others, trial]), coloured=not state.fit.coloured)
-    return trial, max((fit, other), key=_likelihood), repeated
+        trials.append(_Trial(max(repeated, 0.0), fit.log_likelihood - PER_COEFFICIENT * q, trial, faults, fit))
+    best = max(trials, key=_Trial.worth)
+    return best.suspect, _likelier(model, best.faults, best.fit), best.repeated
 
 
-def _worth_of_trial(trial: tuple[float, float, Suspect, NoiseFit]) -> tuple[float, float]:
-    return trial[:2]
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One way in which a meter may be wrong, in the fit with all suspects."""
 
+    repeated: float
+    likelihood: float
+    suspect: Suspect
+    faults: Faults
+    fit: NoiseFit
 
-def _likelihood(fit: NoiseFit) -> float:
-    return fit.log_likelihood
+    def worth(self) -> tuple[float, float]:
+        return self.repeated, self.likelihood
 
 
 def _merge(old: Attribution, part: Attribution, where: Ints) -> Attribution:
