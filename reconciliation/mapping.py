@@ -14,7 +14,7 @@ import numpy as np
 
 from reconciliation.mapping_energy import Overlap, addition, overlap, placed, removal
 from reconciliation.mapping_voltage import AreaVoltages, area_voltages, follows, support
-from reconciliation.model import AreaModel
+from reconciliation.model import AreaModel, gain
 from reconciliation.rehang import transfer
 from reconciliation.window import AreaWindow, Floats, Ints
 
@@ -120,11 +120,11 @@ def _try_doubtful(
         trial = _if_better(current, [m], rebuild)
         if trial is None or m.correct is None:
             continue
-        gain = {a: trial[a].fit.log_likelihood - current[a].fit.log_likelihood for a in trial}
-        refitted = replace(m, add=gain[m.correct])
+        gains = {a: gain(current[a], trial[a]) for a in trial}
+        refitted = replace(m, add=gains[m.correct])
         # where readings have holes the area that a meter joins also takes over its uncertainty
-        least = -SHARE_OF_BEST * gain[m.listed] if m.voltage > m.cost else EACH_SIDE
-        if gain[m.listed] >= EACH_SIDE and gain[m.correct] >= least and refitted.score > 0:
+        least = -SHARE_OF_BEST * gains[m.listed] if m.voltage > m.cost else EACH_SIDE
+        if gains[m.listed] >= EACH_SIDE and gains[m.correct] >= least and refitted.score > 0:
             return [refitted], trial
     return None
 
@@ -140,8 +140,7 @@ def _if_better(current: Mapping[str, AreaModel], moves: list[Move], rebuild: Bui
     if not all(windows[a].n_meters for a in touched):
         return None
     trial = {a: rebuild(windows[a]) for a in sorted(touched)}
-    gain = sum(trial[a].fit.log_likelihood - current[a].fit.log_likelihood for a in trial)
-    return trial if gain > 0 else None
+    return trial if sum(gain(current[a], trial[a]) for a in trial) > 0 else None
 
 
 def _both_ways(

@@ -39,6 +39,14 @@ class AreaModel:
         return AreaModel(area=area, share=self.share, loss=loss, fit=fit, rows=rows)
 
 
+def gain(before: AreaModel, after: AreaModel) -> float:
+    """By how much an area is likelier with other meters [nat]; −∞ where its balances are not of the same rows, because
+    its area meter is put right, or its phases are used, in one of them only."""
+    if not np.array_equal(before.rows, after.rows):
+        return -np.inf
+    return after.fit.log_likelihood - before.fit.log_likelihood
+
+
 def build(window: AreaWindow, *, coarse: bool = False) -> AreaModel:
     """Prepare and fit one area; needs at least one meter and enough intervals (see ``decide.computable``). ``coarse``:
     see ``prepare``."""

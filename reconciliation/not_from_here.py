@@ -18,7 +18,7 @@ from reconciliation.columns import meter_columns
 from reconciliation.mapping import EACH_SIDE, WRONG_AREA_RATE, Build, Move, informative, prior_nats
 from reconciliation.mapping_energy import removal
 from reconciliation.mapping_voltage import MIN_ROWS, area_voltages, follows
-from reconciliation.model import AreaModel
+from reconciliation.model import AreaModel, gain
 from reconciliation.rehang import without
 from reconciliation.shapes import FAMILIES, area_profile
 from reconciliation.window import Bools, Floats
@@ -153,7 +153,7 @@ def leaves_nothing_behind(model: AreaModel, i: int, rebuild: Build, *, real: boo
     """The area without a meter, or None if that is no likelier or leaves a load behind; ``real``: whether its reading
     is known to be a load."""
     trial = rebuild(without(model.area.window, model.area.meters[i]))
-    if trial.fit.log_likelihood - model.fit.log_likelihood < EACH_SIDE:
+    if gain(model, trial) < EACH_SIDE:
         return None
     if real:
         return trial
