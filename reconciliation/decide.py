@@ -23,6 +23,7 @@ from reconciliation.attribution import variance_evidence
 from reconciliation.levels import AT_VALUE, STILL_DAYS, standing_at_a_value
 from reconciliation.localise import UNKNOWN_COURSE, Localisation, explained_share
 from reconciliation.model import AreaModel
+from reconciliation.noise import ENOUGH
 from reconciliation.prepare import Prepared, dequantised
 from reconciliation.search import STUCK
 from reconciliation.shapes import FAMILIES
@@ -54,8 +55,8 @@ MARGIN = 8.0
 """[nat] odds of 3,000 : 1 over the next explanation."""
 VOLTAGE_MOST = 6.0
 """[nat] most that voltages may add: they place a load among meters at one joint, and do not tell those apart. Where
-they do not speak for the suspect (VOTE), and nothing else is against it (``_alone``), so much more evidence of its days
-is asked."""
+they do not speak for the suspect (VOTE), and its days' evidence stands alone against it (``alone``), so much more of
+that is asked."""
 VOTE = 0.5
 """[nat] from which voltages speak for a meter at all."""
 OVER = 7.0
@@ -72,7 +73,8 @@ OWN_COURSE = 2.0
 """Scale up to which a meter's days count as explained to within noise: it is exceeded by one true fault in a hundred
 over two weeks or more."""
 WITHIN_NOISE = 1.15
-"""Scale that days which leave nothing but noise seldom exceed: one in forty over four weeks, in twelve over two."""
+"""Scale that days which leave nothing but the rows' noise seldom exceed: one in forty over four weeks, in twelve over
+two."""
 CROWD = 3
 """Other suspects on the same streams beside which no register is called dead where an input is lacking; and meters that
 seem to count too much together: that is the area meter counting too little, such as a dead phase nobody sees alone."""
@@ -113,11 +115,18 @@ def log_odds(suspect: Suspect) -> float:
     return float(suspect.replicated + min(voted(suspect), VOLTAGE_MOST) + prior)
 
 
-def _alone(suspect: Suspect, over: bool, field: Field | None) -> bool:
-    """Whether nothing but the evidence of its days is against a suspect: no voltages speak for it; nor is a load that
-    voltages could have placed elsewhere explained to within the noise, which an honest reading somewhat like it does
-    not do."""
-    explained = field is not None and not over and suspect.scale <= WITHIN_NOISE
+def alone(model: AreaModel, found: Localisation, suspect: Suspect, *, over: bool, field: Field | None) -> bool:
+    """Whether the evidence of its days stands alone against a suspect: voltages do not speak for it; nor is all that
+    its streams lacked explained to within the noise of registers, gaps and clocks over some weeks, which an honest
+    reading that is only somewhat like an unmetered load does not do."""
+    on = model.share[suspect.meter] > 0
+    explained = (
+        field is not None
+        and not over
+        and model.area.n_days >= FEW_DAYS
+        and suspect.scale <= WITHIN_NOISE
+        and float(found.fit.ratio[on].max()) <= ENOUGH
+    )
     return voted(suspect) < VOTE and not explained
 
 
@@ -145,15 +154,16 @@ def judge(
             continue
         odds = log_odds(suspect) - OVER * (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
         good = (
-            odds >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * _alone(suspect, over, field)
+            odds
+            >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * alone(model, found, suspect, over=over, field=field)
             and suspect.rival_margin >= MARGIN
-            and (model.loss.from_voltage or found.own_evidence[k] >= ACCUSE_MODEL)
-            and not (suspect.elsewhere and suspect.place < VOTE)
+            and not unfounded(model, found, k)
+            and not placed_elsewhere(suspect)
             and not _hardly_ticks(model.area, suspect.meter)
             and not _twin(model, suspect.meter)
             and days_of(found.hidden_wh[k], model.area.day) >= min(MIN_DAYS, MIN_DAYS_SHARE * model.area.n_days)
             and not _away(model, suspect.meter, found.hidden_wh[k], still)
-            and not (suspect.scale > OWN_COURSE and _resembles(suspect, field))
+            and not (suspect.scale > OWN_COURSE and resembles(suspect, field))
             and not (suspect.scale > OWN_COURSE and unknown_course_beside(model, found, suspect, frozen))
         )
         if good:
@@ -212,7 +222,18 @@ def _twin(model: AreaModel, meter: int) -> bool:
     return bool(alike.any())
 
 
-def _resembles(suspect: Suspect, field: Field | None) -> bool:
+def unfounded(model: AreaModel, found: Localisation, k: int) -> bool:
+    """Whether the technical loss is a load model's, and a suspect's rows say no more than its errors may."""
+    return not model.loss.from_voltage and float(found.own_evidence[k]) < ACCUSE_MODEL
+
+
+def placed_elsewhere(suspect: Suspect) -> bool:
+    """Whether voltages place what a suspect hides elsewhere, and not there, too: what they say of the others is in its
+    odds."""
+    return suspect.elsewhere and suspect.place < VOTE
+
+
+def resembles(suspect: Suspect, field: Field | None) -> bool:
     """Whether a suspect may just be somewhat like what nobody measured: an intermittent bypass is given a share of the
     reading and of what is usual then, which suits the habits of many, and voltages do not speak for this one."""
     return field is not None and suspect.family.name == "random" and voted(suspect) < VOTE

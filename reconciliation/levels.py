@@ -16,8 +16,7 @@ PEAK_SHARE = 0.01
 FEW = 16
 """Intervals of a stretch that are looked at before all of them."""
 STILL_DAYS = 2.0
-"""A register must have stood still this long to be called dead, and, where it stands at another value than zero, have
-moved as long before."""
+"""A register must have stood still this long to be told from one that hardly moves."""
 AT_VALUE = 7.0
 """[nat] a register that stands still at a value: the rule where one is stuck; one household in a thousand draws the
 same to a register step for days (a router and nothing else)."""

@@ -57,7 +57,8 @@ class Localisation:
     ranking: Floats
     """(N,) evidence of each meter's days [nat]: the suspects' given each other, the others' given all suspects."""
     own_evidence: Floats
-    """(len(suspects),) log evidence of each, given all others [nat]."""
+    """(len(suspects),) log evidence of each, given all others, beside white or coloured noise, which is likelier
+    [nat]."""
     hidden_wh: Floats
     """(len(suspects), T) energy each hides [Wh]."""
     hidden_sd_wh: Floats
@@ -88,6 +89,8 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
     if suspects and fit.coloured:
         fit = model.refit(faults_of(model, columns, suspects))
     own, hidden, sd = own_evidence(model, columns, suspects, fit)
+    if fit is not state.fit and suspects:
+        own, _, _ = own_evidence(model, columns, suspects, state.fit)
     return Localisation(
         columns=columns,
         suspects=tuple(suspects),
@@ -132,7 +135,7 @@ def _of_all_days(model: AreaModel, columns: MeterColumns, state: State, suspect:
     always = replace(suspect, mode=ALWAYS, active=np.ones(suspect.active.size))
     suspects = tuple(always if s is suspect else s for s in state.suspects)
     trial = replace(state, suspects=suspects, fit=refit(model, columns, suspects))
-    scores = next(scores for s, scores in all_scores(model, columns, trial) if s is always)
+    scores = all_scores(model, columns, trial, only=[always])[0][1]
     return best_days(scores, always.days, len(suspect.family.columns))
 
 

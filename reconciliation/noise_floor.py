@@ -19,9 +19,9 @@ from reconciliation.window import Bools, Floats
 LOSS_ERROR, LOSS_ERROR_MODEL = 0.02, 0.25
 """Error of an interval's technical loss, relative: from voltage at 15 min (grows with the interval: load and drop vary
 within it); from a load model, which does not know where on the feeder the load is."""
-SMEARED = (0.0, 0.3, 1.0, 4.0)
-"""Variance that a filter is made for besides the median row's, in units of the registers' rounding: what is best for
-rows of which some are filled lies between, and a factor of three from it costs 2 % of the variance at most."""
+SMEARED = (0.0, 0.3, 1.0, 4.0, 16.0, 64.0, 256.0)
+"""Variance that a filter is made for besides the median row's, in units of the registers' rounding, as far as rows have
+so much: what is best for rows of which some are filled lies between."""
 UNBALANCE = 2.0 / 9.0
 """Largest ρ²: everything on one phase, each as probable as the others."""
 
@@ -56,12 +56,15 @@ def floor_of(area: Prepared, share: Floats, loss: Floats, loss_sd: float) -> Flo
 
 def floor_innovation(filters: Floats, floor: Floor, unbalance: float) -> Floats:
     """(K, T) variance of the innovations that the floor and the unbalance ρ² alone give [Wh²]."""
-    out = np.zeros_like(floor.rows)
-    for k, f in enumerate(filters):
-        register = floor.register[k] * np.square(np.convolve(f, [1.0, -1.0])).sum()
-        rows = filtered(np.square(f), floor.rows[k] + unbalance * floor.three_phase)
-        out[k] = floor.white[k] * np.square(f).sum() + register + rows
-    return out
+    rows = floor.rows + unbalance * floor.three_phase
+    return np.stack([_of_innovations(*each) for each in zip(filters, floor.white, floor.register, rows, strict=True)])
+
+
+def _of_innovations(taps: Floats, white: float, register: float, rows: Floats) -> Floats:
+    """(T,) variance that white noise, a register's rounding and the (T,) rows' own errors leave after a filter."""
+    square = np.square(taps)
+    constant = white * square.sum() + register * np.square(np.convolve(taps, [1.0, -1.0])).sum()
+    return np.asarray(constant + filtered(square, rows))
 
 
 def white_share(floor: Floor, order: int, valid: Bools) -> tuple[Floats, Floats]:
@@ -76,12 +79,13 @@ def white_share(floor: Floor, order: int, valid: Bools) -> tuple[Floats, Floats]
     white, filters = np.zeros(floor.white.size), np.zeros((floor.white.size, order + 1))
     for k, (own, register, rows) in enumerate(zip(floor.white, floor.register, floor.rows, strict=True)):
         best = np.inf
+        most = float(rows.max(initial=0.0))
         for smeared in SMEARED:
+            if smeared > 1.0 and smeared * register > most:
+                break
             value = own + float(np.median(rows)) + smeared * register
             taps = ar_filter(value, register, order, none)
-            square = np.square(taps)
-            constant = own * square.sum() + register * np.square(np.convolve(taps, [1.0, -1.0])).sum()
-            size = float(np.log(constant + filtered(square, rows))[valid[k]].sum())
+            size = float(np.log(_of_innovations(taps, own, register, rows))[valid[k]].sum())
             if size < best:
                 best, white[k], filters[k] = size, value, taps
     return white, filters

@@ -135,7 +135,7 @@ def left_scale(scores: DayScores) -> float:
 
 def roughly(scores: DayScores, coefficients: Ints) -> Floats:
     """(n,) evidence less the cost of the choice, of (n, D) scores of faults of (n,) ``coefficients``, none of them in
-    the fit: what ``best_days`` finds, to a third of a nat, of many at once."""
+    the fit: what ``best_days`` finds, to half a nat, of many at once; −∞ where no more than TRIM days say anything."""
     h, rest = np.maximum(scores.information, 1e-12), scores.rest
     n, days = h.shape
     use = scores.information > LEAST * scores.information.mean(axis=1, keepdims=True)
@@ -150,9 +150,10 @@ def roughly(scores: DayScores, coefficients: Ints) -> Floats:
         (ONSET, np.arange(days) >= onset[:, None]),
         (SOME_DAYS, some),
     ):
-        gain = np.where(use, _at_best_scale(honest - acts * np.where(use, root, 0.0), use) - before, 0.0)
+        gain = np.where(use, _at_best_scale(honest - acts * np.where(use, root, 0.0), use) - before, -np.inf)
         gain.sort(axis=1)
-        value = np.minimum(gain, gain[:, [max(days - 1 - TRIM, 0)]]).sum(axis=1)
+        gain = np.minimum(gain, gain[:, [max(days - 1 - TRIM, 0)]])
+        value = np.where(np.isfinite(gain), gain, 0.0).sum(axis=1)
         value -= [cost_of_choice(mode, a, q) for a, q in zip(acts, coefficients.tolist(), strict=True)]
         number = acts.sum(axis=1)
         out = np.where((number >= 2) & (number < days) if mode == SOME_DAYS else True, np.maximum(out, value), out)

@@ -48,6 +48,8 @@ TRIED = 3
 UNREPEATED = -20.0
 """Rank of a meter with no evidence at all [nat]: the days of one that has some, but does not repeat itself, pay for
 their choice with about this much."""
+LEAST_REPEATED = UNREPEATED + MIN_EVIDENCE
+"""Replicated evidence of the best of all candidates [nat] from which, after AT_LEAST suspects, another is tried."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +86,7 @@ def evidence(model: AreaModel, columns: MeterColumns, fit: NoiseFit, meters: Int
 def forward(model: AreaModel, columns: MeterColumns, state: State, gone: set[int]) -> State:
     """Adds meters while one has evidence and its whole fit gains."""
     suspects, fit, present = list(state.suspects), state.fit, state.present
-    total, load = present.total.copy(), present.load.copy()
+    total = present.total.copy()
     n, fresh = total.size, True
     while len(suspects) < max(3, min(MOST, int(MOST_SHARE * n))):
         taken = {s.meter for s in suspects} | gone
@@ -93,19 +95,17 @@ def forward(model: AreaModel, columns: MeterColumns, state: State, gone: set[int
         now = State(suspects=tuple(suspects), fit=fit, present=present)
         repeated = repeated_of(model, columns, now, candidates)
         best = None
-        if candidates and (len(suspects) < AT_LEAST or repeated.max() >= UNREPEATED + MIN_EVIDENCE):
+        if candidates and (len(suspects) < AT_LEAST or repeated.max() >= LEAST_REPEATED):
             best = _best_next(model, columns, now, _in_turn(candidates, repeated, total))
         if best is None and fresh:
             break
         if best is None:
             present, fresh = evidence(model, columns, fit), True
-            total, load = present.total.copy(), present.load.copy()
+            total = present.total.copy()
             continue
-        chosen, fit = best
+        trial, fit = best
         fresh = False
-        i = chosen.meter
-        order.remove(i)
-        trial = replace(chosen, evidence=float(total[i]), load_evidence=float(load[i]))
+        order.remove(trial.meter)
         refresh = np.array(order[:REFRESH], dtype=np.int64)
         if refresh.size == 0:
             suspects.append(trial)
@@ -118,7 +118,6 @@ def forward(model: AreaModel, columns: MeterColumns, state: State, gone: set[int
         suspects.append(trial)
         total[:] = np.minimum(total, 0.0)
         total[refresh] = part.total
-        load[refresh] = part.load
         present = _merge(present, part, refresh)
     return State(suspects=tuple(suspects), fit=fit, present=replace(present, total=total), complete=fresh)
 

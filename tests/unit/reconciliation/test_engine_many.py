@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from reconciliation import Cause, analyse
+from reconciliation.attribution import attribute, statistics
+from reconciliation.columns import meter_columns
+from reconciliation.localise import localise
+from reconciliation.model import build
 
 PER_DAY = 96
 
@@ -67,16 +71,19 @@ def test_who_was_not_looked_at_again_is_not_forgotten(street, monkeypatch):
     assert set(only(s.window()).accused) == guilty
 
 
-def test_small_thieves_are_named_beside_large_ones_whose_loads_nobody_knows(street):
+@pytest.mark.parametrize("seed", [3, 5])
+def test_small_thieves_are_found_beside_large_ones_whose_loads_nobody_knows(street, seed):
     """Three of the largest invent their readings. Whoever is given a load of his own gains by theirs; the two who
-    bypass half of what they use are recognised by what repeats itself."""
-    s = street(n=40, days=21, seed=7)
-    rng = np.random.default_rng(7)
+    bypass half of what they use are told by what repeats itself, and in the way it does."""
+    s = street(n=40, days=21, seed=seed)
+    rng = np.random.default_rng(seed)
     largest = np.argsort(-s.true.mean(axis=1))
     for i in largest[:3]:
         s.read[i] = s.true[i].mean() * rng.uniform(0.2, 0.8, s.read.shape[1])
     small = largest[[20, 26]]
     s.read[small] *= 0.5
-    report = only(s.window())
-    assert {f"A-{i}" for i in small} <= set(report.accused)
-    assert set(report.accused) <= {f"A-{i}" for i in [*small, *largest[:3]]}
+    model = build(s.window())
+    columns = meter_columns(model.area)
+    first = attribute(model.area, statistics(model.area, model.share, model.fit, columns))
+    found = {x.meter: x.family.name for x in localise(model, columns, first).suspects}
+    assert [found.get(int(i)) for i in small] == ["scaled", "scaled"]

@@ -143,7 +143,7 @@ def test_the_prior_grows_with_the_neighbours_and_falls_with_the_rate():
 
 def test_balances_of_other_rows_are_not_compared(street):
     """An area whose meter is put right by phase in one of two fits only: their likelihoods are of other things."""
-    s = street(n=12, days=7, seed=4)
+    s = street(n=45, days=7, seed=4)
     by_phase, total = build(s.window()), build(s.window(area_phase_wh=None))
     assert gain(by_phase, by_phase) == 0.0
     assert gain(by_phase, total) == gain(total, by_phase) == -np.inf
