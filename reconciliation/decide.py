@@ -1,4 +1,5 @@
-"""From evidence to a verdict: what the cause is, whom to visit; every gate fails closed.
+"""From evidence to a verdict: what the cause is, whom to visit; every gate fails closed, but that against a rival
+where nobody else had evidence that fell.
 
 Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused if the posterior probability that its
 reading is wrong exceeds ACCUSE_PROBABILITY, given all other suspects: prior odds PRIOR_WRONG, evidence of its days
