@@ -154,9 +154,9 @@ def judge(
         if suspect.meter in dead or (over and crowded):
             continue
         odds = log_odds(suspect) - OVER * (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
+        odds -= VOLTAGE_MOST * alone(model, found, suspect, over=over, field=field)
         good = (
-            odds
-            >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * alone(model, found, suspect, over=over, field=field)
+            odds >= special.logit(ACCUSE_PROBABILITY)
             and suspect.rival_margin >= MARGIN
             and not unfounded(model, found, k)
             and not placed_elsewhere(suspect)

@@ -118,10 +118,16 @@ def _said(path: Path) -> Any:
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:
     if isinstance(value, dict):
-        return {names.get(key, key): _renamed(one, names) for key, one in value.items()}
+        return {_key(key, names): _renamed(one, names) for key, one in value.items()}
     if isinstance(value, list):
         return [_renamed(one, names) for one in value]
     return names.get(value, value) if isinstance(value, str) else value
+
+
+def _key(key: str, names: dict[str, str]) -> str:
+    """A meter's name, or what another explanation is called: of which kind, and whose (``meter:NAME``)."""
+    kind, colon, name = key.partition(":")
+    return f"{kind}:{names[name]}" if colon and name in names else names.get(key, key)
 
 
 def test_wrong_requests_are_refused(town: tuple[Field, Town], config: Path, tmp_path: Path) -> None:
