@@ -5,13 +5,12 @@ Alarm: the area's log evidence against "clean" exceeds ALARM. A meter is accused
 reading is wrong exceeds ACCUSE_PROBABILITY, given all other suspects: prior odds PRIOR_WRONG, evidence of its days
 (replication.py: the honest hypothesis may have unmetered loads with habits, and days of any scale; the choice of
 activity and coefficients is paid for), spread over the families, and what the voltages say of its place
-(suspicion.py; by more where they say nothing for it and its days are not explained to within the noise); if the
-voltages do not place what it hides elsewhere and not there; if it explains the balance better than the meter it takes
-most evidence from would in its place, by MARGIN; if it does not count too much where energy is missing; and if no load
-of unknown course beside it could lend it its days. Nothing is asked of the excess that is left: thieves who leave gaps
-and noise leave a good part of it, and so do the others. Where an input is lacking, evidence shrinks by itself, because
-days are fewer or less alike. A register that stands still is accused by rule if it is the only one on its streams and
-an unmetered load is clearly missing there.
+(suspicion.py; by more where they say nothing for it); if the voltages do not place what it hides elsewhere and not
+there; if it explains the balance better than the meter it takes most evidence from would in its place, by MARGIN; if it
+does not count too much where energy is missing; and if no load of unknown course beside it could lend it its days.
+Nothing is asked of the excess that is left: thieves who leave gaps and noise leave a good part of it, and so do the
+others. Where an input is lacking, evidence shrinks by itself, because days are fewer or less alike. A register that
+stands still is accused by rule if it is the only one on its streams and an unmetered load is clearly missing there.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from reconciliation.attribution import variance_evidence
 from reconciliation.levels import AT_VALUE, STILL_DAYS, standing_at_a_value
 from reconciliation.localise import UNKNOWN_COURSE, Localisation, explained_share
 from reconciliation.model import AreaModel
-from reconciliation.noise import ENOUGH
 from reconciliation.prepare import Prepared, dequantised
 from reconciliation.search import STUCK
 from reconciliation.shapes import FAMILIES
@@ -56,8 +54,8 @@ MARGIN = 8.0
 """[nat] odds of 3,000 : 1 over the next explanation."""
 VOLTAGE_MOST = 6.0
 """[nat] most that voltages may add: they place a load among meters at one joint, and do not tell those apart. Where
-they do not speak for the suspect (VOTE), and its days' evidence stands alone against it (``alone``), so much more of
-that is asked."""
+they do not speak for the suspect (VOTE), its days' evidence stands alone against it, and so much more of that is
+asked."""
 VOTE = 0.5
 """[nat] from which voltages speak for a meter at all."""
 OVER = 7.0
@@ -73,9 +71,6 @@ TWIN = 0.9
 OWN_COURSE = 2.0
 """Scale up to which a meter's days count as explained to within noise: it is exceeded by one true fault in a hundred
 over two weeks or more."""
-WITHIN_NOISE = 1.15
-"""Scale that days which leave nothing but the rows' noise seldom exceed: one in forty over four weeks, in twelve over
-two."""
 CROWD = 3
 """Other suspects on the same streams beside which no register is called dead where an input is lacking; and meters that
 seem to count too much together: that is the area meter counting too little, such as a dead phase nobody sees alone."""
@@ -116,21 +111,6 @@ def log_odds(suspect: Suspect) -> float:
     return float(suspect.replicated + min(voted(suspect), VOLTAGE_MOST) + prior)
 
 
-def alone(model: AreaModel, found: Localisation, suspect: Suspect, *, over: bool, field: Field | None) -> bool:
-    """Whether the evidence of its days stands alone against a suspect: voltages do not speak for it; nor is all that
-    its streams lacked explained to within the noise of registers, gaps and clocks over some weeks, which an honest
-    reading that is only somewhat like an unmetered load does not do."""
-    on = model.share[suspect.meter] > 0
-    explained = (
-        field is not None
-        and not over
-        and model.area.n_days >= FEW_DAYS
-        and suspect.scale <= WITHIN_NOISE
-        and float(found.fit.ratio[on].max()) <= ENOUGH
-    )
-    return voted(suspect) < VOTE and not explained
-
-
 def judge(
     model: AreaModel, found: Localisation, still: Bools, voltage: Floats | None, field: Field | None = None
 ) -> Verdict:
@@ -154,9 +134,8 @@ def judge(
         if suspect.meter in dead or (over and crowded):
             continue
         odds = log_odds(suspect) - OVER * (over and lost_wh(model, model.share[suspect.meter] > 0) > 0)
-        odds -= VOLTAGE_MOST * alone(model, found, suspect, over=over, field=field)
         good = (
-            odds >= special.logit(ACCUSE_PROBABILITY)
+            odds >= special.logit(ACCUSE_PROBABILITY) + VOLTAGE_MOST * (voted(suspect) < VOTE)
             and suspect.rival_margin >= MARGIN
             and not unfounded(model, found, k)
             and not placed_elsewhere(suspect)
