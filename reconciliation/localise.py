@@ -18,13 +18,14 @@ from reconciliation.model import AreaModel
 from reconciliation.noise import NoiseFit
 from reconciliation.replication import best_days, cost_of_choice, left_scale, replicated_evidence
 from reconciliation.search import (
+    LEAST_REPEATED,
     MIN_EVIDENCE,
     MIN_GAIN,
     NO_EXCESS,
     UNREPEATED,
     State,
     all_scores,
-    evidence,
+    evidence_beside,
     forward,
     refit,
     repeated_of,
@@ -69,7 +70,7 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
     """Search; ``columns`` (N, S, T) from columns.meter_columns; ``first``: evidence with nobody in the fit."""
     state = State(suspects=(), fit=refit(model, columns, ()), present=first)
     if state.fit is not model.fit:
-        state = replace(state, present=evidence(model, columns, state.fit))
+        state = replace(state, present=evidence_beside(model, columns, state.fit))
     gone: set[int] = set()
     tried: set[int] = set()
     for _ in range(ROUNDS):
@@ -83,7 +84,7 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
         gone |= {m for m, evidence in left.items() if evidence < HOPELESS or m in tried}
         tried |= left.keys()
         fit = refit(model, columns, kept)
-        state = State(suspects=kept, fit=fit, present=evidence(model, columns, fit))
+        state = State(suspects=kept, fit=fit, present=evidence_beside(model, columns, fit))
     suspects = _scored(model, columns, state)
     fit = state.fit if suspects else model.fit
     if suspects and fit.coloured:
@@ -107,7 +108,7 @@ def localise(model: AreaModel, columns: MeterColumns, first: Attribution) -> Loc
 def _beside(model: AreaModel, columns: MeterColumns, state: State, fit: NoiseFit) -> Attribution:
     """Evidence of all meters beside the suspects in ``fit``, which only the rule on registers that stand still asks
     for."""
-    return state.present if fit is state.fit and state.complete else evidence(model, columns, fit)
+    return state.present if fit is state.fit and state.complete else evidence_beside(model, columns, fit)
 
 
 def _settled(model: AreaModel, columns: MeterColumns, state: State) -> tuple[tuple[Suspect, ...], dict[int, float]]:
@@ -173,7 +174,7 @@ def _ranking(model: AreaModel, columns: MeterColumns, state: State, suspects: Se
     others = [int(i) for i in np.argsort(-total, kind="stable") if int(i) not in taken and total[i] >= MIN_EVIDENCE]
     if others:
         repeated = repeated_of(model, columns, state, others)
-        out[others] = np.maximum(repeated, UNREPEATED + MIN_EVIDENCE)
+        out[others] = np.maximum(repeated, LEAST_REPEATED)
     for meter, value in taken.items():
         out[meter] = value
     return np.asarray(out)

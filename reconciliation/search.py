@@ -49,7 +49,8 @@ UNREPEATED = -20.0
 """Rank of a meter with no evidence at all [nat]: the days of one that has some, but does not repeat itself, pay for
 their choice with about this much."""
 LEAST_REPEATED = UNREPEATED + MIN_EVIDENCE
-"""Replicated evidence of the best of all candidates [nat] from which, after AT_LEAST suspects, another is tried."""
+"""Replicated evidence of the best of all candidates [nat] from which, after AT_LEAST suspects, another is tried; who
+has evidence of rows ranks no lower."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,7 +79,7 @@ def _likelier(model: AreaModel, faults: Faults | None, fit: NoiseFit) -> NoiseFi
     return other if other.log_likelihood > fit.log_likelihood else fit
 
 
-def evidence(model: AreaModel, columns: MeterColumns, fit: NoiseFit, meters: Ints | None = None) -> Attribution:
+def evidence_beside(model: AreaModel, columns: MeterColumns, fit: NoiseFit, meters: Ints | None = None) -> Attribution:
     """Evidence of all (or some) meters beside whoever is in the fit."""
     return attribute(model.area, statistics(model.area, model.share, fit, columns, meters))
 
@@ -100,7 +101,7 @@ def forward(model: AreaModel, columns: MeterColumns, state: State, gone: set[int
         if best is None and fresh:
             break
         if best is None:
-            present, fresh = evidence(model, columns, fit), True
+            present, fresh = evidence_beside(model, columns, fit), True
             total = present.total.copy()
             continue
         trial, fit = best
@@ -110,7 +111,7 @@ def forward(model: AreaModel, columns: MeterColumns, state: State, gone: set[int
         if refresh.size == 0:
             suspects.append(trial)
             break
-        part = evidence(model, columns, fit, refresh)
+        part = evidence_beside(model, columns, fit, refresh)
         taken_over = total[refresh] - np.maximum(part.total, 0.0)
         rival = int(refresh[int(np.argmax(taken_over))])
         if taken_over.max() > 0:
